@@ -1,0 +1,75 @@
+//! `spec.deployment`: how an endpoint runs on Kubernetes. Nothing here changes an embedding.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::{api::core::v1::Toleration, apimachinery::pkg::api::resource::Quantity};
+use kube::KubeSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::rules;
+
+/// How the worker pods of an endpoint run.
+#[derive(KubeSchema, Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeploymentSettings {
+    /// CPU that each allocation reserves, at most `numThreads`. Defaults to `numThreads`; less lets several allocations share
+    /// the CPUs of a small node. The limit is `numThreads` in any case.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "rules::quantity")]
+    #[x_kube(validation = rules::positive_quantity("cpuRequest", "250m or 1"))]
+    pub cpu_request: Option<Quantity>,
+
+    /// Memory request and limit of each allocation. Defaults to what the operator estimates from the model's size.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "rules::quantity")]
+    #[x_kube(validation = rules::positive_quantity("memory", "512Mi or 2Gi"))]
+    pub memory: Option<Quantity>,
+
+    /// The volume that the model is kept on. Only an endpoint that is the first to use a model decides it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<CacheSettings>,
+
+    /// Labels that worker pods must find on their node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_selector: Option<BTreeMap<String, String>>,
+
+    /// Taints that worker pods tolerate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub tolerations: Option<Vec<Toleration>>,
+
+    /// Priority class of the worker pods.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub priority_class_name: Option<String>,
+
+    /// Labels added to the worker pods. Those of the operator cannot be replaced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod_labels: Option<BTreeMap<String, String>>,
+
+    /// Annotations added to the worker pods.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod_annotations: Option<BTreeMap<String, String>>,
+}
+
+/// The volume that a model is kept on.
+#[derive(KubeSchema, Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CacheSettings {
+    /// Size of the volume. Defaults to the operator's setting (10Gi unless the chart says otherwise).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "rules::quantity")]
+    #[x_kube(validation = rules::positive_quantity("size", "2Gi"))]
+    pub size: Option<Quantity>,
+
+    /// Storage class of the volume. Defaults to the operator's setting, else to the cluster's default class.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub storage_class_name: Option<String>,
+
+    /// Access mode of the volume: `ReadWriteOnce`, or `ReadWriteMany` where workers run on several nodes. Defaults to the
+    /// operator's setting.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "rules::access_mode")]
+    pub access_mode: Option<String>,
+}

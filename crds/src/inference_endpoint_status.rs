@@ -1,0 +1,101 @@
+//! `status` of an `InferenceEndpoint`.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What the operator saw and did.
+#[derive(KubeSchema, Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InferenceEndpointStatus {
+    /// The generation of the spec that this status answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+
+    /// `Ready` is always there; `Reconciling` and `Stalled` only while they are true.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    pub conditions: Vec<Condition>,
+
+    /// Address of the workers inside the cluster. Clients use the gateway instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+
+    /// The model that serves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<ModelStatus>,
+
+    /// The model that is on its way while the one above still serves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending_model: Option<ModelStatus>,
+
+    /// The number of allocations.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allocations: Option<AllocationStatus>,
+
+    /// Label selector of the worker pods, for the scale subresource.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selector: Option<String>,
+
+    /// The latest failure of a child, kept until the endpoint is ready again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_failure: Option<Failure>,
+}
+
+/// A model, resolved to the bytes that are served.
+#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ModelStatus {
+    /// The model id asked for, or the one that the service chose.
+    pub id: String,
+    /// Where the model comes from, for example `hf://organisation/name`.
+    pub source: String,
+    /// The resolved revision, known once the download has begun.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
+    /// Digest over all files of the model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// Licence of the model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub license: Option<String>,
+    /// Name of the `ModelCache` that holds it.
+    pub cache: String,
+    /// Tokens after which a text is truncated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_tokens: Option<i64>,
+}
+
+/// The number of allocations: asked for, there, and serving.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AllocationStatus {
+    /// Allocations that should run.
+    pub desired: i32,
+    /// Allocations that exist, ready or not.
+    pub current: i32,
+    /// Allocations that answer requests.
+    pub ready: i32,
+}
+
+/// A failure of a child object, with what is needed to act on it.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Failure {
+    /// What failed: `worker` or `model-cache`.
+    pub component: String,
+    /// The pod that failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod: Option<String>,
+    /// One word for the failure.
+    pub reason: String,
+    /// The failure in a sentence.
+    pub message: String,
+    /// Exit code of the container, if it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
+    /// When it was first seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time: Option<Time>,
+}

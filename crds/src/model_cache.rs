@@ -1,0 +1,178 @@
+//! `ModelCache`: one revision of one model on one volume, shared by all endpoints that use it.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{CacheSettings, Conditions, Failure, rules};
+
+/// A model to keep on a volume. The operator makes one for every model that an endpoint uses; make one yourself to download a
+/// model before the first endpoint needs it.
+#[derive(CustomResource, KubeSchema, Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[kube(
+    group = "inference.lexiscale.io",
+    version = "v1alpha1",
+    kind = "ModelCache",
+    namespaced,
+    doc = "One revision of one model, downloaded once, verified, and shared by all endpoints that use it.",
+    status = "ModelCacheStatus",
+    derive = "PartialEq",
+    shortname = "mc",
+    category = "inference",
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status"
+    ),
+    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
+    printcolumn(name = "Progress", type_ = "string", json_path = ".status.progress.text"),
+    printcolumn(name = "Source", type_ = "string", json_path = ".spec.source"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(
+        name = "Revision",
+        type_ = "string",
+        json_path = ".status.revision",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].message",
+        priority = 1
+    )
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = rules::cache_source_unchanged())]
+pub struct ModelCacheSpec {
+    /// Where the model comes from: `hf://organisation/name`. Cannot be changed.
+    #[schemars(
+        length(max = 512),
+        regex(pattern = r"^hf://[A-Za-z0-9][A-Za-z0-9._\-]*/[A-Za-z0-9][A-Za-z0-9._\-]*$")
+    )]
+    pub source: String,
+
+    /// Revision of the model: a commit, tag or branch. A branch is resolved once, and `status.revision` says to what.
+    /// Defaults to `main`. Cannot be changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        length(min = 1, max = 256),
+        regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9._/\-]*$")
+    )]
+    pub revision: Option<String>,
+
+    /// Address of a hub that speaks the Hugging Face routes. Defaults to the operator's setting, else to the public hub.
+    /// Cannot be changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512), regex(pattern = r"^https?://[^\s/?#]+(/[^\s?#]*)?$"))]
+    pub hub_endpoint: Option<String>,
+
+    /// Licence of the model, for the reader.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 128))]
+    pub license: Option<String>,
+
+    /// The volume.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage: Option<CacheSettings>,
+}
+
+/// What the operator saw and did.
+#[derive(KubeSchema, Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ModelCacheStatus {
+    /// The generation of the spec that this status answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+
+    /// `Ready` is always there; `Reconciling` and `Stalled` only while they are true.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    pub conditions: Vec<Condition>,
+
+    /// Where the model is on its way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "CachePhase")]
+    pub phase: Option<CachePhase>,
+
+    /// How far the download is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<CacheProgress>,
+
+    /// Downloads begun so far, the running one included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<i32>,
+
+    /// The resolved revision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
+
+    /// Digest over all files of the model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+
+    /// Size of all files of the model, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<i64>,
+
+    /// Memory that one allocation of the model needs, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<i64>,
+
+    /// Tokens after which a text is truncated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_tokens: Option<i64>,
+
+    /// Number of tokens that an embedding can have a weight for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vocabulary_size: Option<i64>,
+
+    /// Names of the endpoints that use the cache.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub used_by: Vec<String>,
+
+    /// The latest failure, kept until the model is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_failure: Option<Failure>,
+}
+
+/// Where a model is on its way to the volume.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub enum CachePhase {
+    /// The volume or the pod is not there yet.
+    Pending,
+    /// Files are being downloaded.
+    Downloading,
+    /// Files are checked, converted and published.
+    Preparing,
+    /// The model is there.
+    Ready,
+    /// The download failed; the condition says why.
+    Failed,
+}
+
+/// How far a download is.
+#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CacheProgress {
+    /// Bytes that are there.
+    pub bytes_done: i64,
+    /// Bytes in all.
+    pub bytes_total: i64,
+    /// Whole percent of the bytes.
+    pub percent: i32,
+    /// Bytes per second, over the last seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes_per_second: Option<i64>,
+    /// Seconds left at that speed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eta_seconds: Option<i64>,
+    /// All of it in one line.
+    pub text: String,
+}
+
+impl Conditions for ModelCache {
+    fn conditions(&self) -> &[Condition] {
+        self.status.as_ref().map_or(&[], |status| &status.conditions)
+    }
+}
