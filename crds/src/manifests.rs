@@ -18,28 +18,28 @@ pub fn all() -> Vec<CustomResourceDefinition> {
                 .as_mut()
                 .and_then(|schema| schema.open_api_v3_schema.as_mut())
             {
-                forget_null(schema);
+                refuse_null(schema);
             }
         }
     }
     definitions
 }
 
-/// Makes `null` mean "absent", as it does in Elasticsearch: the API server removes a null from a field that is not nullable, and
-/// `has()` in a rule then tells the truth. Rust's `Option` alone would store the null.
-fn forget_null(schema: &mut JSONSchemaProps) {
+/// Has the API server refuse a `null` instead of storing it, which is what the schema of Rust's `Option` alone would do: a key is
+/// there with a value or it is not there, and `has()` in a rule tells which.
+fn refuse_null(schema: &mut JSONSchemaProps) {
     schema.nullable = None;
     schema
         .properties
         .iter_mut()
         .flat_map(|properties| properties.values_mut())
-        .for_each(forget_null);
+        .for_each(refuse_null);
     if let Some(JSONSchemaPropsOrBool::Schema(values)) = &mut schema.additional_properties {
-        forget_null(values);
+        refuse_null(values);
     }
     match &mut schema.items {
-        Some(JSONSchemaPropsOrArray::Schema(items)) => forget_null(items),
-        Some(JSONSchemaPropsOrArray::Schemas(items)) => items.iter_mut().for_each(forget_null),
+        Some(JSONSchemaPropsOrArray::Schema(items)) => refuse_null(items),
+        Some(JSONSchemaPropsOrArray::Schemas(items)) => items.iter_mut().for_each(refuse_null),
         None => {}
     }
 }

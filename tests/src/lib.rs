@@ -1,0 +1,23 @@
+//! The kit of the cluster tests: a real API server, a namespace for each test, waiting for a condition with a deadline.
+//!
+//! Nothing here fakes a part of the cluster. The tests run against the node of `tests/cluster`, or against the cluster of
+//! `KUBECONFIG` when that is set.
+
+#![expect(
+    clippy::print_stderr,
+    reason = "a failed test prints what happened in its namespace"
+)]
+
+mod cluster;
+mod gateway;
+mod namespace;
+mod prober;
+mod reference;
+mod wait;
+
+pub use cluster::{client, example, kubectl, repository};
+pub use gateway::{Answer, Gateway};
+pub use namespace::{Namespace, with_namespace};
+pub use prober::{Prober, Score};
+pub use reference::{Reference, references};
+pub use wait::{eventually, until};
