@@ -9,6 +9,7 @@
 )]
 
 mod cluster;
+mod endpoint;
 mod gateway;
 mod namespace;
 mod prober;
@@ -16,6 +17,7 @@ mod reference;
 mod wait;
 
 pub use cluster::{client, example, kubectl, repository};
+pub use endpoint::{is_settled, reason};
 pub use gateway::{Answer, Gateway};
 pub use namespace::{Namespace, with_namespace};
 pub use prober::{Prober, Score};

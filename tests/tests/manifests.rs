@@ -1,0 +1,169 @@
+//! Every example manifest, applied to a cluster with the chart installed: it becomes ready, runs as asked, gives the reference
+//! vectors, and leaves nothing behind.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use e2e::{Namespace, eventually, references, with_namespace};
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::{
+    ResourceExt,
+    api::{DeleteParams, ListParams, PostParams},
+};
+use lexiscale_crds::InferenceEndpoint;
+
+async fn holds_what_it_says(
+    namespace: &Namespace,
+    file: &str,
+    allocations: i32,
+    threads: &str,
+) -> Result<()> {
+    let manifest: InferenceEndpoint = e2e::example(file)?;
+    let name = manifest.name_any();
+    namespace.api().create(&PostParams::default(), &manifest).await?;
+    let endpoint = namespace.ready_endpoint(&name).await?;
+
+    let status = endpoint.status.as_ref().context("no status")?;
+    let counts = status.allocations.context("no allocations in the status")?;
+    ensure!(
+        (counts.desired, counts.current, counts.ready) == (allocations, allocations, allocations),
+        "{counts:?}"
+    );
+
+    let deployments = namespace.api::<Deployment>().list(&ListParams::default()).await?;
+    ensure!(
+        deployments.items.len() == 1,
+        "{} Deployments",
+        deployments.items.len()
+    );
+    let spec = &deployments.items[0].spec;
+    ensure!(spec.replicas == Some(allocations), "{:?} replicas", spec.replicas);
+    let pod = spec.template.spec.as_ref().context("the Deployment has no pod")?;
+    let limits = pod.containers[0]
+        .resources
+        .as_ref()
+        .and_then(|resources| resources.limits.as_ref());
+    let cpu = limits
+        .and_then(|limits| limits.get("cpu"))
+        .context("no CPU limit")?;
+    ensure!(cpu.0 == threads, "CPU limit {}", cpu.0);
+
+    let references = references()?;
+    let texts: Vec<&str> = references
+        .iter()
+        .map(|reference| reference.text.as_str())
+        .collect();
+    for (reference, embedding) in references.iter().zip(namespace.embed(&endpoint, &texts).await?) {
+        reference.check(&embedding)?;
+    }
+
+    namespace
+        .api::<InferenceEndpoint>()
+        .delete(&name, &DeleteParams::default())
+        .await?;
+    e2e::until(
+        "nothing is left of the endpoint",
+        Duration::from_mins(2),
+        async || {
+            let remains = namespace.remains().await?;
+            Ok(if remains.is_empty() { Ok(()) } else { Err(remains) })
+        },
+    )
+    .await
+}
+
+#[tokio::test]
+async fn smallest_example() -> Result<()> {
+    with_namespace("minimal", async |namespace| {
+        holds_what_it_says(&namespace, "minimal.yaml", 1, "1").await
+    })
+    .await
+}
+
+#[tokio::test]
+async fn seed_example_with_a_fixed_number() -> Result<()> {
+    with_namespace("fixed", async |namespace| {
+        holds_what_it_says(&namespace, "elser-fixed.yaml", 1, "1").await
+    })
+    .await
+}
+
+/// The page's adaptive example starts with its minimum, also on two cores.
+#[tokio::test]
+async fn seed_example_with_adaptive_allocations_starts_with_three() -> Result<()> {
+    with_namespace("adaptive", async |namespace| {
+        holds_what_it_says(&namespace, "elser-adaptive.yaml", 3, "1").await
+    })
+    .await
+}
+
+#[tokio::test]
+async fn elasticsearch_example_with_chunking() -> Result<()> {
+    with_namespace("chunking", async |namespace| {
+        holds_what_it_says(&namespace, "elasticsearch-chunking.yaml", 1, "2").await
+    })
+    .await
+}
+
+#[tokio::test]
+async fn example_with_everything() -> Result<()> {
+    with_namespace("everything", async |namespace| {
+        holds_what_it_says(&namespace, "everything.yaml", 1, "2").await
+    })
+    .await
+}
+
+/// The model is downloaded once, and stays until its last endpoint goes.
+#[tokio::test]
+async fn two_endpoints_on_one_model_share_one_cache() -> Result<()> {
+    with_namespace("share", async |namespace| {
+        let api = namespace.api::<InferenceEndpoint>();
+        let first: InferenceEndpoint = e2e::example("elser-fixed.yaml")?;
+        let second: InferenceEndpoint = e2e::example("minimal.yaml")?;
+        api.create(&PostParams::default(), &first).await?;
+        api.create(&PostParams::default(), &second).await?;
+        namespace.ready_endpoint(&first.name_any()).await?;
+        namespace.ready_endpoint(&second.name_any()).await?;
+        let caches = namespace.names::<lexiscale_crds::ModelCache>().await?;
+        ensure!(caches.len() == 1, "{caches:?}");
+
+        api.delete(&first.name_any(), &DeleteParams::default()).await?;
+        eventually("the first endpoint is gone", Duration::from_mins(1), async || {
+            Ok(api.get_opt(&first.name_any()).await?.is_none())
+        })
+        .await?;
+        let left = namespace.ready_endpoint(&second.name_any()).await?;
+        namespace.embed(&left, &["still here"]).await?;
+        ensure!(
+            namespace.names::<lexiscale_crds::ModelCache>().await? == caches,
+            "the cache went with the first endpoint"
+        );
+        Ok(())
+    })
+    .await
+}
+
+/// The deprecation is said at `kubectl apply`, and only there.
+#[tokio::test]
+async fn service_elser_answers_with_a_warning() -> Result<()> {
+    with_namespace("warning", async |namespace| {
+        for (file, warned) in [("elser-fixed.yaml", true), ("minimal.yaml", false)] {
+            let path = e2e::repository().join("crds/examples").join(file);
+            let path = path.to_str().context("the path is no UTF-8")?;
+            let said = e2e::kubectl(&[
+                "apply",
+                "--dry-run=server",
+                "--namespace",
+                &namespace.name,
+                "-f",
+                path,
+            ])
+            .await?;
+            let warning =
+                said.contains("Warning:") && said.contains("deprecated") && said.contains("elasticsearch");
+            ensure!(warning == warned, "{file}: {said}");
+        }
+        Ok(())
+    })
+    .await
+}
