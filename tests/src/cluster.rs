@@ -38,6 +38,12 @@ pub(crate) fn kubeconfig() -> PathBuf {
     }
 }
 
+/// Whether the cluster under test is the embedded node, on whose machine the tests run.
+pub fn embedded() -> bool {
+    let ours = repository().join("target/cluster/kubeconfig");
+    fs_err::canonicalize(kubeconfig()).ok() == fs_err::canonicalize(ours).ok()
+}
+
 /// One of the manifests under `crds/examples`.
 pub fn example<K: serde::de::DeserializeOwned>(name: &str) -> Result<K> {
     let path = repository().join("crds/examples").join(name);

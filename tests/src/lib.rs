@@ -16,7 +16,7 @@ mod prober;
 mod reference;
 mod wait;
 
-pub use cluster::{client, example, kubectl, repository};
+pub use cluster::{client, embedded, example, kubectl, repository};
 pub use endpoint::{is_settled, reason};
 pub use gateway::{Answer, Gateway};
 pub use namespace::{Namespace, with_namespace};

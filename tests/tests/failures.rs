@@ -1,8 +1,14 @@
 //! What a user reads when something is missing or broken: a reason to act on, never silence.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, ensure};
 use e2e::{Namespace, reason, with_namespace};
-use kube::api::{Patch, PatchParams, PostParams};
+use k8s_openapi::api::core::v1::PersistentVolume;
+use kube::{
+    Api,
+    api::{DeleteParams, Patch, PatchParams, PostParams},
+};
 use lexiscale_crds::{ConditionType, Conditions, InferenceEndpoint};
 use serde_json::{Value, json};
 
@@ -166,4 +172,99 @@ async fn second_object_with_the_same_inference_id() -> Result<()> {
         Ok(())
     })
     .await
+}
+
+/// A volume that is too small is found before or during the download, and the message says how much is needed.
+#[tokio::test]
+async fn full_volume() -> Result<()> {
+    if !e2e::embedded() {
+        eprintln!("SKIPPED full_volume: it mounts a small volume on the node, so it needs the embedded one");
+        return Ok(());
+    }
+    with_namespace("full", async |namespace| {
+        let class = namespace.name.clone();
+        let volume = SmallVolume::mount(&namespace, "6m").await?;
+        let settings = json!({ "modelId": ".elser_model_2", "numAllocations": 1, "numThreads": 1 });
+        create(
+            &namespace,
+            "full",
+            settings,
+            json!({ "cache": { "storageClassName": class, "size": "1Gi" } }),
+        )
+        .await?;
+        let result = stalls(&namespace, "full", "InsufficientStorage", &["MiB"]).await;
+        namespace
+            .api::<InferenceEndpoint>()
+            .delete("full", &DeleteParams::default())
+            .await?;
+        e2e::until("the claim is gone", Duration::from_mins(2), async || {
+            let remains = namespace.remains().await?;
+            Ok(if remains.is_empty() { Ok(()) } else { Err(remains) })
+        })
+        .await?;
+        volume.unmount(&namespace).await?;
+        result
+    })
+    .await
+}
+
+/// A persistent volume of a few megabytes, on a file system in memory.
+struct SmallVolume {
+    directory: tempfile::TempDir,
+}
+
+impl SmallVolume {
+    async fn mount(namespace: &Namespace, size: &str) -> Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let path = directory.path().to_str().context("the path is no UTF-8")?;
+        run(
+            "mount",
+            &[
+                "-t",
+                "tmpfs",
+                "-o",
+                &format!("size={size},mode=0777"),
+                "tmpfs",
+                path,
+            ],
+        )
+        .await?;
+        let volume: PersistentVolume = serde_json::from_value(json!({
+            "metadata": { "name": namespace.name },
+            "spec": {
+                "storageClassName": namespace.name,
+                "capacity": { "storage": "1Gi" },
+                "accessModes": ["ReadWriteOnce"],
+                "persistentVolumeReclaimPolicy": "Retain",
+                "hostPath": { "path": path },
+            },
+        }))?;
+        Api::all(namespace.client.clone())
+            .create(&PostParams::default(), &volume)
+            .await?;
+        Ok(Self { directory })
+    }
+
+    async fn unmount(self, namespace: &Namespace) -> Result<()> {
+        let volumes: Api<PersistentVolume> = Api::all(namespace.client.clone());
+        volumes.delete(&namespace.name, &DeleteParams::default()).await?;
+        run(
+            "umount",
+            &[self.directory.path().to_str().context("the path is no UTF-8")?],
+        )
+        .await
+    }
+}
+
+async fn run(program: &str, arguments: &[&str]) -> Result<()> {
+    let output = tokio::process::Command::new(program)
+        .args(arguments)
+        .output()
+        .await?;
+    ensure!(
+        output.status.success(),
+        "{program} {arguments:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(())
 }
