@@ -32,14 +32,11 @@ pub trait Conditions {
 
     /// The condition of one type, if it is set.
     fn condition(&self, kind: ConditionType) -> Option<&Condition> {
-        self.conditions()
-            .iter()
-            .find(|condition| condition.type_ == kind.as_str())
+        self.conditions().iter().find(|condition| condition.type_ == kind.as_str())
     }
 
     /// True when the condition is set and `True`.
     fn is(&self, kind: ConditionType) -> bool {
-        self.condition(kind)
-            .is_some_and(|condition| condition.status == "True")
+        self.condition(kind).is_some_and(|condition| condition.status == "True")
     }
 }

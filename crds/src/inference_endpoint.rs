@@ -39,30 +39,12 @@ use crate::{
         json_path = ".status.conditions[?(@.type==\"Ready\")].reason"
     ),
     printcolumn(name = "Model", type_ = "string", json_path = ".status.model.id"),
-    printcolumn(
-        name = "Desired",
-        type_ = "integer",
-        json_path = ".status.allocations.desired"
-    ),
-    printcolumn(
-        name = "Current",
-        type_ = "integer",
-        json_path = ".status.allocations.current"
-    ),
+    printcolumn(name = "Desired", type_ = "integer", json_path = ".status.allocations.desired"),
+    printcolumn(name = "Current", type_ = "integer", json_path = ".status.allocations.current"),
     printcolumn(name = "Serving", type_ = "integer", json_path = ".status.allocations.ready"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    printcolumn(
-        name = "Cache",
-        type_ = "string",
-        json_path = ".status.model.cache",
-        priority = 1
-    ),
-    printcolumn(
-        name = "Revision",
-        type_ = "string",
-        json_path = ".status.model.revision",
-        priority = 1
-    ),
+    printcolumn(name = "Cache", type_ = "string", json_path = ".status.model.cache", priority = 1),
+    printcolumn(name = "Revision", type_ = "string", json_path = ".status.model.revision", priority = 1),
     printcolumn(name = "URL", type_ = "string", json_path = ".status.url", priority = 1),
     printcolumn(
         name = "Message",
@@ -84,10 +66,7 @@ pub struct InferenceEndpointSpec {
     /// a-z, 0-9, `_`, `-` and `.`, with a letter or digit at both ends (default endpoints begin with a dot).
     /// Defaults to the object's name. Cannot be changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(
-        length(min = 1, max = 256),
-        regex(pattern = r"^\.?[a-z0-9]([a-z0-9_.\-]*[a-z0-9])?$")
-    )]
+    #[schemars(length(min = 1, max = 256), regex(pattern = r"^\.?[a-z0-9]([a-z0-9_.\-]*[a-z0-9])?$"))]
     pub inference_id: Option<String>,
 
     /// The task that the model performs. Only `sparse_embedding` is served. Cannot be changed.
@@ -138,11 +117,7 @@ pub struct TaskSettings {}
 impl InferenceEndpoint {
     /// The id that the `_inference` API knows the endpoint by: `spec.inferenceId`, or the object's name.
     pub fn inference_id(&self) -> &str {
-        self.spec
-            .inference_id
-            .as_deref()
-            .or(self.metadata.name.as_deref())
-            .unwrap_or_default()
+        self.spec.inference_id.as_deref().or(self.metadata.name.as_deref()).unwrap_or_default()
     }
 }
 

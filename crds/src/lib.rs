@@ -4,14 +4,8 @@
 //! The rules that a manifest must obey stand beside the fields they are about, as CEL that the API server
 //! evaluates; no webhook has to be up for them.
 
-#![expect(
-    unreachable_pub,
-    reason = "the KubeSchema derive repeats each struct inside a function"
-)]
-#![expect(
-    clippy::duplicated_attributes,
-    reason = "printer columns repeat `type_` and `priority`"
-)]
+#![expect(unreachable_pub, reason = "the KubeSchema derive repeats each struct inside a function")]
+#![expect(clippy::duplicated_attributes, reason = "printer columns repeat `type_` and `priority`")]
 #![warn(missing_docs)]
 
 mod chunking_settings;

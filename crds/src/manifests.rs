@@ -13,10 +13,8 @@ pub fn all() -> Vec<CustomResourceDefinition> {
     let mut definitions = vec![ModelCache::crd(), InferenceEndpoint::crd()];
     for definition in &mut definitions {
         for version in &mut definition.spec.versions {
-            if let Some(schema) = version
-                .schema
-                .as_mut()
-                .and_then(|schema| schema.open_api_v3_schema.as_mut())
+            if let Some(schema) =
+                version.schema.as_mut().and_then(|schema| schema.open_api_v3_schema.as_mut())
             {
                 refuse_null(schema);
             }
@@ -29,11 +27,7 @@ pub fn all() -> Vec<CustomResourceDefinition> {
 /// there with a value or it is not there, and `has()` in a rule tells which.
 fn refuse_null(schema: &mut JSONSchemaProps) {
     schema.nullable = None;
-    schema
-        .properties
-        .iter_mut()
-        .flat_map(|properties| properties.values_mut())
-        .for_each(refuse_null);
+    schema.properties.iter_mut().flat_map(|properties| properties.values_mut()).for_each(refuse_null);
     if let Some(JSONSchemaPropsOrBool::Schema(values)) = &mut schema.additional_properties {
         refuse_null(values);
     }

@@ -29,12 +29,7 @@ use crate::{CacheSettings, Conditions, Failure, rules};
     printcolumn(name = "Progress", type_ = "string", json_path = ".status.progress.text"),
     printcolumn(name = "Source", type_ = "string", json_path = ".spec.source"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    printcolumn(
-        name = "Revision",
-        type_ = "string",
-        json_path = ".status.revision",
-        priority = 1
-    ),
+    printcolumn(name = "Revision", type_ = "string", json_path = ".status.revision", priority = 1),
     printcolumn(
         name = "Message",
         type_ = "string",
@@ -55,10 +50,7 @@ pub struct ModelCacheSpec {
     /// Revision of the model: a commit, tag or branch. A branch is resolved once, and `status.revision` says to what.
     /// Defaults to `main`. Cannot be changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(
-        length(min = 1, max = 256),
-        regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9._/\-]*$")
-    )]
+    #[schemars(length(min = 1, max = 256), regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9._/\-]*$"))]
     pub revision: Option<String>,
 
     /// Address of a hub that speaks the Hugging Face routes. Defaults to the operator's setting, else to the public hub.

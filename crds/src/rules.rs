@@ -7,9 +7,7 @@ use kube::core::Rule;
 use schemars::{Schema, SchemaGenerator, json_schema};
 
 fn rule(rule: impl Into<String>, message: impl AsRef<str>, field: &str) -> Rule {
-    Rule::new(rule)
-        .message(message.as_ref())
-        .field_path(format!(".{field}"))
+    Rule::new(rule).message(message.as_ref()).field_path(format!(".{field}"))
 }
 
 /// A required field that only creation may set.

@@ -27,10 +27,7 @@ pub async fn client() -> Result<Client> {
     Client::try_from(config).context("failed to build a client from the kubeconfig")
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "KUBECONFIG is how every Kubernetes tool is told its cluster"
-)]
+#[expect(clippy::disallowed_methods, reason = "KUBECONFIG is how every Kubernetes tool is told its cluster")]
 pub(crate) fn kubeconfig() -> PathBuf {
     match std::env::var("KUBECONFIG") {
         Ok(path) if !path.is_empty() => PathBuf::from(path),
@@ -53,16 +50,9 @@ pub fn example<K: serde::de::DeserializeOwned>(name: &str) -> Result<K> {
 
 /// Runs kubectl as a user would and gives what it printed, standard error included.
 pub async fn kubectl(arguments: &[&str]) -> Result<String> {
-    let output = Command::new("kubectl")
-        .args(arguments)
-        .env("KUBECONFIG", kubeconfig())
-        .output()
-        .await?;
-    let text = format!(
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let output = Command::new("kubectl").args(arguments).env("KUBECONFIG", kubeconfig()).output().await?;
+    let text =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     ensure!(output.status.success(), "kubectl {arguments:?}: {text}");
     Ok(text)
 }

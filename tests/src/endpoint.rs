@@ -32,11 +32,7 @@ impl Namespace {
         let api: Api<InferenceEndpoint> = self.api();
         until(&format!("endpoint {name} {what}"), PATIENCE, async || {
             let endpoint = api.get(name).await?;
-            Ok(if holds(&endpoint) {
-                Ok(endpoint)
-            } else {
-                Err(endpoint.status)
-            })
+            Ok(if holds(&endpoint) { Ok(endpoint) } else { Err(endpoint.status) })
         })
         .await
     }
@@ -53,29 +49,14 @@ impl Namespace {
             .as_ref()
             .and_then(|status| status.url.as_deref())
             .context("the status has no url")?;
-        let service = url
-            .trim_start_matches("http://")
-            .split(['.', ':'])
-            .next()
-            .context("the url names no service")?;
-        let path = format!(
-            "/api/v1/namespaces/{}/services/{service}:http/proxy/_inference",
-            self.name
-        );
+        let service =
+            url.trim_start_matches("http://").split(['.', ':']).next().context("the url names no service")?;
+        let path = format!("/api/v1/namespaces/{}/services/{service}:http/proxy/_inference", self.name);
         let body = json!({ "input": texts }).to_string().into_bytes();
-        let request = http::Request::post(path)
-            .header("content-type", "application/json")
-            .body(body)?;
+        let request = http::Request::post(path).header("content-type", "application/json").body(body)?;
         let answer: Value = self.client.request(request).await?;
-        let items = answer["sparse_embedding"]
-            .as_array()
-            .context("no sparse_embedding in the answer")?;
-        ensure!(
-            items.len() == texts.len(),
-            "{} embeddings for {} texts",
-            items.len(),
-            texts.len()
-        );
+        let items = answer["sparse_embedding"].as_array().context("no sparse_embedding in the answer")?;
+        ensure!(items.len() == texts.len(), "{} embeddings for {} texts", items.len(), texts.len());
         Ok(items.iter().map(|item| item["embedding"].clone()).collect())
     }
 
@@ -94,10 +75,7 @@ impl Namespace {
         remains.extend(self.names::<PodDisruptionBudget>().await?);
         remains.extend(self.names::<NetworkPolicy>().await?);
         remains.extend(
-            self.names::<ServiceAccount>()
-                .await?
-                .into_iter()
-                .filter(|name| name != "ServiceAccount/default"),
+            self.names::<ServiceAccount>().await?.into_iter().filter(|name| name != "ServiceAccount/default"),
         );
         Ok(remains)
     }
@@ -111,19 +89,13 @@ impl Namespace {
             + std::fmt::Debug,
     {
         let list = self.api::<K>().list(&ListParams::default()).await?;
-        Ok(list
-            .iter()
-            .map(|object| format!("{}/{}", K::kind(&()), object.name_any()))
-            .collect())
+        Ok(list.iter().map(|object| format!("{}/{}", K::kind(&()), object.name_any())).collect())
     }
 }
 
 /// Ready for the generation that is stored, and neither reconciling nor stalled.
 pub fn is_settled(endpoint: &InferenceEndpoint) -> bool {
-    let observed = endpoint
-        .status
-        .as_ref()
-        .and_then(|status| status.observed_generation);
+    let observed = endpoint.status.as_ref().and_then(|status| status.observed_generation);
     observed == endpoint.metadata.generation
         && endpoint.is(ConditionType::Ready)
         && !endpoint.is(ConditionType::Reconciling)

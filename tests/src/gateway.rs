@@ -36,13 +36,7 @@ impl Gateway {
     /// Opens a way to the gateway.
     pub async fn open() -> Result<Self> {
         let mut forwarding = Command::new("kubectl")
-            .args([
-                "--namespace",
-                "lexiscale-system",
-                "port-forward",
-                "service/lexiscale-gateway",
-                ":9200",
-            ])
+            .args(["--namespace", "lexiscale-system", "port-forward", "service/lexiscale-gateway", ":9200"])
             .env("KUBECONFIG", kubeconfig())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -65,40 +59,24 @@ impl Gateway {
             .timeout_global(Some(Duration::from_mins(3)))
             .build()
             .into();
-        Ok(Self {
-            url: format!("http://127.0.0.1:{port}"),
-            agent,
-            _forwarding: forwarding,
-        })
+        Ok(Self { url: format!("http://127.0.0.1:{port}"), agent, _forwarding: forwarding })
     }
 
     /// Sends one request with an optional JSON body.
     pub async fn send(&self, method: &str, path: &str, body: Option<&str>) -> Result<Answer> {
-        let request = ureq::http::Request::builder()
-            .method(method)
-            .uri(format!("{}{path}", self.url));
+        let request = ureq::http::Request::builder().method(method).uri(format!("{}{path}", self.url));
         let request = match body {
-            Some(body) => request
-                .header("content-type", "application/json")
-                .body(body.to_owned())?,
+            Some(body) => request.header("content-type", "application/json").body(body.to_owned())?,
             None => request.body(String::new())?,
         };
         let agent = self.agent.clone();
         tokio::task::spawn_blocking(move || {
             let mut response = agent.run(request)?;
-            let warning = response
-                .headers()
-                .get("warning")
-                .and_then(|value| value.to_str().ok())
-                .map(str::to_owned);
+            let warning =
+                response.headers().get("warning").and_then(|value| value.to_str().ok()).map(str::to_owned);
             let text = response.body_mut().read_to_string()?;
             let body = serde_json::from_str(&text).unwrap_or_default();
-            Ok(Answer {
-                status: response.status().as_u16(),
-                warning,
-                text,
-                body,
-            })
+            Ok(Answer { status: response.status().as_u16(), warning, text, body })
         })
         .await?
     }

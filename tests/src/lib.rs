@@ -3,10 +3,7 @@
 //! Nothing here fakes a part of the cluster. The tests run against the node of `tests/cluster`, or against the cluster of
 //! `KUBECONFIG` when that is set.
 
-#![expect(
-    clippy::print_stderr,
-    reason = "a failed test prints what happened in its namespace"
-)]
+#![expect(clippy::print_stderr, reason = "a failed test prints what happened in its namespace")]
 
 mod cluster;
 mod endpoint;

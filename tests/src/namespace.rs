@@ -35,10 +35,7 @@ impl Namespace {
     async fn print_what_happened(&self) -> Result<()> {
         for pod in self.api::<Pod>().list(&ListParams::default()).await? {
             eprintln!("pod {}: {}", pod.name_any(), serde_json::to_string(&pod.status)?);
-            let last_lines = LogParams {
-                tail_lines: Some(30),
-                ..LogParams::default()
-            };
+            let last_lines = LogParams { tail_lines: Some(30), ..LogParams::default() };
             match self.api::<Pod>().logs(&pod.name_any(), &last_lines).await {
                 Ok(log) => eprintln!("{log}"),
                 Err(error) => eprintln!("no log: {error}"),
@@ -68,15 +65,9 @@ pub async fn with_namespace(prefix: &str, test: impl AsyncFnOnce(Namespace) -> R
         },
         ..KubeNamespace::default()
     };
-    let name = api
-        .create(&PostParams::default(), &wanted)
-        .await
-        .context("failed to create a namespace")?
-        .name_any();
-    let namespace = Namespace {
-        client,
-        name: name.clone(),
-    };
+    let name =
+        api.create(&PostParams::default(), &wanted).await.context("failed to create a namespace")?.name_any();
+    let namespace = Namespace { client, name: name.clone() };
 
     let result = test(namespace.clone()).await;
     if result.is_err()
@@ -84,9 +75,7 @@ pub async fn with_namespace(prefix: &str, test: impl AsyncFnOnce(Namespace) -> R
     {
         eprintln!("failed to show what happened in {name}: {error}");
     }
-    api.delete(&name, &DeleteParams::default())
-        .await
-        .context("failed to delete the namespace")?;
+    api.delete(&name, &DeleteParams::default()).await.context("failed to delete the namespace")?;
     result?;
     eventually("the namespace is gone", Duration::from_mins(2), async || {
         Ok(api.get_opt(&name).await?.is_none())

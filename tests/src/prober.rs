@@ -55,14 +55,7 @@ impl Prober {
 async fn probe(gateway: Arc<Gateway>, path: String, stop: Arc<AtomicBool>) -> Score {
     let mut score = Score::default();
     while !stop.load(Ordering::Relaxed) {
-        match gateway
-            .send(
-                "POST",
-                &path,
-                Some(r#"{"input": "a request that must not be lost"}"#),
-            )
-            .await
-        {
+        match gateway.send("POST", &path, Some(r#"{"input": "a request that must not be lost"}"#)).await {
             Ok(answer)
                 if answer.status == 200 && !answer.body["sparse_embedding"][0]["embedding"].is_null() =>
             {

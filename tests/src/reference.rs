@@ -34,11 +34,7 @@ impl Reference {
         let embedding = embedding.as_object().context("the embedding is no object")?;
         for (token, weight) in embedding {
             let weight = weight.as_f64().context("a weight is no number")?;
-            match self
-                .weights
-                .get(&token.replace("__", "."))
-                .or_else(|| self.weights.get(token))
-            {
+            match self.weights.get(&token.replace("__", ".")).or_else(|| self.weights.get(token)) {
                 Some(expected) => ensure!(
                     (weight - expected).abs() <= TOLERANCE,
                     "{:?}: {token} is {weight}, not {expected}",

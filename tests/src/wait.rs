@@ -31,8 +31,5 @@ pub async fn eventually(
     limit: Duration,
     mut look: impl AsyncFnMut() -> Result<bool>,
 ) -> Result<()> {
-    until(what, limit, async || {
-        Ok(if look().await? { Ok(()) } else { Err("not yet") })
-    })
-    .await
+    until(what, limit, async || Ok(if look().await? { Ok(()) } else { Err("not yet") })).await
 }

@@ -37,12 +37,9 @@ fn merge(target: &mut Value, change: &Value) {
     for (key, value) in change {
         match value {
             Value::Null => drop(target.remove(key)),
-            Value::Object(_) => merge(
-                target
-                    .entry(key)
-                    .or_insert_with(|| Value::Object(serde_json::Map::new())),
-                value,
-            ),
+            Value::Object(_) => {
+                merge(target.entry(key).or_insert_with(|| Value::Object(serde_json::Map::new())), value)
+            }
             Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
                 drop(target.insert(key.clone(), value.clone()));
             }
@@ -73,26 +70,15 @@ async fn definitions_are_installed(namespace: &Namespace) -> Result<()> {
     let api: Api<CustomResourceDefinition> = Api::all(namespace.client.clone());
     for definition in manifests::all() {
         let name = definition.name_any();
-        api.patch(
-            &name,
-            &PatchParams::apply("lexiscale-operator").force(),
-            &Patch::Apply(&definition),
-        )
-        .await?;
-        e2e::eventually(
-            &format!("{name} is served"),
-            std::time::Duration::from_secs(30),
-            async || {
-                let stored = api.get(&name).await?;
-                let conditions = stored
-                    .status
-                    .and_then(|status| status.conditions)
-                    .unwrap_or_default();
-                Ok(conditions
-                    .iter()
-                    .any(|condition| condition.type_ == "Established" && condition.status == "True"))
-            },
-        )
+        api.patch(&name, &PatchParams::apply("lexiscale-operator").force(), &Patch::Apply(&definition))
+            .await?;
+        e2e::eventually(&format!("{name} is served"), std::time::Duration::from_secs(30), async || {
+            let stored = api.get(&name).await?;
+            let conditions = stored.status.and_then(|status| status.conditions).unwrap_or_default();
+            Ok(conditions
+                .iter()
+                .any(|condition| condition.type_ == "Established" && condition.status == "True"))
+        })
         .await?;
     }
     Ok(())
@@ -104,11 +90,7 @@ fn check(refusal: &Refusal, answer: Result<DynamicObject, kube::Error>) -> Resul
         Err(kube::Error::Api(status)) => status.message,
         Err(other) => return Err(format!("`{}`: {other}", refusal.name)),
     };
-    let missing: Vec<_> = refusal
-        .says
-        .iter()
-        .filter(|text| !message.contains(text.as_str()))
-        .collect();
+    let missing: Vec<_> = refusal.says.iter().filter(|text| !message.contains(text.as_str())).collect();
     if missing.is_empty() {
         Ok(())
     } else {
@@ -117,12 +99,7 @@ fn check(refusal: &Refusal, answer: Result<DynamicObject, kube::Error>) -> Resul
 }
 
 fn ensure_none(failures: &[String]) -> Result<()> {
-    ensure!(
-        failures.is_empty(),
-        "{} rows failed:\n{}",
-        failures.len(),
-        failures.join("\n")
-    );
+    ensure!(failures.is_empty(), "{} rows failed:\n{}", failures.len(), failures.join("\n"));
     Ok(())
 }
 
@@ -140,15 +117,8 @@ async fn refuses_bad_manifests_with_the_field_and_the_bound() -> Result<()> {
             failures.extend(check(row, create(&namespace, &manifest).await).err());
         }
         ensure_none(&failures)?;
-        let stored = namespace
-            .api::<InferenceEndpoint>()
-            .list(&kube::api::ListParams::default())
-            .await?;
-        ensure!(
-            stored.items.is_empty(),
-            "{} refused manifests were stored",
-            stored.items.len()
-        );
+        let stored = namespace.api::<InferenceEndpoint>().list(&kube::api::ListParams::default()).await?;
+        ensure!(stored.items.is_empty(), "{} refused manifests were stored", stored.items.len());
         Ok(())
     })
     .await
@@ -167,10 +137,7 @@ async fn refuses_edits_of_what_cannot_change() -> Result<()> {
             merge(&mut manifest, &row.change);
             failures.extend(check(&row, apply(&namespace, &manifest).await).err());
         }
-        namespace
-            .api::<InferenceEndpoint>()
-            .delete("my-elser-model", &DeleteParams::default())
-            .await?;
+        namespace.api::<InferenceEndpoint>().delete("my-elser-model", &DeleteParams::default()).await?;
         ensure_none(&failures)
     })
     .await

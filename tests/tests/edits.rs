@@ -16,18 +16,14 @@ const NAME: &str = "edited-under-load";
 
 async fn edit(api: &Api<InferenceEndpoint>, service_settings: Value) -> Result<()> {
     let change = json!({ "spec": { "serviceSettings": service_settings } });
-    api.patch(NAME, &PatchParams::default(), &Patch::Merge(change))
-        .await?;
+    api.patch(NAME, &PatchParams::default(), &Patch::Merge(change)).await?;
     Ok(())
 }
 
 /// A user changes what may change, one thing after the other, in the middle of traffic.
 #[tokio::test]
 async fn edits_lose_no_request() -> Result<()> {
-    let default = Namespace {
-        client: client().await?,
-        name: "default".to_owned(),
-    };
+    let default = Namespace { client: client().await?, name: "default".to_owned() };
     let api = default.api::<InferenceEndpoint>();
     let mut endpoint: InferenceEndpoint = e2e::example("minimal.yaml")?;
     endpoint.metadata.name = Some(NAME.to_owned());
@@ -43,28 +39,13 @@ async fn edits_lose_no_request() -> Result<()> {
 
 async fn edits(default: &Namespace, api: &Api<InferenceEndpoint>) -> Result<()> {
     let first = default.ready_endpoint(NAME).await?;
-    let first_cache = first
-        .status
-        .and_then(|status| status.model)
-        .context("no model in the status")?
-        .cache;
+    let first_cache = first.status.and_then(|status| status.model).context("no model in the status")?.cache;
     let gateway = Arc::new(Gateway::open().await?);
     let prober = Prober::start(gateway.clone(), NAME);
 
-    kubectl(&[
-        "--namespace",
-        "default",
-        "scale",
-        "inferenceendpoint",
-        NAME,
-        "--replicas=2",
-    ])
-    .await?;
+    kubectl(&["--namespace", "default", "scale", "inferenceendpoint", NAME, "--replicas=2"]).await?;
     let scaled = default.ready_endpoint(NAME).await?;
-    let counts = scaled
-        .status
-        .and_then(|status| status.allocations)
-        .context("no allocations")?;
+    let counts = scaled.status.and_then(|status| status.allocations).context("no allocations")?;
     ensure!((counts.desired, counts.ready) == (2, 2), "{counts:?}");
 
     edit(api, json!({ "numThreads": 2 })).await?;
@@ -81,10 +62,7 @@ async fn edits(default: &Namespace, api: &Api<InferenceEndpoint>) -> Result<()> 
 
     edit(api, json!({ "modelId": "lexiscale/demo-splade-tiny-copy" })).await?;
     let rolled = default.ready_endpoint(NAME).await?;
-    let model = rolled
-        .status
-        .and_then(|status| status.model)
-        .context("no model in the status")?;
+    let model = rolled.status.and_then(|status| status.model).context("no model in the status")?;
     ensure!(model.cache != first_cache, "still the first cache");
     let caches = default.names::<lexiscale_crds::ModelCache>().await?;
     ensure!(
@@ -94,41 +72,21 @@ async fn edits(default: &Namespace, api: &Api<InferenceEndpoint>) -> Result<()> 
 
     edit(api, json!({ "modelId": "lexiscale/not-there" })).await?;
     let failing = default
-        .endpoint(NAME, "says that the new model failed", |endpoint| {
-            endpoint.is(ConditionType::Stalled)
-        })
+        .endpoint(NAME, "says that the new model failed", |endpoint| endpoint.is(ConditionType::Stalled))
         .await?;
-    ensure!(
-        reason(&failing, ConditionType::Stalled) == "ModelNotFound",
-        "{:?}",
-        failing.conditions()
-    );
+    ensure!(reason(&failing, ConditionType::Stalled) == "ModelNotFound", "{:?}", failing.conditions());
     ensure!(
         failing.is(ConditionType::Ready),
         "the old model still serves, so it is ready: {:?}",
         failing.conditions()
     );
-    let said = &failing
-        .condition(ConditionType::Stalled)
-        .context("not stalled")?
-        .message;
+    let said = &failing.condition(ConditionType::Stalled).context("not stalled")?.message;
     ensure!(said.contains("lexiscale/not-there"), "{said}");
 
-    edit(
-        api,
-        json!({ "modelId": "lexiscale/demo-splade-tiny-copy", "numAllocations": 1 }),
-    )
-    .await?;
+    edit(api, json!({ "modelId": "lexiscale/demo-splade-tiny-copy", "numAllocations": 1 })).await?;
     default.ready_endpoint(NAME).await?;
     let score = prober.finish().await?;
-    ensure!(
-        score.answered >= 100,
-        "only {} requests were sent",
-        score.answered
-    );
-    ensure!(
-        api.get(NAME).await?.name_any() == NAME,
-        "the endpoint is still there"
-    );
+    ensure!(score.answered >= 100, "only {} requests were sent", score.answered);
+    ensure!(api.get(NAME).await?.name_any() == NAME, "the endpoint is still there");
     Ok(())
 }

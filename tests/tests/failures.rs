@@ -34,31 +34,14 @@ async fn stalls(namespace: &Namespace, name: &str, expected: &str, says: &[&str]
             reason(endpoint, ConditionType::Stalled) == expected
         })
         .await?;
-    ensure!(
-        !endpoint.is(ConditionType::Ready),
-        "stalled and ready: {:?}",
-        endpoint.conditions()
-    );
-    ensure!(
-        !endpoint.is(ConditionType::Reconciling),
-        "stalled and reconciling: {:?}",
-        endpoint.conditions()
-    );
-    let message = &endpoint
-        .condition(ConditionType::Stalled)
-        .context("no condition")?
-        .message;
+    ensure!(!endpoint.is(ConditionType::Ready), "stalled and ready: {:?}", endpoint.conditions());
+    ensure!(!endpoint.is(ConditionType::Reconciling), "stalled and reconciling: {:?}", endpoint.conditions());
+    let message = &endpoint.condition(ConditionType::Stalled).context("no condition")?.message;
     for text in says {
         ensure!(message.contains(text), "`{text}` is not in: {message}");
     }
-    let described = e2e::kubectl(&[
-        "describe",
-        "--namespace",
-        &namespace.name,
-        "inferenceendpoint",
-        name,
-    ])
-    .await?;
+    let described =
+        e2e::kubectl(&["describe", "--namespace", &namespace.name, "inferenceendpoint", name]).await?;
     ensure!(
         described.contains("Warning") && described.contains(expected),
         "describe has no event: {described}"
@@ -108,30 +91,15 @@ async fn crash_looping_worker() -> Result<()> {
         create(&namespace, "crash", settings, json!({ "memory": "12Mi" })).await?;
         let endpoint = namespace
             .endpoint("crash", "names its failure", |endpoint| {
-                endpoint
-                    .status
-                    .as_ref()
-                    .is_some_and(|status| status.last_failure.is_some())
-                    && endpoint
-                        .condition(ConditionType::Ready)
-                        .is_some_and(|ready| ready.status == "False")
+                endpoint.status.as_ref().is_some_and(|status| status.last_failure.is_some())
+                    && endpoint.condition(ConditionType::Ready).is_some_and(|ready| ready.status == "False")
             })
             .await?;
-        let failure = endpoint
-            .status
-            .as_ref()
-            .and_then(|status| status.last_failure.clone())
-            .context("no failure")?;
-        ensure!(
-            failure.component == "worker" && failure.reason == "OOMKilled",
-            "{failure:?}"
-        );
+        let failure =
+            endpoint.status.as_ref().and_then(|status| status.last_failure.clone()).context("no failure")?;
+        ensure!(failure.component == "worker" && failure.reason == "OOMKilled", "{failure:?}");
         let ready = endpoint.condition(ConditionType::Ready).context("no condition")?;
-        ensure!(
-            ready.message.contains("memory"),
-            "no remedy in: {}",
-            ready.message
-        );
+        ensure!(ready.message.contains("memory"), "no remedy in: {}", ready.message);
         Ok(())
     })
     .await
@@ -193,10 +161,7 @@ async fn full_volume() -> Result<()> {
         )
         .await?;
         let result = stalls(&namespace, "full", "InsufficientStorage", &["MiB"]).await;
-        namespace
-            .api::<InferenceEndpoint>()
-            .delete("full", &DeleteParams::default())
-            .await?;
+        namespace.api::<InferenceEndpoint>().delete("full", &DeleteParams::default()).await?;
         e2e::until("the claim is gone", Duration::from_mins(2), async || {
             let remains = namespace.remains().await?;
             Ok(if remains.is_empty() { Ok(()) } else { Err(remains) })
@@ -217,18 +182,7 @@ impl SmallVolume {
     async fn mount(namespace: &Namespace, size: &str) -> Result<Self> {
         let directory = tempfile::tempdir()?;
         let path = directory.path().to_str().context("the path is no UTF-8")?;
-        run(
-            "mount",
-            &[
-                "-t",
-                "tmpfs",
-                "-o",
-                &format!("size={size},mode=0777"),
-                "tmpfs",
-                path,
-            ],
-        )
-        .await?;
+        run("mount", &["-t", "tmpfs", "-o", &format!("size={size},mode=0777"), "tmpfs", path]).await?;
         let volume: PersistentVolume = serde_json::from_value(json!({
             "metadata": { "name": namespace.name },
             "spec": {
@@ -239,32 +193,19 @@ impl SmallVolume {
                 "hostPath": { "path": path },
             },
         }))?;
-        Api::all(namespace.client.clone())
-            .create(&PostParams::default(), &volume)
-            .await?;
+        Api::all(namespace.client.clone()).create(&PostParams::default(), &volume).await?;
         Ok(Self { directory })
     }
 
     async fn unmount(self, namespace: &Namespace) -> Result<()> {
         let volumes: Api<PersistentVolume> = Api::all(namespace.client.clone());
         volumes.delete(&namespace.name, &DeleteParams::default()).await?;
-        run(
-            "umount",
-            &[self.directory.path().to_str().context("the path is no UTF-8")?],
-        )
-        .await
+        run("umount", &[self.directory.path().to_str().context("the path is no UTF-8")?]).await
     }
 }
 
 async fn run(program: &str, arguments: &[&str]) -> Result<()> {
-    let output = tokio::process::Command::new(program)
-        .args(arguments)
-        .output()
-        .await?;
-    ensure!(
-        output.status.success(),
-        "{program} {arguments:?}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let output = tokio::process::Command::new(program).args(arguments).output().await?;
+    ensure!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     Ok(())
 }

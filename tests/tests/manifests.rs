@@ -31,53 +31,32 @@ async fn holds_what_it_says(
     );
 
     let deployments = namespace.api::<Deployment>().list(&ListParams::default()).await?;
-    ensure!(
-        deployments.items.len() == 1,
-        "{} Deployments",
-        deployments.items.len()
-    );
+    ensure!(deployments.items.len() == 1, "{} Deployments", deployments.items.len());
     let spec = &deployments.items[0].spec;
     ensure!(spec.replicas == Some(allocations), "{:?} replicas", spec.replicas);
     let pod = spec.template.spec.as_ref().context("the Deployment has no pod")?;
-    let limits = pod.containers[0]
-        .resources
-        .as_ref()
-        .and_then(|resources| resources.limits.as_ref());
-    let cpu = limits
-        .and_then(|limits| limits.get("cpu"))
-        .context("no CPU limit")?;
+    let limits = pod.containers[0].resources.as_ref().and_then(|resources| resources.limits.as_ref());
+    let cpu = limits.and_then(|limits| limits.get("cpu")).context("no CPU limit")?;
     ensure!(cpu.0 == threads, "CPU limit {}", cpu.0);
 
     let references = references()?;
-    let texts: Vec<&str> = references
-        .iter()
-        .map(|reference| reference.text.as_str())
-        .collect();
+    let texts: Vec<&str> = references.iter().map(|reference| reference.text.as_str()).collect();
     for (reference, embedding) in references.iter().zip(namespace.embed(&endpoint, &texts).await?) {
         reference.check(&embedding)?;
     }
 
-    namespace
-        .api::<InferenceEndpoint>()
-        .delete(&name, &DeleteParams::default())
-        .await?;
-    e2e::until(
-        "nothing is left of the endpoint",
-        Duration::from_mins(2),
-        async || {
-            let remains = namespace.remains().await?;
-            Ok(if remains.is_empty() { Ok(()) } else { Err(remains) })
-        },
-    )
+    namespace.api::<InferenceEndpoint>().delete(&name, &DeleteParams::default()).await?;
+    e2e::until("nothing is left of the endpoint", Duration::from_mins(2), async || {
+        let remains = namespace.remains().await?;
+        Ok(if remains.is_empty() { Ok(()) } else { Err(remains) })
+    })
     .await
 }
 
 #[tokio::test]
 async fn smallest_example() -> Result<()> {
-    with_namespace("minimal", async |namespace| {
-        holds_what_it_says(&namespace, "minimal.yaml", 1, "1").await
-    })
-    .await
+    with_namespace("minimal", async |namespace| holds_what_it_says(&namespace, "minimal.yaml", 1, "1").await)
+        .await
 }
 
 #[tokio::test]
@@ -150,15 +129,9 @@ async fn service_elser_answers_with_a_warning() -> Result<()> {
         for (file, warned) in [("elser-fixed.yaml", true), ("minimal.yaml", false)] {
             let path = e2e::repository().join("crds/examples").join(file);
             let path = path.to_str().context("the path is no UTF-8")?;
-            let said = e2e::kubectl(&[
-                "apply",
-                "--dry-run=server",
-                "--namespace",
-                &namespace.name,
-                "-f",
-                path,
-            ])
-            .await?;
+            let said =
+                e2e::kubectl(&["apply", "--dry-run=server", "--namespace", &namespace.name, "-f", path])
+                    .await?;
             let warning =
                 said.contains("Warning:") && said.contains("deprecated") && said.contains("elasticsearch");
             ensure!(warning == warned, "{file}: {said}");

@@ -12,32 +12,18 @@ use tokio::{io::AsyncWriteExt, process::Command};
 const ENDPOINT: &str = "/_inference/sparse_embedding/my-elser-model";
 
 fn body(file: &str) -> Result<String> {
-    Ok(fs_err::read_to_string(
-        repository().join("tests/tests/seed").join(file),
-    )?)
+    Ok(fs_err::read_to_string(repository().join("tests/tests/seed").join(file))?)
 }
 
 /// Runs curl as a reader of the page would: status, headers, body.
 async fn curl(gateway: &Gateway, method: &str, body: Option<&str>) -> Result<(String, String)> {
     let mut command = Command::new("curl");
-    command.args([
-        "--silent",
-        "--show-error",
-        "--include",
-        "--max-time",
-        "180",
-        "-X",
-        method,
-    ]);
+    command.args(["--silent", "--show-error", "--include", "--max-time", "180", "-X", method]);
     if body.is_some() {
         command.args(["-H", "Content-Type: application/json", "--data-binary", "@-"]);
     }
     let mut child = command
-        .arg(format!(
-            "{}{ENDPOINT}?{}",
-            gateway.url,
-            if method == "DELETE" { "" } else { "timeout=150s" }
-        ))
+        .arg(format!("{}{ENDPOINT}?{}", gateway.url, if method == "DELETE" { "" } else { "timeout=150s" }))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -55,37 +41,21 @@ async fn curl(gateway: &Gateway, method: &str, body: Option<&str>) -> Result<(St
 /// Both example requests, the example response field for field and in its order, an embedding, and nothing left at the end.
 #[tokio::test]
 async fn the_page_works_word_for_word() -> Result<()> {
-    let default = Namespace {
-        client: client().await?,
-        name: "default".to_owned(),
-    };
+    let default = Namespace { client: client().await?, name: "default".to_owned() };
     let gateway = Gateway::open().await?;
     let before = default.remains().await?;
 
     let (head, answer) = curl(&gateway, "PUT", Some(&body("adaptive.json")?)).await?;
     ensure!(head.starts_with("http/1.1 200"), "{head}\n{answer}");
-    ensure!(
-        head.contains("warning: 299 elasticsearch"),
-        "no deprecation warning: {head}"
-    );
+    ensure!(head.contains("warning: 299 elasticsearch"), "no deprecation warning: {head}");
     let answer: Value = serde_json::from_str(&answer)?;
     let asked: Value = serde_json::from_str(&body("adaptive.json")?)?;
-    ensure!(
-        answer["service_settings"] == asked["service_settings"],
-        "{answer}"
-    );
+    ensure!(answer["service_settings"] == asked["service_settings"], "{answer}");
     let endpoint = default.ready_endpoint("my-elser-model").await?;
-    let desired = endpoint
-        .status
-        .and_then(|status| status.allocations)
-        .map(|allocations| allocations.desired);
+    let desired =
+        endpoint.status.and_then(|status| status.allocations).map(|allocations| allocations.desired);
     ensure!(desired == Some(3), "adaptive allocations start with {desired:?}");
-    let replicas = default
-        .api::<Deployment>()
-        .get("my-elser-model")
-        .await?
-        .spec
-        .replicas;
+    let replicas = default.api::<Deployment>().get("my-elser-model").await?.spec.replicas;
     ensure!(replicas == Some(3), "{replicas:?} replicas");
     let (_, answer) = curl(&gateway, "DELETE", None).await?;
     ensure!(answer.contains(r#""acknowledged":true"#), "{answer}");
@@ -96,11 +66,7 @@ async fn the_page_works_word_for_word() -> Result<()> {
     let given: String = answer.split_whitespace().collect();
     ensure!(given == expected, "answered {given}\nexpected {expected}");
     ensure!(
-        default
-            .api::<InferenceEndpoint>()
-            .get_opt("my-elser-model")
-            .await?
-            .is_some(),
+        default.api::<InferenceEndpoint>().get_opt("my-elser-model").await?.is_some(),
         "kubectl does not show it"
     );
 
@@ -113,13 +79,9 @@ async fn the_page_works_word_for_word() -> Result<()> {
     }
 
     curl(&gateway, "DELETE", None).await?;
-    e2e::until(
-        "nothing is left of the endpoint",
-        Duration::from_mins(2),
-        async || {
-            let remains = default.remains().await?;
-            Ok(if remains == before { Ok(()) } else { Err(remains) })
-        },
-    )
+    e2e::until("nothing is left of the endpoint", Duration::from_mins(2), async || {
+        let remains = default.remains().await?;
+        Ok(if remains == before { Ok(()) } else { Err(remains) })
+    })
     .await
 }
