@@ -1,0 +1,207 @@
+//! The command line. Everything that can be set is here, with its default and its environment variable.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, value_parser};
+
+use crate::embedder::Settings;
+use crate::fetch;
+use crate::model::fetch::Wish;
+use crate::model::hub::{Timeouts, Token};
+use crate::model::retry::RetryPolicy;
+use crate::model::source::{RevisionName, Source};
+use crate::queue::Limits;
+use crate::serve;
+use crate::telemetry::LogFormat;
+
+/// Where the image keeps ONNX Runtime.
+#[cfg(target_arch = "aarch64")]
+const LIBRARY: &str = "/usr/lib/aarch64-linux-gnu/libonnxruntime.so.1";
+#[cfg(not(target_arch = "aarch64"))]
+const LIBRARY: &str = "/usr/lib/x86_64-linux-gnu/libonnxruntime.so.1";
+
+const TERMINATION_LOG: &str = "/dev/termination-log";
+
+/// Lexiscale's worker: fetches a sparse embedding model, converts it, and serves it.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+
+    /// How log lines look.
+    #[arg(long, global = true, value_enum, default_value = "text", env = "LOG_FORMAT")]
+    pub log_format: LogFormat,
+
+    /// Which log lines there are: a level, or levels by module.
+    #[arg(long, global = true, default_value = "info", env = "RUST_LOG", value_name = "FILTER")]
+    pub log_filter: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Download a model, check it, convert it where needed, and publish it as DIR/model.
+    Fetch(FetchArgs),
+    /// Serve a published model over HTTP.
+    Serve(ServeArgs),
+    /// Turn a BERT or DistilBERT masked-language model from safetensors into ONNX with pooling inside.
+    Convert(ConvertArgs),
+}
+
+#[derive(Args, Debug)]
+pub struct FetchArgs {
+    /// Where the model comes from, as `hf://ORGANISATION/NAME`.
+    #[arg(long, value_name = "SOURCE")]
+    source: Source,
+
+    /// Commit, branch or tag.
+    #[arg(long, default_value = "main")]
+    revision: RevisionName,
+
+    /// Folder to publish in; the model is DIR/model afterwards.
+    #[arg(long, value_name = "DIR")]
+    output: PathBuf,
+
+    /// Address of the hub.
+    #[arg(long, value_name = "URL", default_value = "https://huggingface.co", env = "HF_ENDPOINT")]
+    hub_endpoint: String,
+
+    /// Token for repositories that are not public, better given by its variable. Sent to the hub's own address only.
+    #[arg(long, value_name = "TOKEN", env = "HF_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+
+    /// Address to answer GET /progress on.
+    #[arg(long, default_value = "0.0.0.0:8081")]
+    listen: SocketAddr,
+
+    /// Largest download.
+    #[arg(long, value_name = "BYTES", default_value_t = 16 * 1024 * 1024 * 1024)]
+    max_bytes: u64,
+
+    /// Tries in a row without a new byte before the fetch fails.
+    #[arg(long, value_name = "TRIES", default_value_t = 6, value_parser = value_parser!(u32).range(1..=100))]
+    attempts: u32,
+
+    /// Seconds without a byte before a try counts as failed.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30.0, value_parser = seconds)]
+    idle_timeout: f64,
+
+    /// File for the report on how the fetch ended, as JSON.
+    #[arg(long, value_name = "FILE", default_value = TERMINATION_LOG)]
+    pub termination_log: PathBuf,
+}
+
+impl FetchArgs {
+    pub fn options(&self) -> fetch::Options {
+        fetch::Options {
+            wish: Wish {
+                source: self.source.clone(),
+                revision: self.revision.clone(),
+                output: self.output.clone(),
+                hub_endpoint: self.hub_endpoint.clone(),
+                token: self.token.as_deref().and_then(Token::new),
+                max_bytes: self.max_bytes,
+                retry: RetryPolicy { attempts: self.attempts, ..RetryPolicy::default() },
+                timeouts: Timeouts {
+                    idle: Duration::from_secs_f64(self.idle_timeout),
+                    ..Timeouts::default()
+                },
+            },
+            listen: self.listen,
+        }
+    }
+}
+
+#[derive(Args, Debug)]
+pub struct ConvertArgs {
+    /// Folder with config.json and model.safetensors (or shards and their index).
+    #[arg(long, value_name = "DIR")]
+    pub input: PathBuf,
+
+    /// The ONNX file to write.
+    #[arg(long, value_name = "FILE")]
+    pub output: PathBuf,
+}
+
+#[derive(Args, Debug)]
+pub struct ServeArgs {
+    /// Folder that `fetch` has published.
+    #[arg(long, value_name = "DIR")]
+    model: PathBuf,
+
+    /// Threads of one inference; the pod's CPU limit.
+    #[arg(long, value_name = "N", value_parser = value_parser!(u16).range(1..=256))]
+    threads: u16,
+
+    /// Address to listen on.
+    #[arg(long, default_value = "0.0.0.0:8080")]
+    listen: SocketAddr,
+
+    /// The ONNX Runtime library.
+    #[arg(long, value_name = "FILE", default_value = LIBRARY, env = "ORT_DYLIB_PATH")]
+    onnxruntime: PathBuf,
+
+    /// Texts that may wait; a request beyond that is answered with 429.
+    #[arg(long, value_name = "TEXTS", default_value_t = 2048, value_parser = value_parser!(u32).range(1..))]
+    queue_capacity: u32,
+
+    /// Texts in one request.
+    #[arg(long, value_name = "TEXTS", default_value_t = 1024, value_parser = value_parser!(u32).range(1..))]
+    max_texts: u32,
+
+    /// Texts of similar length that run through the model together.
+    #[arg(long, value_name = "TEXTS", default_value_t = 8, value_parser = value_parser!(u32).range(1..=256))]
+    batch_texts: u32,
+
+    /// Tokens that run through the model together; bounds the memory of one run.
+    #[arg(long, value_name = "TOKENS", default_value_t = 1024, value_parser = value_parser!(u32).range(1..))]
+    batch_tokens: u32,
+
+    /// Seconds between turning unready and closing the port, so that no new request is sent here any more.
+    #[arg(long, value_name = "SECONDS", default_value_t = 5.0, value_parser = seconds)]
+    drain_delay: f64,
+
+    /// Seconds for requests that are in flight when the port closes.
+    #[arg(long, value_name = "SECONDS", default_value_t = 20.0, value_parser = seconds)]
+    grace: f64,
+
+    /// File for the reason why the model cannot be served.
+    #[arg(long, value_name = "FILE", default_value = TERMINATION_LOG)]
+    pub termination_log: PathBuf,
+}
+
+impl ServeArgs {
+    pub fn options(&self) -> serve::Options {
+        serve::Options {
+            model: self.model.clone(),
+            library: self.onnxruntime.clone(),
+            listen: self.listen,
+            settings: Settings {
+                threads: usize::from(self.threads),
+                queue: Limits {
+                    capacity: size(self.queue_capacity),
+                    batch_texts: size(self.batch_texts),
+                    batch_tokens: size(self.batch_tokens),
+                },
+                max_texts: size(self.max_texts),
+            },
+            drain_delay: Duration::from_secs_f64(self.drain_delay),
+            grace: Duration::from_secs_f64(self.grace),
+        }
+    }
+}
+
+fn size(value: u32) -> usize {
+    usize::try_from(value).unwrap_or(usize::MAX)
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    let seconds: f64 = text.parse().map_err(|_| format!("{text:?} is not a number of seconds"))?;
+    if (0.0..=3600.0).contains(&seconds) {
+        Ok(seconds)
+    } else {
+        Err("must be between 0 and 3600 seconds".to_owned())
+    }
+}

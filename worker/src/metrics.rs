@@ -1,0 +1,203 @@
+//! What the worker counts. Guards count on drop, so that a request that ends early is counted too.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::time::{Duration, Instant};
+
+use lexiscale_wire::{WorkerErrorKind, WorkerInfo};
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::backend::TokenBatch;
+
+/// From half a millisecond (a query on a small model) to ten seconds (a bulk request that waited).
+const SECONDS: [f64; 14] =
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+const TEXTS: [f64; 6] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum Route {
+    Inference,
+    EmbedSparse,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum Outcome {
+    Ok,
+    Overloaded,
+    TooLarge,
+    BadRequest,
+    NotReady,
+    Internal,
+    /// The caller left before the answer.
+    Abandoned,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum DropReason {
+    Abandoned,
+    Expired,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    route: Route,
+    outcome: Outcome,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RouteLabels {
+    route: Route,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DropLabels {
+    reason: DropReason,
+}
+
+type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
+
+pub struct Metrics {
+    requests: Family<RequestLabels, Counter>,
+    request_seconds: Histograms<RouteLabels>,
+    in_flight: Gauge<i64, AtomicI64>,
+    texts: Counter<u64, AtomicU64>,
+    tokens: Counter<u64, AtomicU64>,
+    padding: Counter<u64, AtomicU64>,
+    dropped: Family<DropLabels, Counter>,
+    queue_depth: Gauge<i64, AtomicI64>,
+    queue_seconds: Histogram,
+    tokenize_seconds: Histogram,
+    inference_seconds: Histogram,
+    batch_texts: Histogram,
+}
+
+fn seconds() -> Histogram {
+    Histogram::new(SECONDS)
+}
+
+impl Metrics {
+    pub fn register(registry: &mut Registry) -> Arc<Self> {
+        let metrics = Self {
+            requests: Family::default(),
+            request_seconds: Family::new_with_constructor(seconds),
+            in_flight: Gauge::default(),
+            texts: Counter::default(),
+            tokens: Counter::default(),
+            padding: Counter::default(),
+            dropped: Family::default(),
+            queue_depth: Gauge::default(),
+            queue_seconds: seconds(),
+            tokenize_seconds: seconds(),
+            inference_seconds: seconds(),
+            batch_texts: Histogram::new(TEXTS),
+        };
+        let mut timed = |name: &str, help: &str, histogram: &Histogram| {
+            registry.register_with_unit(name, help, Unit::Seconds, histogram.clone());
+        };
+        timed("queue", "Time from arrival to the model", &metrics.queue_seconds);
+        timed("tokenize", "Time to tokenise the texts of one request", &metrics.tokenize_seconds);
+        timed("inference", "Time of one run of the model", &metrics.inference_seconds);
+        let help = "Time of one request, waiting included";
+        registry.register_with_unit("request", help, Unit::Seconds, metrics.request_seconds.clone());
+        registry.register("requests", "Requests by route and outcome", metrics.requests.clone());
+        registry.register("requests_in_flight", "Requests being worked on", metrics.in_flight.clone());
+        registry.register("texts", "Texts that ran through the model", metrics.texts.clone());
+        registry.register("tokens", "Tokens that ran through the model", metrics.tokens.clone());
+        registry.register("padding_tokens", "Padding that ran through the model", metrics.padding.clone());
+        registry.register("dropped_texts", "Texts dropped before they ran", metrics.dropped.clone());
+        registry.register("queue_texts", "Texts that wait", metrics.queue_depth.clone());
+        registry.register("batch_texts", "Texts of one run of the model", metrics.batch_texts.clone());
+        Arc::new(metrics)
+    }
+
+    pub fn request(self: &Arc<Self>, route: Route) -> RequestGuard {
+        self.in_flight.inc();
+        RequestGuard {
+            metrics: Arc::clone(self),
+            route,
+            outcome: Outcome::Abandoned,
+            started: Instant::now(),
+        }
+    }
+
+    pub fn tokenized(&self, duration: Duration) {
+        self.tokenize_seconds.observe(duration.as_secs_f64());
+    }
+
+    pub fn queue_depth(&self, texts: usize) {
+        self.queue_depth.set(i64::try_from(texts).unwrap_or(i64::MAX));
+    }
+
+    pub fn queued(&self, duration: Duration) {
+        self.queue_seconds.observe(duration.as_secs_f64());
+    }
+
+    pub fn dropped(&self, reason: DropReason, texts: usize) {
+        if texts > 0 {
+            self.dropped.get_or_create(&DropLabels { reason }).inc_by(texts as u64);
+        }
+    }
+
+    pub fn ran(&self, batch: &TokenBatch, duration: Duration) {
+        let tokens: usize = batch.tokens().iter().sum();
+        self.texts.inc_by(batch.texts() as u64);
+        self.tokens.inc_by(tokens as u64);
+        self.padding.inc_by((batch.texts() * batch.length() - tokens) as u64);
+        self.batch_texts.observe(batch.texts() as f64);
+        self.inference_seconds.observe(duration.as_secs_f64());
+    }
+}
+
+/// What is being served, as labels of a metric that is always 1.
+pub fn register_info(registry: &mut Registry, info: &WorkerInfo) {
+    let labels = vec![
+        ("model", info.model.clone()),
+        ("revision", info.revision.clone()),
+        ("digest", info.digest.clone()),
+        ("threads", info.threads.to_string()),
+        ("version", info.version.clone()),
+    ];
+    registry.register("model", "The model that is served", Info::new(labels));
+}
+
+/// Counts a request when it is dropped: as abandoned unless told how it ended.
+pub struct RequestGuard {
+    metrics: Arc<Metrics>,
+    route: Route,
+    outcome: Outcome,
+    started: Instant,
+}
+
+impl RequestGuard {
+    pub fn finish(mut self, outcome: Outcome) {
+        self.outcome = outcome;
+    }
+}
+
+impl Drop for RequestGuard {
+    fn drop(&mut self) {
+        let Self { metrics, route, outcome, started } = self;
+        metrics.in_flight.dec();
+        metrics.requests.get_or_create(&RequestLabels { route: *route, outcome: *outcome }).inc();
+        let labels = RouteLabels { route: *route };
+        metrics.request_seconds.get_or_create(&labels).observe(started.elapsed().as_secs_f64());
+    }
+}
+
+impl From<WorkerErrorKind> for Outcome {
+    fn from(kind: WorkerErrorKind) -> Self {
+        match kind {
+            WorkerErrorKind::Overloaded => Self::Overloaded,
+            WorkerErrorKind::TooLarge => Self::TooLarge,
+            WorkerErrorKind::BadRequest => Self::BadRequest,
+            WorkerErrorKind::NotReady => Self::NotReady,
+            WorkerErrorKind::Internal => Self::Internal,
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! From safetensors to ONNX: a graph that takes token ids and ends at one row of weights for each text, so that the
+//! logits of single tokens never leave ONNX Runtime.
+
+mod encoder;
+mod graph;
+mod head;
+mod writer;
+
+use std::io;
+use std::path::Path;
+
+use crate::model::config::{ConfigError, Family, MAX_CONFIG_BYTES, ModelConfig};
+use crate::model::onnx::{BOOL, Dimension, FLOAT, INT64, ValueInfoProto};
+use crate::model::saturation::{PoolingError, Saturation};
+use crate::model::weights::{Weights, WeightsError};
+use graph::{Graph, Tensor};
+
+/// Changes whenever the converter's output does, so that a cache can tell what made its files.
+pub const CONVERTER_VERSION: u32 = 1;
+
+/// Name of the graph's only output.
+pub const OUTPUT: &str = "sparse";
+
+#[derive(Debug, thiserror::Error)]
+pub enum ConvertError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Pooling(#[from] PoolingError),
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    #[error("the converted model would have {bytes} bytes, but an ONNX file cannot hold more than {limit}")]
+    TooLarge { bytes: u64, limit: u64 },
+    #[error("failed to read {file}")]
+    Read {
+        file: String,
+        #[source]
+        source: io::Error,
+    },
+    #[error("failed to write the ONNX file")]
+    Write(#[source] io::Error),
+}
+
+/// What the converter found and wrote.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Converted {
+    pub family: Family,
+    pub vocabulary_size: usize,
+    pub positions: usize,
+    pub saturation: Saturation,
+    pub bytes: u64,
+}
+
+/// Reads `config.json` and the safetensors of `folder` and writes the ONNX file.
+pub fn convert(folder: &Path, output: &Path) -> Result<Converted, ConvertError> {
+    let config = ModelConfig::parse(&read_small(&folder.join("config.json"))?)?;
+    let saturation = Saturation::read(folder)?;
+    let weights = Weights::open(folder)?;
+    let graph = build(&config, saturation, &weights)?;
+    let bytes = writer::write(&graph, &weights, output)?;
+    Ok(Converted {
+        family: config.family,
+        vocabulary_size: config.vocabulary_size,
+        positions: config.positions,
+        saturation,
+        bytes,
+    })
+}
+
+fn read_small(path: &Path) -> Result<Vec<u8>, ConvertError> {
+    let read = |source| ConvertError::Read { file: path.display().to_string(), source };
+    if fs_err::metadata(path).map_err(read)?.len() > MAX_CONFIG_BYTES {
+        return Err(read(io::Error::other(format!("larger than {MAX_CONFIG_BYTES} bytes"))));
+    }
+    fs_err::read(path).map_err(read)
+}
+
+fn build(config: &ModelConfig, saturation: Saturation, weights: &Weights) -> Result<Graph, WeightsError> {
+    let mut graph = Graph::default();
+    let tokens = [Dimension::Named("batch"), Dimension::Named("sequence")];
+    graph.input(ValueInfoProto::tensor("input_ids", INT64, &tokens));
+    graph.input(ValueInfoProto::tensor("attention_mask", INT64, &tokens));
+    if config.token_types > 0 {
+        graph.input(ValueInfoProto::tensor("token_type_ids", INT64, &tokens));
+    }
+    let mask = Tensor::input("attention_mask");
+    let is_token = graph.cast(&mask, BOOL);
+    let hidden = encoder::build(&mut graph, config, weights, &mask)?;
+    let row = head::build(&mut graph, config, weights, &head::Inputs { hidden, is_token, saturation })?;
+    graph.identity(&row, OUTPUT);
+    let row_shape = [Dimension::Named("batch"), Dimension::Fixed(config.vocabulary_size)];
+    graph.output(ValueInfoProto::tensor(OUTPUT, FLOAT, &row_shape));
+    Ok(graph)
+}

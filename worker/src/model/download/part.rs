@@ -1,0 +1,85 @@
+//! The part of a file that has come so far, and whether the whole is what it should be.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use fs_err::{File, OpenOptions};
+use sha1::Sha1;
+use sha2::{Digest, Sha256};
+
+use super::Wanted;
+use crate::model::hub::Hash;
+use crate::model::manifest::hexadecimal;
+use crate::model::verify::for_each_chunk;
+
+/// The inner result says why the content is wrong.
+pub(super) fn check(path: &Path, wanted: &Wanted, hash: Option<&Hash>) -> io::Result<Result<(), String>> {
+    let found = fs_err::metadata(path)?.len();
+    if found != wanted.size {
+        return Ok(Err(format!("it has {found} bytes instead of {}", wanted.size)));
+    }
+    let (kind, found, expected) = match hash {
+        None => return Ok(Ok(())),
+        Some(Hash::Sha256(expected)) => {
+            let mut hash = Sha256::new();
+            for_each_chunk(path, |chunk| hash.update(chunk))?;
+            ("sha256", hexadecimal(&hash.finalize()), expected)
+        }
+        Some(Hash::GitBlob(expected)) => {
+            let mut hash = Sha1::new();
+            hash.update(format!("blob {found}\0"));
+            for_each_chunk(path, |chunk| hash.update(chunk))?;
+            ("git hash", hexadecimal(&hash.finalize()), expected)
+        }
+    };
+    Ok(if found == *expected { Ok(()) } else { Err(format!("its {kind} is {found} instead of {expected}")) })
+}
+
+/// The places of one file.
+pub(super) struct Paths {
+    pub(super) whole: PathBuf,
+    pub(super) part: PathBuf,
+    tag: PathBuf,
+}
+
+impl Paths {
+    pub(super) fn new(folder: &Path, name: &str) -> Self {
+        let whole = folder.join(name);
+        Self {
+            whole,
+            part: folder.join(format!("{name}.part")),
+            tag: folder.join(format!("{name}.part.tag")),
+        }
+    }
+
+    pub(super) fn kept(&self) -> u64 {
+        fs_err::metadata(&self.part).map_or(0, |metadata| metadata.len())
+    }
+
+    pub(super) fn tag(&self) -> Option<String> {
+        fs_err::read_to_string(&self.tag).ok().filter(|tag| !tag.is_empty())
+    }
+
+    /// The tag is written before the first byte, so that no byte is ever without the tag that it belongs to.
+    pub(super) fn append(&self, tag: Option<&str>) -> io::Result<File> {
+        if self.kept() == 0 {
+            fs_err::write(&self.tag, tag.unwrap_or_default())?;
+        }
+        OpenOptions::new().create(true).append(true).open(&self.part)
+    }
+
+    pub(super) fn remove(&self) -> io::Result<()> {
+        for path in [&self.part, &self.tag] {
+            match fs_err::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn finish(&self) -> io::Result<()> {
+        fs_err::rename(&self.part, &self.whole)?;
+        self.remove()
+    }
+}

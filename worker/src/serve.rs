@@ -1,0 +1,114 @@
+//! `serve`: opens the port at once, loads the model beside it, and on the wish to stop turns unready, waits until the
+//! cluster has noticed, and finishes what it has.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::backend::onnx::OnnxRuntime;
+use crate::embedder::{Embedder, OpenError, Settings};
+use crate::lifecycle::Lifecycle;
+use crate::metrics::{Metrics, register_info};
+use crate::server::{AppState, listener, router};
+use crate::shutdown::Signals;
+
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub model: PathBuf,
+    pub library: PathBuf,
+    pub listen: SocketAddr,
+    pub settings: Settings,
+    /// Between turning unready and closing the port.
+    pub drain_delay: Duration,
+    /// For requests that are in flight when the port closes.
+    pub grace: Duration,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    #[error("failed to listen on {address}")]
+    Listen {
+        address: SocketAddr,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("failed to listen for signals")]
+    Signals(#[source] std::io::Error),
+    #[error("the model cannot be served")]
+    Open(#[source] OpenError),
+    #[error("loading the model ended by a panic")]
+    Panicked,
+}
+
+pub async fn run(options: Options) -> Result<(), ServeError> {
+    let mut signals = Signals::listen().map_err(ServeError::Signals)?;
+    let address = options.listen;
+    let listener =
+        TcpListener::bind(address).await.map_err(|source| ServeError::Listen { address, source })?;
+    let address = listener.local_addr().map_err(|source| ServeError::Listen { address, source })?;
+
+    let mut registry = Registry::with_prefix("lexiscale_worker");
+    let metrics = Metrics::register(&mut registry);
+    registry.register("build", "This build", Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]));
+    let registry = Arc::new(RwLock::new(registry));
+    let lifecycle = Lifecycle::default();
+    let state = AppState {
+        lifecycle: lifecycle.clone(),
+        metrics: Arc::clone(&metrics),
+        registry: Arc::clone(&registry),
+    };
+    let stop = CancellationToken::new();
+    let server = tokio::spawn(listener::serve(listener, router(state), stop.clone(), options.grace));
+    tracing::info!(%address, model = %options.model.display(), "listening");
+
+    let loaded = {
+        let Options { model, library, settings, .. } = options.clone();
+        tokio::task::spawn_blocking(move || {
+            let runtime = OnnxRuntime::load(&library)?;
+            Embedder::open(&model, &runtime, settings, metrics)
+        })
+    };
+    let started = Instant::now();
+    let embedder = tokio::select! {
+        () = signals.wait() => {
+            tracing::info!("told to stop while the model was being loaded");
+            return Ok(());
+        }
+        loaded = loaded => Arc::new(loaded.map_err(|_| ServeError::Panicked)?.map_err(ServeError::Open)?),
+    };
+    let info = embedder.info();
+    register_info(&mut registry.write().unwrap_or_else(PoisonError::into_inner), info);
+    tracing::info!(
+        model = info.model,
+        revision = info.revision,
+        threads = info.threads,
+        max_tokens = info.max_tokens,
+        milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        "ready"
+    );
+    lifecycle.ready(Arc::clone(&embedder));
+
+    signals.wait().await;
+    tracing::info!(delay_seconds = options.drain_delay.as_secs_f64(), "told to stop: draining");
+    lifecycle.drain();
+    tokio::select! {
+        () = tokio::time::sleep(options.drain_delay) => {}
+        () = signals.wait() => tracing::info!("told to stop again: the delay ends"),
+    }
+    stop.cancel();
+    if server.await.is_err() {
+        tracing::error!("the server ended by a panic");
+    }
+    let closing = tokio::task::spawn_blocking(move || embedder.close());
+    if tokio::time::timeout(options.grace, closing).await.is_err() {
+        tracing::warn!("the inference thread did not end in time");
+    }
+    tracing::info!("stopped");
+    Ok(())
+}

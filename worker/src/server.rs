@@ -1,0 +1,36 @@
+//! HTTP of a serving worker. The router is the table of contents; handlers extract, call and convert.
+
+mod body;
+mod error;
+mod handlers;
+pub mod listener;
+mod tei;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::{get, post};
+use prometheus_client::registry::Registry;
+
+use crate::lifecycle::Lifecycle;
+use crate::metrics::Metrics;
+
+pub struct AppState {
+    pub lifecycle: Lifecycle,
+    pub metrics: Arc<Metrics>,
+    /// Behind a lock because the model's labels join when it is loaded.
+    pub registry: Arc<std::sync::RwLock<Registry>>,
+}
+
+pub fn router(state: AppState) -> Router {
+    Router::new()
+        .route("/_inference", post(handlers::inference))
+        .route("/embed_sparse", post(tei::embed_sparse))
+        .route("/health/live", get(handlers::live))
+        .route("/health/ready", get(handlers::ready))
+        .route("/info", get(handlers::info))
+        .route("/metrics", get(handlers::metrics))
+        .fallback(handlers::not_found)
+        .method_not_allowed_fallback(handlers::method_not_allowed)
+        .with_state(Arc::new(state))
+}

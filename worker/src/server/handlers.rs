@@ -1,0 +1,83 @@
+//! Handlers of the worker's own routes.
+
+use std::sync::{Arc, PoisonError};
+
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use lexiscale_wire::{
+    InferenceRequest, InferenceResponse, TextEmbedding, WorkerError, WorkerErrorKind, WorkerInfo,
+};
+use prometheus_client::encoding::text::encode;
+
+use super::error::Failure;
+use super::{AppState, body};
+use crate::embedder::{Texts, Truncation};
+use crate::metrics::{Outcome, Route};
+
+pub(super) type Shared = State<Arc<AppState>>;
+
+pub(super) async fn inference(State(state): Shared, request: Request) -> Response {
+    let guard = state.metrics.request(Route::Inference);
+    let result = infer(&state, request).await;
+    guard.finish(outcome(&result));
+    result.into_response()
+}
+
+pub(super) fn outcome<T>(result: &Result<T, Failure>) -> Outcome {
+    match result {
+        Ok(_) => Outcome::Ok,
+        Err(Failure(error)) => error.kind.into(),
+    }
+}
+
+async fn infer(state: &AppState, request: Request) -> Result<Json<InferenceResponse>, Failure> {
+    let embedder = state.lifecycle.embedder()?;
+    let timeout = body::timeout(request.headers())?;
+    let request: InferenceRequest = body::read(request.into_body()).await?;
+    let input_type = request.input_type();
+    let texts = Texts { texts: request.into_texts(), input_type, truncation: Truncation::Cut, timeout };
+    let rows = embedder.embed(texts).await?;
+    let sparse_embedding = rows
+        .iter()
+        .map(|text| TextEmbedding { is_truncated: text.is_truncated, embedding: embedder.name(&text.row) })
+        .collect();
+    Ok(Json(InferenceResponse { sparse_embedding }))
+}
+
+pub(super) async fn live() -> &'static str {
+    "live\n"
+}
+
+pub(super) async fn ready(State(state): Shared) -> Result<&'static str, Failure> {
+    state.lifecycle.readiness()?;
+    Ok("ready\n")
+}
+
+pub(super) async fn info(State(state): Shared) -> Result<Json<WorkerInfo>, Failure> {
+    Ok(Json(state.lifecycle.embedder()?.info().clone()))
+}
+
+pub(super) async fn metrics(State(state): Shared) -> Response {
+    let mut text = String::new();
+    let registry = state.registry.read().unwrap_or_else(PoisonError::into_inner);
+    match encode(&mut text, &registry) {
+        Ok(()) => {
+            let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+            ([(header::CONTENT_TYPE, kind)], text).into_response()
+        }
+        Err(error) => Failure::new(WorkerErrorKind::Internal, error.to_string()).into_response(),
+    }
+}
+
+pub(super) async fn not_found(request: Request) -> Response {
+    let message = format!("no route {}", request.uri().path());
+    (StatusCode::NOT_FOUND, Json(WorkerError::new(WorkerErrorKind::BadRequest, message))).into_response()
+}
+
+pub(super) async fn method_not_allowed(request: Request) -> Response {
+    let message = format!("method {} is not allowed for {}", request.method(), request.uri().path());
+    (StatusCode::METHOD_NOT_ALLOWED, Json(WorkerError::new(WorkerErrorKind::BadRequest, message)))
+        .into_response()
+}

@@ -1,0 +1,136 @@
+//! Text to token ids, cut at the model's window.
+
+use std::io;
+use std::path::Path;
+
+use tokenizers::pipeline::{EncodeOptions, Override, PipelineToken, PipelineTokenizer};
+
+/// Larger files are not tokenizers.
+pub const MAX_TOKENIZER_BYTES: u64 = 64 * 1024 * 1024;
+
+/// A text of this many bytes for each token of the window is read in pieces, until the window is full.
+const BYTES_PER_TOKEN: usize = 16;
+
+#[derive(Debug, thiserror::Error)]
+pub enum TokenizerError {
+    #[error("failed to read {file}")]
+    Read {
+        file: String,
+        #[source]
+        source: io::Error,
+    },
+    #[error("tokenizer.json cannot be used: {reason}")]
+    Invalid { reason: String },
+    #[error("the window of {window} tokens has no room beside {special} special tokens")]
+    Window { window: usize, special: usize },
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("failed to tokenise: {reason}")]
+pub struct TokenizeError {
+    reason: String,
+}
+
+/// The ids that the model sees.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tokens {
+    pub ids: Vec<u32>,
+    pub is_truncated: bool,
+}
+
+#[derive(Clone)]
+pub struct Tokenizer {
+    pipeline: PipelineTokenizer,
+    /// Ids of the text itself, without special tokens.
+    room: usize,
+    locality: Locality,
+}
+
+/// Whether a prefix that ends before a blank has the same tokens as it has inside the whole text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Locality {
+    Words,
+    Unknown,
+}
+
+impl Tokenizer {
+    /// `window` counts special tokens.
+    pub fn load(path: &Path, window: usize) -> Result<Self, TokenizerError> {
+        let read = |source| TokenizerError::Read { file: path.display().to_string(), source };
+        if fs_err::metadata(path).map_err(read)?.len() > MAX_TOKENIZER_BYTES {
+            return Err(TokenizerError::Invalid {
+                reason: format!("larger than {MAX_TOKENIZER_BYTES} bytes"),
+            });
+        }
+        Self::parse(&fs_err::read_to_string(path).map_err(read)?, window)
+    }
+
+    pub fn parse(json: &str, window: usize) -> Result<Self, TokenizerError> {
+        let canonical = tokenizers::canonicalize_str(json)
+            .map_err(|error| TokenizerError::Invalid { reason: error.to_string() })?;
+        let pipeline = tokenizers::from_json(&canonical)
+            .map_err(|error| TokenizerError::Invalid { reason: error.to_string() })?;
+        let special = pipeline.get_post_processor().single.n_special();
+        if window <= special {
+            return Err(TokenizerError::Window { window, special });
+        }
+        Ok(Self { pipeline, room: window - special, locality: Locality::of(json) })
+    }
+
+    pub fn encode(&self, text: &str) -> Result<Tokens, TokenizeError> {
+        let mut ids = self.window(text)?;
+        let is_truncated = ids.len() > self.room;
+        ids.truncate(self.room);
+        let encoding = self.pipeline.get_post_processor().single.post_process::<true>(ids, None);
+        Ok(Tokens { ids: encoding.ids().iter().map(|token| token.id()).collect(), is_truncated })
+    }
+
+    /// At least the ids that fit and, if there are more, at least one more.
+    fn window(&self, text: &str) -> Result<Vec<PipelineToken>, TokenizeError> {
+        let mut bytes = self.room.saturating_mul(BYTES_PER_TOKEN);
+        while self.locality == Locality::Words && bytes < text.len() {
+            // Words of the prefix are whole words of the text, so its ids are the text's first ids.
+            let Some(end) = text.as_bytes()[..bytes].iter().rposition(u8::is_ascii_whitespace) else {
+                break;
+            };
+            let ids = self.ids(&text[..end])?;
+            if ids.len() > self.room {
+                return Ok(ids);
+            }
+            bytes = bytes.saturating_mul(4);
+        }
+        self.ids(text)
+    }
+
+    fn ids(&self, text: &str) -> Result<Vec<PipelineToken>, TokenizeError> {
+        let options = EncodeOptions {
+            add_special_tokens: false,
+            encode_special_tokens: false,
+            padding: Override::Off,
+            truncation: Override::Off,
+        };
+        let mut ids = Vec::new();
+        self.pipeline
+            .encode_into(text, &options, &mut ids)
+            .map_err(|error| TokenizeError { reason: error.to_string() })?;
+        Ok(ids)
+    }
+}
+
+impl Locality {
+    fn of(json: &str) -> Self {
+        let parsed: serde_json::Value = serde_json::from_str(json).unwrap_or_default();
+        let kind = |part: &str| parsed.pointer(&format!("/{part}/type")).and_then(serde_json::Value::as_str);
+        let added = parsed.pointer("/added_tokens").and_then(serde_json::Value::as_array);
+        let added_are_words = added.is_none_or(|tokens| {
+            tokens.iter().all(|token| {
+                let content = token.get("content").and_then(serde_json::Value::as_str).unwrap_or(" ");
+                !content.contains(char::is_whitespace)
+            })
+        });
+        let is_bert = kind("normalizer") == Some("BertNormalizer")
+            && kind("pre_tokenizer") == Some("BertPreTokenizer")
+            && kind("model").is_none_or(|kind| kind == "WordPiece");
+        if is_bert && added_are_words { Self::Words } else { Self::Unknown }
+    }
+}

@@ -1,0 +1,103 @@
+//! Token strings by id, read from `tokenizer.json` itself: the tokenizer keeps some vocabularies in a form that is meant
+//! for decoding, and people search by the strings of the file. PURE.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vocabulary {
+    tokens: Vec<Box<str>>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum VocabularyError {
+    #[error("failed to parse tokenizer.json")]
+    Parse(#[source] serde_json::Error),
+    #[error("tokenizer.json has no vocabulary")]
+    Absent,
+}
+
+#[derive(Deserialize)]
+struct File {
+    model: Model,
+    #[serde(default)]
+    added_tokens: Vec<AddedToken>,
+}
+
+#[derive(Deserialize)]
+struct Model {
+    vocab: Option<Value>,
+}
+
+#[derive(Deserialize)]
+struct AddedToken {
+    id: u32,
+    content: String,
+}
+
+impl Vocabulary {
+    /// `size` is the width of the model's output; ids beyond the file's get a name of their own, because models pad
+    /// their vocabulary to round numbers.
+    pub fn parse(tokenizer_json: &str, size: usize) -> Result<Self, VocabularyError> {
+        let File { model, added_tokens } =
+            serde_json::from_str(tokenizer_json).map_err(VocabularyError::Parse)?;
+        let mut tokens: Vec<Box<str>> = vec![Box::default(); size];
+        let mut set = |id: Option<usize>, token: &str| {
+            if let Some(place) = id.and_then(|id| tokens.get_mut(id)) {
+                *place = token.into();
+            }
+        };
+        match model.vocab {
+            Some(Value::Object(entries)) => {
+                for (token, id) in &entries {
+                    set(id.as_u64().and_then(|id| usize::try_from(id).ok()), token);
+                }
+            }
+            Some(Value::Array(entries)) => {
+                for (id, entry) in entries.iter().enumerate() {
+                    set(Some(id), entry.get(0).and_then(Value::as_str).unwrap_or_default());
+                }
+            }
+            _ => return Err(VocabularyError::Absent),
+        }
+        for AddedToken { id, content } in &added_tokens {
+            set(usize::try_from(*id).ok(), content);
+        }
+        for (id, token) in tokens.iter_mut().enumerate() {
+            if token.is_empty() {
+                *token = format!("[id {id}]").into();
+            }
+        }
+        Ok(Self { tokens })
+    }
+
+    pub fn token(&self, id: u32) -> &str {
+        usize::try_from(id).ok().and_then(|id| self.tokens.get(id)).map_or("", |token| token)
+    }
+
+    pub fn len(&self) -> usize {
+        self.tokens.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.tokens.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn added_tokens_win_and_gaps_have_names() {
+        let json = r#"{"model":{"vocab":{"a":0,"b":1,"out of range":9}},"added_tokens":[{"id":1,"content":"[PAD]"}]}"#;
+        let vocabulary = Vocabulary::parse(json, 3).unwrap();
+        assert_eq!([0, 1, 2].map(|id| vocabulary.token(id)), ["a", "[PAD]", "[id 2]"]);
+    }
+
+    #[test]
+    fn a_list_of_pieces_is_a_vocabulary_too() {
+        let vocabulary = Vocabulary::parse(r#"{"model":{"vocab":[["<s>",0.0],["▁a",-1.5]]}}"#, 2).unwrap();
+        assert_eq!([0, 1].map(|id| vocabulary.token(id)), ["<s>", "▁a"]);
+    }
+}

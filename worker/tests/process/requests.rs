@@ -1,0 +1,316 @@
+//! The real router, queue and engine over a backend that waits for the test.
+
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use http::{Request, StatusCode};
+use lexiscale_wire::{Precision, WorkerInfo};
+use lexiscale_worker::embedder::{Embedder, Parts, Settings};
+use lexiscale_worker::engine::Engine;
+use lexiscale_worker::lifecycle::Lifecycle;
+use lexiscale_worker::metrics::Metrics;
+use lexiscale_worker::queue::Limits;
+use lexiscale_worker::server::{AppState, router};
+use lexiscale_worker::tokenize::{Tokenizer, Tokens};
+use lexiscale_worker::vocabulary::Vocabulary;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::registry::Registry;
+use tower::ServiceExt;
+
+use crate::support::models::small_source;
+use crate::support::slow_backend::{Gate, slow_backend};
+
+struct App {
+    router: Router,
+    gate: Arc<Gate>,
+    lifecycle: Lifecycle,
+    embedder: Arc<Embedder>,
+    registry: Arc<RwLock<Registry>>,
+}
+
+/// One text at a time and room for two that wait.
+const LIMITS: Limits = Limits { capacity: 2, batch_texts: 1, batch_tokens: 64 };
+
+fn app() -> App {
+    let mut registry = Registry::default();
+    let metrics = Metrics::register(&mut registry);
+    let registry = Arc::new(RwLock::new(registry));
+    let (backend, gate) = slow_backend();
+    let json = fs_err::read_to_string(small_source("bert-f32").join("tokenizer.json")).unwrap();
+    let warm_up = Tokens { ids: vec![2, 3], is_truncated: false };
+    gate.release(1);
+    let engine = Engine::start(Box::new(backend), &warm_up, LIMITS, Arc::clone(&metrics)).unwrap();
+    assert_eq!(gate.next_batch().texts(), 1, "the warm-up ran before there was an engine");
+    let info = WorkerInfo {
+        model: "hf://lexiscale/test".to_owned(),
+        revision: "0".repeat(40),
+        digest: "sha256:0".to_owned(),
+        max_tokens: 24,
+        vocabulary_size: 2,
+        threads: 1,
+        precision: Precision::Fp32,
+        version: "0".to_owned(),
+    };
+    let parts = Parts {
+        tokenizer: Tokenizer::parse(&json, 24).unwrap(),
+        vocabulary: Vocabulary::parse(&json, 2).unwrap(),
+        engine,
+        info,
+    };
+    let settings = Settings { threads: 1, queue: LIMITS, max_texts: 4 };
+    let embedder = Arc::new(Embedder::new(parts, settings, Arc::clone(&metrics)));
+    let lifecycle = Lifecycle::default();
+    let state = AppState { lifecycle: lifecycle.clone(), metrics, registry: Arc::clone(&registry) };
+    App { router: router(state), gate, lifecycle, embedder, registry }
+}
+
+fn ready_app() -> App {
+    let app = app();
+    app.lifecycle.ready(Arc::clone(&app.embedder));
+    app
+}
+
+#[derive(Debug)]
+struct Answer {
+    status: StatusCode,
+    retry_after: Option<String>,
+    body: String,
+}
+
+impl App {
+    async fn ask(&self, request: Request<Body>) -> Answer {
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let status = response.status();
+        let retry_after =
+            response.headers().get("retry-after").map(|value| value.to_str().unwrap().to_owned());
+        let body = to_bytes(response.into_body(), 1 << 20).await.unwrap();
+        Answer { status, retry_after, body: String::from_utf8(body.to_vec()).unwrap() }
+    }
+
+    fn spawn(self: &Arc<Self>, request: Request<Body>) -> tokio::task::JoinHandle<Answer> {
+        let app = Arc::clone(self);
+        tokio::spawn(async move { app.ask(request).await })
+    }
+
+    /// Waits for a batch without keeping the test's other tasks from running.
+    async fn next_batch(self: &Arc<Self>) -> lexiscale_worker::backend::TokenBatch {
+        let app = Arc::clone(self);
+        tokio::task::spawn_blocking(move || app.gate.next_batch()).await.unwrap()
+    }
+
+    async fn wait_for_metric(&self, line: &str) {
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+        loop {
+            let mut text = String::new();
+            encode(&mut text, &self.registry.read().unwrap()).unwrap();
+            if text.lines().any(|known| known == line) {
+                return;
+            }
+            assert!(tokio::time::Instant::now() < deadline, "no {line} in\n{text}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+fn post(path: &str, body: &str) -> Request<Body> {
+    Request::post(path).body(Body::from(body.to_owned())).unwrap()
+}
+
+fn infer(body: &str) -> Request<Body> {
+    post("/_inference", body)
+}
+
+fn get(path: &str) -> Request<Body> {
+    Request::get(path).body(Body::empty()).unwrap()
+}
+
+/// Traffic that comes before the model would fail for users, so nothing may say "ready" before it.
+#[tokio::test]
+async fn nothing_is_served_before_the_model_is_warm() {
+    let app = app();
+    for request in [get("/health/ready"), get("/info"), infer(r#"{"input":["a"]}"#)] {
+        let answer = app.ask(request).await;
+        assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{}", answer.body);
+        assert!(answer.body.contains(r#""type":"not_ready""#), "{}", answer.body);
+    }
+    assert_eq!(app.ask(get("/health/live")).await.status, StatusCode::OK);
+    app.lifecycle.ready(Arc::clone(&app.embedder));
+    assert_eq!(app.ask(get("/health/ready")).await.status, StatusCode::OK);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_queue_answers_429_and_takes_requests_again_when_it_is_not() {
+    let app = Arc::new(ready_app());
+    let running = app.spawn(infer(r#"{"input":["a"]}"#));
+    app.next_batch().await;
+    let waiting = app.spawn(infer(r#"{"input":["b","c"]}"#));
+    app.wait_for_metric("queue_texts 2").await;
+    let refused = app.ask(infer(r#"{"input":["d"]}"#)).await;
+    assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(refused.retry_after.as_deref(), Some("1"));
+    assert!(refused.body.contains(r#""type":"overloaded""#), "{}", refused.body);
+    app.gate.release(4);
+    for task in [running, waiting] {
+        assert_eq!(task.await.unwrap().status, StatusCode::OK);
+    }
+    assert_eq!(app.ask(infer(r#"{"input":["d"]}"#)).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_request_that_can_never_fit_is_told_so() {
+    let app = ready_app();
+    for (body, message) in [
+        (r#"{"input":["a","b","c"]}"#, "3 more do not fit"),
+        (r#"{"input":["a","b","c","d","e"]}"#, "5 texts in one request, at most 4"),
+    ] {
+        let answer = app.ask(infer(body)).await;
+        assert_eq!(answer.status, StatusCode::PAYLOAD_TOO_LARGE, "{}", answer.body);
+        assert!(answer.body.contains(message), "{}", answer.body);
+    }
+}
+
+/// Work for somebody who has left makes those wait who have not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_who_left_costs_no_arithmetic() {
+    let app = Arc::new(ready_app());
+    let running = app.spawn(infer(r#"{"input":["a"]}"#));
+    app.next_batch().await;
+    let leaving = app.spawn(infer(r#"{"input":["b"]}"#));
+    app.wait_for_metric("queue_texts 1").await;
+    leaving.abort();
+    assert!(leaving.await.unwrap_err().is_cancelled());
+    app.gate.release(1);
+    assert_eq!(running.await.unwrap().status, StatusCode::OK);
+    app.wait_for_metric(r#"dropped_texts_total{reason="Abandoned"} 1"#).await;
+    assert!(!app.gate.has_batch());
+    app.wait_for_metric(r#"requests_total{route="Inference",outcome="Abandoned"} 1"#).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_past_its_time_costs_no_arithmetic() {
+    let app = Arc::new(ready_app());
+    let running = app.spawn(infer(r#"{"input":["a"]}"#));
+    app.next_batch().await;
+    let mut late = infer(r#"{"input":["b"]}"#);
+    late.headers_mut().insert("x-lexiscale-timeout-ms", "0".parse().unwrap());
+    let late = app.spawn(late);
+    app.wait_for_metric("queue_texts 1").await;
+    app.gate.release(1);
+    assert_eq!(running.await.unwrap().status, StatusCode::OK);
+    let late = late.await.unwrap();
+    assert_eq!(late.status, StatusCode::TOO_MANY_REQUESTS);
+    assert!(late.body.contains("time was over"), "{}", late.body);
+    assert!(!app.gate.has_batch());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn searches_overtake_documents() {
+    let app = Arc::new(ready_app());
+    let running = app.spawn(infer(r#"{"input":["a"]}"#));
+    app.next_batch().await;
+    let document = app.spawn(infer(r#"{"input":["one"],"input_type":"ingest"}"#));
+    app.wait_for_metric("queue_texts 1").await;
+    let search = app.spawn(infer(r#"{"input":["two"],"input_type":"search"}"#));
+    app.wait_for_metric("queue_texts 2").await;
+    app.gate.release(1);
+    let [one, two] = [12, 13];
+    assert_eq!(app.next_batch().await.ids()[1], two);
+    app.gate.release(1);
+    assert_eq!(app.next_batch().await.ids()[1], one);
+    app.gate.release(1);
+    for task in [running, document, search] {
+        assert_eq!(task.await.unwrap().status, StatusCode::OK);
+    }
+}
+
+/// One poisoned text must not take the worker, and with it everybody's requests, down.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_in_the_model_fails_that_request_only() {
+    let app = Arc::new(ready_app());
+    app.gate.release(2);
+    // The letter z is token 42, at which the backend panics.
+    let failed = app.ask(infer(r#"{"input":["z"]}"#)).await;
+    assert_eq!(failed.status, StatusCode::INTERNAL_SERVER_ERROR);
+    assert!(failed.body.contains(r#""type":"internal""#), "{}", failed.body);
+    let answer = app.ask(infer(r#"{"input":["a"]}"#)).await;
+    assert_eq!(
+        (answer.status, answer.body.as_str()),
+        (StatusCode::OK, r#"{"sparse_embedding":[{"is_truncated":false,"embedding":{"[UNK]":1.0}}]}"#)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn draining_answers_what_still_comes_but_is_not_ready() {
+    let app = Arc::new(ready_app());
+    app.lifecycle.drain();
+    let answer = app.ask(get("/health/ready")).await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(answer.body.contains("shutting down"), "{}", answer.body);
+    app.gate.release(1);
+    assert_eq!(app.ask(infer(r#"{"input":["a"]}"#)).await.status, StatusCode::OK);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tei_clients_get_indices_and_values() {
+    let app = Arc::new(ready_app());
+    app.gate.release(3);
+    let answer = app.ask(post("/embed_sparse", r#"{"inputs":"a"}"#)).await;
+    assert_eq!(answer.body, r#"[[{"index":1,"value":1.0}]]"#);
+    let answer = app.ask(post("/embed_sparse", r#"{"inputs":["a","b"],"truncate":true}"#)).await;
+    assert_eq!(answer.body, r#"[[{"index":1,"value":1.0}],[{"index":1,"value":1.0}]]"#);
+    let long = format!(r#"{{"inputs":"{}","truncate":false}}"#, "a ".repeat(30));
+    let answer = app.ask(post("/embed_sparse", &long)).await;
+    assert_eq!(answer.status, StatusCode::PAYLOAD_TOO_LARGE);
+    assert!(answer.body.contains("text 0 is longer than the 24 tokens"), "{}", answer.body);
+}
+
+#[tokio::test]
+async fn bad_requests_are_refused_by_name() {
+    let app = ready_app();
+    let deep = format!(r#"{{"input":{}"#, "[".repeat(200));
+    let not_text = "\u{0}\u{1}";
+    let table: [(Request<Body>, u16, &str); 22] = [
+        (infer(""), 400, "EOF"),
+        (infer("{"), 400, "EOF"),
+        (infer(r#"[["a"],null]"#), 400, "must be a JSON object"),
+        (infer("null"), 400, "must be a JSON object"),
+        (infer(not_text), 400, "must be a JSON object"),
+        (infer("{}"), 400, "missing field `input`"),
+        (infer(r#"{"input":[]}"#), 400, "must not be an empty array"),
+        (infer(r#"{"input":null}"#), 400, "string or an array of strings"),
+        (infer(r#"{"input":1}"#), 400, "string or an array of strings"),
+        (infer(r#"{"input":[1]}"#), 400, "string or an array of strings"),
+        (infer(r#"{"input":["a",null]}"#), 400, "string or an array of strings"),
+        (infer(r#"{"input":{"a":"b"}}"#), 400, "string or an array of strings"),
+        (infer(r#"{"input":["a"],"inputs":["b"]}"#), 400, "unknown field `inputs`"),
+        (infer(r#"{"input":["a"],"input":["b"]}"#), 400, "duplicate field `input`"),
+        (infer(r#"{"input":["a"],"input_type":"classification"}"#), 400, "unknown variant"),
+        (infer(r#"{"input":["a"]} trailing"#), 400, "trailing characters"),
+        (infer(r#"{"input":["\ud800"]}"#), 400, "unexpected end of hex escape"),
+        (infer(&deep), 400, "recursion limit"),
+        (post("/embed_sparse", r#"{"inputs":[]}"#), 400, "must not be an empty array"),
+        (post("/embed_sparse", r#"{"input":"a"}"#), 400, "unknown field `input`"),
+        (get("/_inference"), 405, "method GET is not allowed"),
+        (post("/embed", "{}"), 404, "no route /embed"),
+    ];
+    for (request, status, message) in table {
+        let answer = app.ask(request).await;
+        assert_eq!(answer.status.as_u16(), status, "{}", answer.body);
+        let error: lexiscale_wire::WorkerError = serde_json::from_str(&answer.body).unwrap();
+        assert!(error.error.contains(message), "{message}: {error}");
+    }
+    let mut request = infer(r#"{"input":["a"]}"#);
+    request.headers_mut().insert("x-lexiscale-timeout-ms", "soon".parse().unwrap());
+    assert_eq!(app.ask(request).await.status, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn a_body_beyond_the_limit_is_refused_before_it_is_kept() {
+    let app = ready_app();
+    let body = format!(r#"{{"input":["{}"]}}"#, "a".repeat(lexiscale_wire::MAX_BODY_BYTES));
+    let answer = app.ask(infer(&body)).await;
+    assert_eq!(answer.status, StatusCode::PAYLOAD_TOO_LARGE);
+    assert!(answer.body.contains(r#""type":"too_large""#), "{}", answer.body);
+}

@@ -1,0 +1,25 @@
+//! What travels between the worker, the gateway and the controller: requests, sparse vectors, errors, and what a model
+//! fetch says about itself. PURE: types and their JSON, no I/O, no clock.
+
+mod embedding;
+mod error;
+mod info;
+mod progress;
+mod report;
+mod request;
+mod response;
+
+pub use embedding::{SparseEmbedding, TokenWeight};
+pub use error::{WorkerError, WorkerErrorKind};
+pub use info::{Precision, WorkerInfo};
+pub use progress::{Phase, Progress};
+pub use report::{FetchFailure, FetchReason, FetchReport, FetchedModel, TERMINATION_MESSAGE_BYTES};
+pub use request::{EmptyInput, InferenceRequest, InputType};
+pub use response::{InferenceResponse, TextEmbedding};
+
+/// Largest request body that the worker reads.
+pub const MAX_BODY_BYTES: usize = 10 * 1024 * 1024;
+
+/// Request header with the milliseconds that the caller will still wait. A request that is older than that when its
+/// turn comes is dropped before it costs any arithmetic.
+pub const TIMEOUT_HEADER: &str = "x-lexiscale-timeout-ms";
