@@ -1,0 +1,58 @@
+//! The child objects as they should be, one file each. PURE: a value in, an object out.
+
+pub mod claim;
+pub mod deployment;
+pub mod job;
+pub mod model_cache;
+pub mod network_policy;
+mod pod;
+pub mod pod_disruption_budget;
+pub mod service;
+pub mod service_account;
+
+use crate::{
+    autoscaler::Decision, children::Child, identity::Identity, settings::Settings,
+    validated::ValidatedEndpoint, volume::Volume,
+};
+
+/// What the workers of an endpoint are made from.
+#[derive(Clone, Copy, Debug)]
+pub struct Workers<'a> {
+    pub endpoint: &'a ValidatedEndpoint,
+    pub settings: &'a Settings,
+    pub decision: &'a Decision,
+}
+
+/// A cache whose model lies on its volume.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadyCache {
+    /// Name of the `ModelCache`.
+    pub name: String,
+    pub claim: String,
+    pub digest: String,
+    /// Memory that one worker needs, as the download estimated it.
+    pub memory_bytes: Option<u64>,
+}
+
+/// The children of an endpoint that do not wait for the model.
+pub fn of_endpoint(workers: &Workers<'_>) -> Vec<Child> {
+    let Workers { endpoint, settings, decision: _ } = workers;
+    vec![
+        Child::new(service_account::service_account(
+            &endpoint.identity,
+            crate::labels::of_endpoint(endpoint.identity.name()),
+        )),
+        Child::new(network_policy::of_workers(endpoint, settings)),
+        Child::new(service::service(endpoint)),
+        Child::new(pod_disruption_budget::pod_disruption_budget(endpoint)),
+    ]
+}
+
+/// The children of a cache that do not wait for anything.
+pub fn of_cache(cache: &Identity, hub_endpoint: &str, settings: &Settings, volume: &Volume) -> Vec<Child> {
+    vec![
+        Child::new(service_account::service_account(cache, crate::labels::of_cache(cache.name()))),
+        Child::new(network_policy::of_cache(cache, hub_endpoint, settings)),
+        Child::new(claim::claim(cache, volume)),
+    ]
+}

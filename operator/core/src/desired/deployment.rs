@@ -1,0 +1,217 @@
+//! The Deployment of an endpoint's workers: one pod for each allocation.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::{
+    api::{
+        apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment},
+        core::v1::{
+            Container, ContainerPort, HTTPGetAction, Lifecycle, LifecycleHandler, PodSpec, PodTemplateSpec,
+            Probe, ResourceRequirements, SleepAction, TopologySpreadConstraint,
+        },
+    },
+    apimachinery::pkg::{
+        apis::meta::v1::{LabelSelector, ObjectMeta},
+        util::intstr::IntOrString,
+    },
+};
+
+use super::{
+    ReadyCache, Workers,
+    pod::{self, CacheAccess},
+    service::{PORT, PORT_NAME},
+};
+use crate::{
+    children::to_json,
+    labels,
+    name::{child_name, label_value, short_hash},
+    quantity::{Bytes, Cpu},
+    settings::ImagePullPolicy,
+    validated::ValidatedEndpoint,
+};
+
+/// Name of the container that serves.
+pub(crate) const CONTAINER: &str = "worker";
+
+/// Longest time from SIGTERM to SIGKILL: [`DRAIN_DELAY_SECONDS`], then the requests in flight, the longest of which the
+/// gateway gives 30 s.
+const GRACE_PERIOD_SECONDS: i64 = 60;
+/// Time for gateways to learn that the pod is going, while it still serves.
+const DRAIN_DELAY_SECONDS: i64 = 5;
+/// Time in which a rollout must get on before it counts as failed. Covers loading a model of some gigabytes from a slow disk.
+const PROGRESS_DEADLINE_SECONDS: i32 = 600;
+
+/// Memory for each thread beside the model: its activations and its share of the queue.
+const MEMORY_PER_THREAD: Bytes = Bytes::mebibytes(64);
+const MEMORY_UNIT: Bytes = Bytes::mebibytes(16);
+const LEAST_MEMORY: Bytes = Bytes::mebibytes(256);
+/// Where the download gave no estimate.
+const UNKNOWN_MODEL_MEMORY: u64 = Bytes::mebibytes(1536).get();
+
+pub fn deployment(workers: &Workers<'_>, cache: &ReadyCache) -> Deployment {
+    let Workers { endpoint, decision, settings: _ } = workers;
+    let identity = &endpoint.identity;
+    let replicas = i32::try_from(decision.replicas).unwrap_or(i32::MAX);
+    Deployment {
+        metadata: identity.child_metadata(child_name(identity.name()), labels::of_endpoint(identity.name())),
+        spec: DeploymentSpec {
+            replicas: Some(replicas),
+            revision_history_limit: Some(2),
+            progress_deadline_seconds: Some(PROGRESS_DEADLINE_SECONDS),
+            selector: LabelSelector {
+                match_labels: Some(labels::worker_selector(identity.name())),
+                match_expressions: None,
+            },
+            strategy: Some(DeploymentStrategy {
+                type_: Some("RollingUpdate".to_owned()),
+                // A quarter, at least one, is started anew before an old one goes: no request finds nobody.
+                rolling_update: Some(RollingUpdateDeployment {
+                    max_surge: Some(IntOrString::String("25%".to_owned())),
+                    max_unavailable: Some(IntOrString::Int(0)),
+                }),
+            }),
+            template: template(workers, cache),
+            ..DeploymentSpec::default()
+        },
+        status: None,
+    }
+}
+
+fn template(workers: &Workers<'_>, cache: &ReadyCache) -> PodTemplateSpec {
+    let Workers { endpoint, .. } = workers;
+    let name = endpoint.identity.name();
+    let mut pod_labels = endpoint.pods.labels.clone();
+    pod_labels.insert(labels::MODEL_CACHE.to_owned(), label_value(&cache.name));
+    pod_labels.extend(labels::of_endpoint(name));
+    let mut annotations = endpoint.pods.annotations.clone();
+    annotations.insert(labels::ENDPOINT.to_owned(), name.to_owned());
+    annotations.insert(labels::MODEL_CACHE.to_owned(), cache.name.clone());
+    annotations.insert(labels::MODEL_ID.to_owned(), endpoint.model.id.clone());
+    annotations.insert(labels::DIGEST.to_owned(), cache.digest.clone());
+    let mut template = PodTemplateSpec {
+        metadata: Some(ObjectMeta {
+            labels: Some(pod_labels),
+            annotations: Some(annotations),
+            ..ObjectMeta::default()
+        }),
+        spec: Some(pod_spec(workers, cache)),
+    };
+    let revision = short_hash(&to_json(&template));
+    if let Some(annotations) = template.metadata.as_mut().and_then(|metadata| metadata.annotations.as_mut()) {
+        annotations.insert(labels::REVISION.to_owned(), revision);
+    }
+    template
+}
+
+fn pod_spec(workers: &Workers<'_>, cache: &ReadyCache) -> PodSpec {
+    let Workers { endpoint, settings, .. } = workers;
+    PodSpec {
+        service_account_name: Some(child_name(endpoint.identity.name())),
+        automount_service_account_token: Some(false),
+        enable_service_links: Some(false),
+        termination_grace_period_seconds: Some(GRACE_PERIOD_SECONDS),
+        security_context: Some(pod::pod_security_context(CacheAccess::Read)),
+        image_pull_secrets: pod::image_pull_secrets(settings),
+        node_selector: pod::unless_empty(endpoint.pods.node_selector.clone()),
+        tolerations: (!endpoint.pods.tolerations.is_empty()).then(|| endpoint.pods.tolerations.clone()),
+        priority_class_name: endpoint.pods.priority_class_name.clone(),
+        topology_spread_constraints: Some(spread(endpoint)),
+        containers: vec![container(workers, cache)],
+        volumes: Some(pod::volumes(&cache.claim)),
+        ..PodSpec::default()
+    }
+}
+
+fn container(workers: &Workers<'_>, cache: &ReadyCache) -> Container {
+    let Workers { endpoint, settings, .. } = workers;
+    let model = format!("{}/model", pod::CACHE_FOLDER);
+    let threads = endpoint.threads.get().to_string();
+    let listen = format!("0.0.0.0:{PORT}");
+    let arguments = ["serve", "--model", &model, "--threads", &threads, "--listen", &listen];
+    Container {
+        name: CONTAINER.to_owned(),
+        image: Some(settings.worker_image.as_str().to_owned()),
+        image_pull_policy: settings
+            .image_pull_policy
+            .map(|policy: ImagePullPolicy| policy.as_str().to_owned()),
+        args: Some(arguments.map(str::to_owned).to_vec()),
+        ports: Some(vec![ContainerPort {
+            name: Some(PORT_NAME.to_owned()),
+            container_port: PORT,
+            protocol: Some("TCP".to_owned()),
+            ..ContainerPort::default()
+        }]),
+        resources: Some(resources(workers, cache)),
+        // Loading may take minutes for a large model; the port is open early or late, so only patience helps.
+        startup_probe: Some(probe("/health/live", 1, 5, 600)),
+        readiness_probe: Some(probe("/health/ready", 1, 2, 2)),
+        // A busy worker answers late, a hung one never: a minute and more of silence before it is killed.
+        liveness_probe: Some(probe("/health/live", 10, 10, 6)),
+        lifecycle: Some(Lifecycle {
+            pre_stop: Some(LifecycleHandler {
+                sleep: Some(SleepAction { seconds: DRAIN_DELAY_SECONDS }),
+                ..LifecycleHandler::default()
+            }),
+            ..Lifecycle::default()
+        }),
+        // What a worker that died said last is what `kubectl describe` and our status show.
+        termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
+        security_context: Some(pod::security_context()),
+        volume_mounts: Some(pod::volume_mounts(CacheAccess::Read)),
+        ..Container::default()
+    }
+}
+
+fn resources(workers: &Workers<'_>, cache: &ReadyCache) -> ResourceRequirements {
+    let Workers { endpoint, settings, .. } = workers;
+    let threads = endpoint.threads.get();
+    let limit = Cpu::cores(threads);
+    let request =
+        endpoint.cpu_request.unwrap_or_else(|| settings.cpu_request_per_thread.times(threads)).min(limit);
+    let memory = endpoint.memory.unwrap_or_else(|| estimated_memory(endpoint, cache));
+    let both = |cpu: Cpu| {
+        Some(BTreeMap::from([("cpu".to_owned(), cpu.into()), ("memory".to_owned(), memory.into())]))
+    };
+    ResourceRequirements { requests: both(request), limits: both(limit), claims: None }
+}
+
+/// The download's estimate for the model, plus 64 MiB for each thread, rounded up to 16 MiB, at least 256 MiB.
+fn estimated_memory(endpoint: &ValidatedEndpoint, cache: &ReadyCache) -> Bytes {
+    MEMORY_PER_THREAD
+        .times(endpoint.threads.get())
+        .plus(cache.memory_bytes.unwrap_or(UNKNOWN_MODEL_MEMORY))
+        .rounded_up_to(MEMORY_UNIT)
+        .max(LEAST_MEMORY)
+}
+
+fn probe(path: &str, period: i32, timeout: i32, failures: i32) -> Probe {
+    Probe {
+        http_get: Some(HTTPGetAction {
+            path: Some(path.to_owned()),
+            port: IntOrString::String(PORT_NAME.to_owned()),
+            ..HTTPGetAction::default()
+        }),
+        period_seconds: Some(period),
+        timeout_seconds: Some(timeout),
+        failure_threshold: Some(failures),
+        ..Probe::default()
+    }
+}
+
+/// Soft: a single node must be able to run everything.
+fn spread(endpoint: &ValidatedEndpoint) -> Vec<TopologySpreadConstraint> {
+    ["topology.kubernetes.io/zone", "kubernetes.io/hostname"]
+        .map(|key| TopologySpreadConstraint {
+            max_skew: 1,
+            topology_key: key.to_owned(),
+            when_unsatisfiable: "ScheduleAnyway".to_owned(),
+            label_selector: Some(LabelSelector {
+                match_labels: Some(labels::worker_selector(endpoint.identity.name())),
+                match_expressions: None,
+            }),
+            // The old revision's pods are on their way out and must not push the new one's around.
+            match_label_keys: Some(vec!["pod-template-hash".to_owned()]),
+            ..TopologySpreadConstraint::default()
+        })
+        .to_vec()
+}

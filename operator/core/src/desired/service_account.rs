@@ -1,0 +1,15 @@
+//! A ServiceAccount of its own for each object's pods, without a token: they never talk to the API server.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::ServiceAccount;
+
+use crate::{identity::Identity, name::child_name};
+
+pub fn service_account(owner: &Identity, labels: BTreeMap<String, String>) -> ServiceAccount {
+    ServiceAccount {
+        metadata: owner.child_metadata(child_name(owner.name()), labels),
+        automount_service_account_token: Some(false),
+        ..ServiceAccount::default()
+    }
+}

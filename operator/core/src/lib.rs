@@ -1,0 +1,23 @@
+//! What the operator decides, without doing it: PURE. No async, client, clock, random numbers or environment.
+//!
+//! A pass reads the cluster into [`observed`], the spec into [`validated`], computes a [`plan`] from the objects in
+//! [`desired`], and after the writes a [`status`]. Everything here is a function from values to values.
+
+pub mod autoscaler;
+pub mod catalog;
+pub mod children;
+pub mod desired;
+pub mod download;
+pub mod failure;
+pub mod identity;
+pub mod labels;
+pub mod model;
+pub mod name;
+pub mod observed;
+pub mod plan;
+pub mod quantity;
+pub mod rollout;
+pub mod settings;
+pub mod status;
+pub mod validated;
+pub mod volume;

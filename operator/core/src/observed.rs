@@ -1,0 +1,48 @@
+//! What a pass saw. PURE values; the controller fills them by reading the API server.
+
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    batch::v1::Job,
+    core::v1::{PersistentVolumeClaim, Pod},
+};
+use lexiscale_crds::{InferenceEndpoint, ModelCache};
+use lexiscale_wire::Progress;
+
+use crate::children::LiveChild;
+
+/// An endpoint and what belongs to it.
+#[derive(Clone, Debug)]
+pub struct ObservedEndpoint {
+    pub endpoint: InferenceEndpoint,
+    /// All endpoints of the namespace, this one included or not.
+    pub peers: Vec<InferenceEndpoint>,
+    /// All caches of the namespace.
+    pub caches: Vec<ModelCache>,
+    /// Everything that bears the endpoint's label, the Deployment included.
+    pub children: Vec<LiveChild>,
+    pub deployment: Option<Deployment>,
+    pub pods: Vec<Pod>,
+}
+
+/// A cache and what belongs to it.
+#[derive(Clone, Debug)]
+pub struct ObservedCache {
+    pub cache: ModelCache,
+    /// All endpoints of the namespace.
+    pub endpoints: Vec<InferenceEndpoint>,
+    /// Everything that bears the cache's label, except its Jobs.
+    pub children: Vec<LiveChild>,
+    pub claim: Option<PersistentVolumeClaim>,
+    pub jobs: Vec<Job>,
+    /// Read after the Jobs: a Job that has ended has a pod that says how.
+    pub pods: Vec<Pod>,
+    /// What the running download answered, if one runs and did.
+    pub progress: Option<Progress>,
+}
+
+/// A child that could not be written, with the API server's words: a quota, a policy, a name that is taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejection {
+    pub child: String,
+    pub message: String,
+}

@@ -1,0 +1,79 @@
+//! The plan of an endpoint. PURE.
+
+use super::{
+    Write,
+    cache_choice::{CacheChoice, ready_cache, releases},
+    writes,
+};
+use crate::{
+    autoscaler::{self, Decision},
+    children::{Child, ChildKind, LiveChild, difference},
+    desired::{self, Workers, deployment::deployment},
+    name::child_name,
+    observed::ObservedEndpoint,
+    rollout::Rollout,
+    settings::Settings,
+    validated::ValidatedEndpoint,
+};
+
+/// What an endpoint needs written, with what the decision rested on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EndpointPlan<'a> {
+    pub decision: Decision,
+    pub cache: CacheChoice<'a>,
+    pub rollout: Rollout,
+    pub writes: Vec<Write>,
+    /// Objects of a deleted namesake that are in the way until they are collected.
+    pub leftovers: Vec<String>,
+}
+
+/// Plans an endpoint.
+pub fn plan<'a>(
+    endpoint: &ValidatedEndpoint,
+    observed: &'a ObservedEndpoint,
+    settings: &Settings,
+) -> EndpointPlan<'a> {
+    let decision = autoscaler::decide(endpoint.allocations);
+    let mut rollout = Rollout::new(observed.deployment.as_ref(), &observed.pods);
+    let cache = CacheChoice::new(endpoint, &observed.caches, &rollout, settings);
+    let workers = Workers { endpoint, settings, decision: &decision };
+    let mut wanted = desired::of_endpoint(&workers);
+    let mut live = observed.children.clone();
+    let mut scale = None;
+    if let Some(ready) = cache.existing.and_then(ready_cache) {
+        wanted.push(Child::new(deployment(&workers, &ready)));
+    } else {
+        // The model is on its way. Workers that serve another one, or other bytes of this one, stay as they are but for
+        // their number.
+        live.retain(|child: &LiveChild| child.kind() != ChildKind::Deployment);
+        scale = rescale(observed, &decision);
+    }
+    let difference = difference(&endpoint.identity, wanted, &live);
+    let mut leftovers = difference.leftovers.clone();
+    leftovers.extend(cache.blocked.clone());
+    let changes: Vec<Write> = writes(difference).chain(scale).collect();
+    // What the Deployment says of itself is about its old spec as soon as we change that: without this, an edit would be
+    // reported as done for the moment until the Deployment controller has looked.
+    rollout.complete &= !changes.iter().any(touches_workers);
+    let join = cache.join.clone().map(Write::JoinCache);
+    let release = releases(&endpoint.identity, &observed.caches, &rollout, &cache.name);
+    let writes = join.into_iter().chain(changes).chain(release).collect();
+    EndpointPlan { decision, cache, rollout, writes, leftovers }
+}
+
+fn touches_workers(write: &Write) -> bool {
+    match write {
+        Write::Apply(child) => child.kind() == ChildKind::Deployment,
+        Write::Scale { .. } => true,
+        Write::JoinCache(_) | Write::LeaveCache { .. } | Write::DiscardCache { .. } | Write::Delete(_) => {
+            false
+        }
+    }
+}
+
+fn rescale(observed: &ObservedEndpoint, decision: &Decision) -> Option<Write> {
+    let deployment = observed.deployment.as_ref()?;
+    let replicas = u32::try_from(deployment.spec.replicas?).ok()?;
+    let name = child_name(observed.endpoint.metadata.name.as_deref()?);
+    (replicas != decision.replicas).then_some(Write::Scale { deployment: name, replicas: decision.replicas })
+}

@@ -1,0 +1,171 @@
+//! The plan of a cache. PURE.
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+use lexiscale_crds::{InferenceEndpoint, ModelCache};
+
+use super::{Write, writes};
+use crate::{
+    children::{Child, ChildKind, Doomed, difference},
+    desired::{
+        self,
+        job::{Attempt as NewAttempt, Download},
+    },
+    download::{Attempt, State, Step, next_step},
+    identity::{Identity, owners},
+    labels,
+    model::{CacheKey, ModelSource, Revision},
+    observed::ObservedCache,
+    settings::Settings,
+    validated::{CacheRequest, Invalid},
+    volume::Volume,
+};
+
+/// A cache that can be planned for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ValidatedCache {
+    pub identity: Identity,
+    source: ModelSource,
+    key: CacheKey,
+    request: CacheRequest,
+}
+
+/// A cache that nothing can be planned for until somebody changes it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidCache {
+    #[error(transparent)]
+    Metadata(#[from] crate::identity::Incomplete),
+    #[error(transparent)]
+    Source(#[from] crate::model::InvalidSource),
+    #[error("revision {0:?} is not a revision")]
+    Revision(String),
+    #[error("storage: {0}")]
+    Storage(#[from] Invalid),
+}
+
+impl ValidatedCache {
+    /// Reads the spec once, for everybody.
+    pub fn new(cache: &ModelCache, settings: &Settings) -> Result<Self, InvalidCache> {
+        let spec = &cache.spec;
+        let key = CacheKey::of_cache(spec, settings.hub_endpoint.as_deref());
+        Ok(Self {
+            identity: Identity::of(cache, "ModelCache")?,
+            source: spec.source.parse()?,
+            key: key.ok_or_else(|| InvalidCache::Revision(spec.revision.clone().unwrap_or_default()))?,
+            request: spec.storage.as_ref().map_or_else(|| Ok(CacheRequest::default()), CacheRequest::new)?,
+        })
+    }
+}
+
+/// What a cache needs written, with what the decision rested on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CachePlan {
+    pub step: Step,
+    /// The attempt that the step is about, or the one that it starts.
+    pub attempt: Option<Attempt>,
+    pub attempts: u32,
+    pub users: Vec<String>,
+    pub writes: Vec<Write>,
+    pub leftovers: Vec<String>,
+}
+
+/// Plans a cache.
+pub fn plan(
+    cache: &ValidatedCache,
+    observed: &ObservedCache,
+    settings: &Settings,
+    now: Timestamp,
+) -> CachePlan {
+    let ObservedCache { cache: object, endpoints, children, claim, jobs, pods, progress: _ } = observed;
+    let identity = &cache.identity;
+    let users = users(object, endpoints);
+    let mut volume = Volume::new(&cache.request, settings, claim.as_ref());
+    let retry = retry_key(object, &users);
+    let status = object.status.as_ref();
+    let resolved: Option<Revision> = status.and_then(|status| status.revision.as_deref()?.parse().ok());
+    let download = Download {
+        cache: identity,
+        settings,
+        source: &cache.source,
+        key: &cache.key,
+        resolved: resolved.as_ref(),
+        retry: &retry,
+        volume_size: volume.size,
+    };
+    let owned = jobs.iter().filter(|job| identity.owns(&job.metadata));
+    let mut attempts: Vec<Attempt> = owned.filter_map(|job| Attempt::new(job, pods)).collect();
+    attempts.sort_by_key(|attempt| attempt.number);
+    let latest = attempts.last();
+    let attempted =
+        status.and_then(|status| status.attempts).and_then(|count| u32::try_from(count).ok()).unwrap_or(0);
+    // A Job of an earlier attempt that is still going must be gone before another writes to the same volume.
+    let step = if attempts.iter().any(|attempt| attempt.state == State::Leaving) {
+        Step::Watch
+    } else {
+        next_step(claim.as_ref(), latest, attempted, &download.inputs(), now)
+    };
+    if let Step::Done(model) = &step {
+        volume.model = Some(*model.clone());
+    }
+    let difference = difference(
+        identity,
+        desired::of_cache(identity, cache.key.hub_endpoint(), settings, &volume),
+        children,
+    );
+    let leftovers = difference.leftovers.clone();
+    let start = match (&step, claim.as_ref().and_then(|claim| claim.metadata.uid.as_deref())) {
+        (Step::Start { number, tries }, Some(claim_uid)) => {
+            let attempt = NewAttempt { number: *number, tries: *tries, claim_uid };
+            Some(Write::Apply(Child::new(download.job(attempt))))
+        }
+        _ => None,
+    };
+    let highest = match &step {
+        Step::Start { number, .. } => *number,
+        _ => latest.map_or(0, |attempt| attempt.number),
+    };
+    let obsolete = jobs.iter().filter(|job| identity.owns(&job.metadata)).filter_map(|job| {
+        let number = job.annotations().get(labels::ATTEMPT).and_then(|text| text.parse::<u32>().ok());
+        let unwanted = step == Step::Abandon || number.is_none_or(|number| number < highest);
+        let doomed = Doomed { kind: ChildKind::Job, name: job.name_any(), uid: job.uid()? };
+        (unwanted && job.metadata.deletion_timestamp.is_none()).then_some(Write::Delete(doomed))
+    });
+    let writes = writes(difference).chain(start).chain(obsolete).collect();
+    CachePlan {
+        attempts: highest.max(attempted),
+        attempt: latest.cloned(),
+        users: users.iter().map(|endpoint| endpoint.name_any()).collect(),
+        step,
+        writes,
+        leftovers,
+    }
+}
+
+/// The endpoints that use a cache: its owners, and those that say so in their status, for a cache that a user made has no
+/// owners. Sorted by name.
+fn users<'a>(cache: &ModelCache, endpoints: &'a [InferenceEndpoint]) -> Vec<&'a InferenceEndpoint> {
+    let name = cache.name_any();
+    let mut users: Vec<_> = endpoints
+        .iter()
+        .filter(|endpoint| endpoint.metadata.deletion_timestamp.is_none())
+        .filter(|endpoint| {
+            let owner =
+                owners(&cache.metadata).any(|owner| Some(&owner.uid) == endpoint.metadata.uid.as_ref());
+            let status = endpoint.status.as_ref();
+            let mut models =
+                status.into_iter().flat_map(|status| status.model.iter().chain(&status.pending_model));
+            owner || models.any(|model| model.cache == name)
+        })
+        .collect();
+    users.sort_by_key(|endpoint| endpoint.name_any());
+    users
+}
+
+/// Changes when somebody asks for another try, on the cache or on an endpoint that waits for it. An endpoint that comes or
+/// goes without asking changes nothing.
+fn retry_key(cache: &ModelCache, users: &[&InferenceEndpoint]) -> String {
+    let asked =
+        |annotations: &std::collections::BTreeMap<String, String>| annotations.get(labels::RETRY).cloned();
+    let users = users.iter().filter_map(|endpoint| asked(endpoint.annotations()));
+    asked(cache.annotations()).into_iter().chain(users).collect::<Vec<_>>().join("\n")
+}

@@ -1,0 +1,9 @@
+//! What the operator says about an object, computed from what it saw. PURE; `now` is a parameter.
+
+mod conditions;
+pub mod endpoint;
+pub mod model_cache;
+mod notice;
+
+pub use conditions::{Progressing, Stall, Verdict};
+pub use notice::{Notice, Tone, notices};

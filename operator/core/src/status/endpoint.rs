@@ -1,0 +1,255 @@
+//! The status of an endpoint. PURE.
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+use lexiscale_crds::{
+    AllocationStatus, ConditionType, Conditions, Failure, InferenceEndpointStatus, ModelCache, ModelStatus,
+};
+
+use super::{
+    Verdict,
+    conditions::{Said, last_failure},
+};
+use crate::{
+    autoscaler,
+    desired::service,
+    failure::Severity,
+    labels::{self, Component},
+    observed::{ObservedEndpoint, Rejection},
+    plan::endpoint::EndpointPlan,
+    rollout::{Rollout, ServedModel},
+    validated::{Invalid, ValidatedEndpoint},
+};
+
+/// The status of an endpoint whose spec cannot be served. What it served before, it goes on serving.
+pub fn of_invalid(observed: &ObservedEndpoint, invalid: &Invalid, now: Timestamp) -> InferenceEndpointStatus {
+    let endpoint = &observed.endpoint;
+    let previous = endpoint.status.clone().unwrap_or_default();
+    let rollout = Rollout::new(observed.deployment.as_ref(), &observed.pods);
+    let allocations = observed.deployment.as_ref().map(|deployment| AllocationStatus {
+        desired: deployment.spec.replicas.unwrap_or_default(),
+        current: signed(rollout.current),
+        ready: signed(rollout.ready),
+    });
+    let stall = Said::new(invalid.reason(), invalid.to_string());
+    let verdict = if rollout.ready > 0 {
+        Verdict::ServingDespite(serving(&rollout, rollout.ready), stall)
+    } else {
+        Verdict::Stuck(stall)
+    };
+    InferenceEndpointStatus {
+        observed_generation: endpoint.metadata.generation,
+        conditions: verdict.conditions(&previous.conditions, endpoint.metadata.generation, now),
+        allocations,
+        pending_model: None,
+        ..previous
+    }
+}
+
+/// The status of an endpoint after a pass.
+pub fn of_plan(
+    endpoint: &ValidatedEndpoint,
+    observed: &ObservedEndpoint,
+    plan: &EndpointPlan<'_>,
+    rejections: &[Rejection],
+    now: Timestamp,
+) -> InferenceEndpointStatus {
+    let object = &observed.endpoint;
+    let identity = &endpoint.identity;
+    let previous = object.status.clone().unwrap_or_default();
+    let EndpointPlan { decision, cache, rollout, writes: _, leftovers } = plan;
+    let hindrance = hindrance(endpoint, plan, rejections);
+    let verdict = verdict(endpoint, plan, hindrance.as_ref());
+    let found = hindrance.and_then(|hindrance| hindrance.failure);
+    let target = ServedModel { cache: cache.name.clone(), model_id: endpoint.model.id.clone() };
+    let (serving, pending) = match rollout.replaced.as_ref().or(rollout.template.as_ref()) {
+        Some(serving) if serving.cache != target.cache => (serving, Some(&target)),
+        Some(_) | None => (&target, None),
+    };
+    let model = |served: &ServedModel| model_status(served, observed, endpoint);
+    let settled = verdict.is_settled() && leftovers.is_empty();
+    InferenceEndpointStatus {
+        observed_generation: object.metadata.generation,
+        conditions: verdict.conditions(&previous.conditions, object.metadata.generation, now),
+        url: Some(service::url(identity.name(), identity.namespace())),
+        model: Some(model(serving)),
+        pending_model: pending.map(model),
+        allocations: Some(AllocationStatus {
+            desired: signed(decision.replicas),
+            current: signed(rollout.current),
+            ready: signed(rollout.ready),
+        }),
+        selector: Some(labels::to_query(&labels::worker_selector(identity.name()))),
+        last_failure: last_failure(previous.last_failure.as_ref(), found, settled, now),
+    }
+}
+
+/// What keeps an endpoint from being all that its spec asks for.
+struct Hindrance {
+    severity: Severity,
+    said: Said,
+    failure: Option<Failure>,
+}
+
+impl Hindrance {
+    fn passing(reason: &str, message: String) -> Self {
+        Self { severity: Severity::Passing, said: Said::new(reason, message), failure: None }
+    }
+}
+
+/// The first thing that is in the way, in the order in which an endpoint comes to life.
+fn hindrance(
+    endpoint: &ValidatedEndpoint,
+    plan: &EndpointPlan<'_>,
+    rejections: &[Rejection],
+) -> Option<Hindrance> {
+    let EndpointPlan { decision, cache, rollout, writes: _, leftovers } = plan;
+    if !leftovers.is_empty() {
+        let message = format!("waiting for the deletion of {}", leftovers.join(", "));
+        return Some(Hindrance::passing("WaitingForCleanup", message));
+    }
+    of_rejections(rejections)
+        .or_else(|| of_cache(cache.existing, &cache.name))
+        .or_else(|| of_workers(rollout))
+        .or_else(|| (!rollout.complete).then(|| underway(endpoint, rollout, decision.replicas)))
+}
+
+fn of_rejections(rejections: &[Rejection]) -> Option<Hindrance> {
+    let Rejection { child, message } = rejections.first()?;
+    Some(Hindrance {
+        severity: Severity::Stalling,
+        said: Said::new("WriteRejected", format!("the API server rejects {child}: {message}")),
+        failure: None,
+    })
+}
+
+fn of_cache(cache: Option<&ModelCache>, name: &str) -> Option<Hindrance> {
+    let Some(cache) = cache else {
+        return Some(Hindrance::passing("DownloadingModel", format!("ModelCache {name} is being made")));
+    };
+    if crate::plan::ready_cache(cache).is_some() {
+        return None;
+    }
+    let failure = cache.status.as_ref().and_then(|status| status.last_failure.clone());
+    let (severity, condition) = match cache.condition(ConditionType::Stalled) {
+        Some(stalled) => (Severity::Stalling, Some(stalled)),
+        None => (Severity::Passing, cache.condition(ConditionType::Ready)),
+    };
+    // The cache says how far it is; repeating every percent here would write every endpoint's status as often.
+    let said = match condition.filter(|_| failure.is_some()) {
+        Some(condition) => Said::new(&condition.reason, format!("ModelCache {name}: {}", condition.message)),
+        None => Said::new(
+            "DownloadingModel",
+            format!("the model is being downloaded; `kubectl get modelcache {name}` shows the progress"),
+        ),
+    };
+    Some(Hindrance { severity, said, failure })
+}
+
+fn of_workers(rollout: &Rollout) -> Option<Hindrance> {
+    let worker = |reason: &str, message: &String| Failure {
+        component: Component::Worker.as_str().to_owned(),
+        pod: None,
+        reason: reason.to_owned(),
+        message: message.clone(),
+        exit_code: None,
+        time: None,
+    };
+    if let Some(message) = &rollout.refused {
+        return Some(Hindrance {
+            severity: Severity::Stalling,
+            said: Said::new("PodsRefused", format!("the API server refuses worker pods: {message}")),
+            failure: Some(worker("PodsRefused", message)),
+        });
+    }
+    if rollout.complete {
+        return None;
+    }
+    let found = rollout.failure.clone().map(|found| (found.severity, found.failure));
+    let overdue = rollout.overdue.as_ref();
+    let (severity, failure) = match (found, overdue) {
+        (Some((_, failure)), Some(_)) => (Severity::Stalling, failure),
+        (Some(found), None) => found,
+        (None, Some(message)) => (Severity::Stalling, worker("ProgressDeadlineExceeded", message)),
+        (None, None) => return None,
+    };
+    let said = if severity == Severity::Stalling && rollout.old_revision_serves() {
+        let message = format!(
+            "the new revision fails ({}: {}); the previous revision goes on serving",
+            failure.reason, failure.message
+        );
+        Said::new("RolloutFailed", message)
+    } else {
+        Said::new(&failure.reason, &failure.message)
+    };
+    Some(Hindrance { severity, said, failure: Some(failure) })
+}
+
+fn underway(endpoint: &ValidatedEndpoint, rollout: &Rollout, desired: u32) -> Hindrance {
+    let ready = rollout.ready;
+    if rollout.old_revision_serves() {
+        let id = &endpoint.model.id;
+        Hindrance::passing(
+            "Rolling",
+            format!("workers are being replaced; {ready} serve, model {id} is coming"),
+        )
+    } else if rollout.current > desired {
+        Hindrance::passing(
+            "Scaling",
+            format!("{desired} allocations are asked for, {} are there", rollout.current),
+        )
+    } else {
+        Hindrance::passing("StartingWorkers", format!("{ready} of {desired} allocations are ready"))
+    }
+}
+
+fn verdict(endpoint: &ValidatedEndpoint, plan: &EndpointPlan<'_>, hindrance: Option<&Hindrance>) -> Verdict {
+    let EndpointPlan { decision, rollout, .. } = plan;
+    let serves = rollout.ready >= autoscaler::required(endpoint.allocations, decision);
+    let ready = serving(rollout, decision.replicas);
+    match (serves, hindrance) {
+        (true, None) => Verdict::Settled(ready),
+        (true, Some(Hindrance { severity: Severity::Passing, said, .. })) => {
+            Verdict::ServingWhile(ready, said.clone())
+        }
+        (true, Some(Hindrance { severity: Severity::Stalling, said, .. })) => {
+            Verdict::ServingDespite(ready, said.clone())
+        }
+        (false, Some(Hindrance { severity: Severity::Passing, said, .. })) => Verdict::Working(said.clone()),
+        (false, Some(Hindrance { severity: Severity::Stalling, said, .. })) => Verdict::Stuck(said.clone()),
+        (false, None) => Verdict::Working(underway(endpoint, rollout, decision.replicas).said),
+    }
+}
+
+fn serving(rollout: &Rollout, desired: u32) -> Said {
+    let ready = rollout.ready;
+    let message = if ready > desired {
+        format!("{ready} allocations serve, {desired} are asked for")
+    } else {
+        format!("{ready} of {desired} allocations serve")
+    };
+    Said::new("Serving", message)
+}
+
+fn model_status(
+    served: &ServedModel,
+    observed: &ObservedEndpoint,
+    endpoint: &ValidatedEndpoint,
+) -> ModelStatus {
+    let cache = observed.caches.iter().find(|cache| cache.name_any() == served.cache);
+    let status = cache.and_then(|cache| cache.status.as_ref());
+    let spec = cache.map(|cache| &cache.spec);
+    ModelStatus {
+        id: served.model_id.clone(),
+        source: spec.map_or_else(|| endpoint.model.source.to_string(), |spec| spec.source.clone()),
+        revision: status.and_then(|status| status.revision.clone()),
+        digest: status.and_then(|status| status.digest.clone()),
+        license: spec.and_then(|spec| spec.license.clone()),
+        cache: served.cache.clone(),
+        max_tokens: status.and_then(|status| status.max_tokens),
+    }
+}
+
+fn signed(count: u32) -> i32 {
+    i32::try_from(count).unwrap_or(i32::MAX)
+}

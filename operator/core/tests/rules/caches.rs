@@ -1,0 +1,265 @@
+//! Rules about caches and their downloads.
+
+use jiff::SignedDuration;
+use k8s_openapi::{
+    api::{batch::v1::Job, core::v1::PersistentVolumeClaim},
+    apimachinery::pkg::api::resource::Quantity,
+};
+use kube::ResourceExt;
+use lexiscale_core::{labels, status};
+use lexiscale_crds::{CachePhase, CacheSettings, ConditionType, Conditions, ModelCacheStatus};
+use lexiscale_wire::{FetchFailure, FetchReason, FetchReport, Phase, Progress};
+
+use crate::{
+    fixtures::{endpoint, settings, users_cache},
+    world::{World, summary},
+};
+
+fn downloading() -> World {
+    let mut world = World::new(settings());
+    world.caches.push(users_cache("warm", "hf://org/model", "main"));
+    world.settle();
+    world
+}
+
+fn fail(world: &mut World, reason: FetchReason) {
+    let report = FetchReport::Failed(FetchFailure {
+        reason,
+        message: format!("because of {reason}"),
+        revision: Some("resolved123".to_owned()),
+        bytes: 7,
+    });
+    world.end_download("Failed", 1, &report.to_termination_message());
+    world.reconcile_cache("warm");
+}
+
+fn status(world: &World) -> ModelCacheStatus {
+    world.caches[0].status.clone().unwrap()
+}
+
+fn jobs(world: &World) -> Vec<String> {
+    let mut names: Vec<_> = world.get::<Job>().iter().map(ResourceExt::name_any).collect();
+    names.sort();
+    names
+}
+
+fn later(world: &mut World, seconds: i64) {
+    world.now += SignedDuration::from_secs(seconds);
+    world.settle();
+}
+
+#[test]
+fn the_claim_comes_before_the_job() {
+    let mut world = World::new(settings());
+    world.caches.push(users_cache("warm", "hf://org/model", "main"));
+    let first = summary(&world.reconcile_cache("warm"));
+    assert_eq!(
+        first,
+        ["apply ServiceAccount warm", "apply NetworkPolicy warm", "apply PersistentVolumeClaim warm"]
+    );
+    assert_eq!(summary(&world.reconcile_cache("warm")), ["apply Job warm-1"]);
+    assert_eq!(world.reconcile_cache("warm"), []);
+}
+
+#[test]
+fn success_is_written_on_the_claim() {
+    let mut world = downloading();
+    world.succeed_download();
+    world.settle();
+    let claim = world.get::<PersistentVolumeClaim>().remove(0);
+    assert!(claim.annotations().contains_key(labels::MODEL));
+    assert_eq!(status(&world).phase, Some(CachePhase::Ready));
+    assert_eq!(status(&world).digest.as_deref(), Some("sha256:abcd"));
+    // The Job may go; the claim knows.
+    world.children.retain(|(kind, _)| kind.as_str() != "Job");
+    assert_eq!(world.reconcile_cache("warm"), []);
+    assert_eq!(status(&world).phase, Some(CachePhase::Ready));
+}
+
+/// Somebody deletes the claim of a cache that is ready: its successor is empty, whatever the status says.
+#[test]
+fn a_new_claim_is_filled_anew() {
+    let mut world = downloading();
+    world.succeed_download();
+    world.settle();
+    world.children.retain(|(kind, _)| kind.as_str() != "PersistentVolumeClaim");
+    world.reconcile_cache("warm");
+    assert!(!world.caches[0].is(ConditionType::Ready));
+    let mut claim = world.get::<PersistentVolumeClaim>().remove(0);
+    claim.metadata.uid = Some("uid-of-second-claim".to_owned());
+    world.put(&claim);
+    world.settle();
+    assert_eq!(jobs(&world), ["warm-2"]);
+}
+
+#[test]
+fn a_missing_model_is_final_until_somebody_asks_again() {
+    let mut world = downloading();
+    fail(&mut world, FetchReason::ModelNotFound);
+    let stalled = world.caches[0].condition(ConditionType::Stalled).unwrap();
+    assert_eq!(
+        (stalled.reason.as_str(), stalled.message.as_str()),
+        ("ModelNotFound", "because of ModelNotFound")
+    );
+    assert_eq!(status(&world).last_failure.unwrap().exit_code, Some(1));
+    later(&mut world, 1_000_000);
+    assert_eq!(jobs(&world), ["warm-1"]);
+
+    world.caches[0].annotations_mut().insert(labels::RETRY.to_owned(), "please".to_owned());
+    world.settle();
+    assert_eq!(jobs(&world), ["warm-2"]);
+    assert_eq!(status(&world).attempts, Some(2));
+    assert!(!world.caches[0].is(ConditionType::Stalled));
+}
+
+#[test]
+fn an_endpoint_can_ask_again_for_its_cache() {
+    let mut world = World::new(settings()).with(endpoint("search")).with(endpoint("ingest"));
+    world.settle();
+    let report = FetchReport::Failed(FetchFailure {
+        reason: FetchReason::RevisionNotFound,
+        message: String::new(),
+        revision: None,
+        bytes: 0,
+    });
+    world.end_download("Failed", 1, &report.to_termination_message());
+    world.settle();
+    assert_eq!(world.get::<Job>().len(), 1);
+    world.edit("search", |endpoint| {
+        endpoint.annotations_mut().insert(labels::RETRY.to_owned(), "now".to_owned());
+    });
+    world.settle();
+    assert!(jobs(&world)[0].ends_with("-2"), "{:?}", jobs(&world));
+}
+
+#[test]
+fn a_full_volume_is_tried_again_when_it_has_grown() {
+    let mut world = downloading();
+    fail(&mut world, FetchReason::InsufficientStorage);
+    later(&mut world, 1_000_000);
+    assert_eq!(jobs(&world), ["warm-1"]);
+    world.caches[0].spec.storage =
+        Some(CacheSettings { size: Some(Quantity("20Gi".to_owned())), ..CacheSettings::default() });
+    world.settle();
+    assert_eq!(jobs(&world), ["warm-2"]);
+}
+
+#[test]
+fn an_unreachable_hub_is_tried_for_ever_with_growing_delays() {
+    let mut world = downloading();
+    let mut delays = Vec::new();
+    for attempt in 1..=9_u32 {
+        assert_eq!(jobs(&world), [format!("warm-{attempt}")]);
+        fail(&mut world, FetchReason::HubUnreachable);
+        assert!(!world.caches[0].is(ConditionType::Stalled));
+        let ready = world.caches[0].condition(ConditionType::Ready).unwrap();
+        assert_eq!((ready.status.as_str(), ready.reason.as_str()), ("False", "HubUnreachable"));
+        let mut waited = 0;
+        while jobs(&world) == [format!("warm-{attempt}")] {
+            waited += 10;
+            later(&mut world, 10);
+        }
+        delays.push(waited);
+    }
+    assert_eq!(delays, [10, 20, 40, 80, 160, 320, 600, 600, 600]);
+}
+
+#[test]
+fn a_checksum_that_keeps_failing_is_final_in_the_end() {
+    let mut world = downloading();
+    for _ in 0..6 {
+        assert!(!world.caches[0].is(ConditionType::Stalled));
+        fail(&mut world, FetchReason::ChecksumMismatch);
+        later(&mut world, 600);
+    }
+    assert!(world.caches[0].is(ConditionType::Stalled));
+    assert_eq!(status(&world).attempts, Some(6));
+}
+
+/// A branch that moves between two attempts would mix two revisions on one volume.
+#[test]
+fn a_retry_asks_for_the_revision_that_was_resolved_first() {
+    let mut world = downloading();
+    fail(&mut world, FetchReason::HubUnreachable);
+    later(&mut world, 3600);
+    let job = world.get::<Job>().remove(0);
+    let arguments = job.spec.unwrap().template.spec.unwrap().containers[0].args.clone().unwrap();
+    let revision = arguments.iter().position(|argument| argument == "--revision").unwrap() + 1;
+    assert_eq!(arguments[revision], "resolved123");
+    assert_eq!(
+        job.metadata.annotations.unwrap()[labels::TRY],
+        "2",
+        "its own resolution is no change of inputs"
+    );
+}
+
+#[test]
+fn a_download_that_was_killed_without_a_word_is_tried_again() {
+    let mut world = downloading();
+    world.end_download("Failed", 137, "");
+    world.reconcile_cache("warm");
+    let ready = world.caches[0].condition(ConditionType::Ready).unwrap();
+    assert_eq!(ready.reason, "Crashed");
+    later(&mut world, 10);
+    assert_eq!(jobs(&world), ["warm-2"]);
+}
+
+/// A wrong worker image: the pod never begins, and a corrected image must not wait for it.
+#[test]
+fn a_job_that_never_began_is_replaced_when_its_image_changes() {
+    let mut world = downloading();
+    world.settings.worker_image = "registry.example.com/lexiscale/worker:1.2.4".parse().unwrap();
+    assert_eq!(summary(&world.reconcile_cache("warm")), ["delete Job warm-1"]);
+    assert_eq!(summary(&world.reconcile_cache("warm")), ["apply Job warm-2"]);
+}
+
+/// An upgrade of the operator must not begin a long download anew.
+#[test]
+fn a_running_download_is_left_alone_when_the_image_changes() {
+    let mut world = downloading();
+    let job = world.get::<Job>().remove(0);
+    let pod = serde_json::json!({
+        "metadata": {"name": "p", "ownerReferences": [{"apiVersion": "batch/v1", "kind": "Job", "name": "warm-1", "uid": job.uid()}]},
+        "status": {"phase": "Running"},
+    });
+    world.pods.push(serde_json::from_value(pod).unwrap());
+    world.settings.worker_image = "registry.example.com/lexiscale/worker:1.2.4".parse().unwrap();
+    assert_eq!(world.reconcile_cache("warm"), []);
+    assert_eq!(status(&world).phase, Some(CachePhase::Downloading));
+}
+
+#[test]
+fn settings_that_change_leave_an_existing_volume_as_it_is() {
+    let mut world = downloading();
+    world.settings.cache_storage_class = Some("fast".to_owned());
+    world.settings.cache_size = "50Gi".parse().unwrap();
+    assert_eq!(world.reconcile_cache("warm"), []);
+}
+
+#[test]
+fn progress_is_one_line_that_a_person_reads() {
+    let world = downloading();
+    let mut observed = world.observe_cache("warm");
+    let plan = world.plan_cache("warm");
+    let mut line = |progress: Progress| {
+        observed.progress = Some(progress);
+        let status = status::model_cache::of_plan(&observed, &plan, &[], world.now);
+        status.progress.unwrap().text
+    };
+    let progress = Progress {
+        phase: Phase::Downloading,
+        bytes_done: 115_343_360,
+        bytes_total: Some(268_435_456),
+        files_done: 1,
+        files_total: 5,
+        bytes_per_second: 12_582_912,
+        eta_seconds: Some(12),
+        attempt: 1,
+    };
+    assert_eq!(line(progress.clone()), "42 % of 256.0 MiB, 12.0 MiB/s, 12 s left");
+    assert_eq!(
+        line(Progress { bytes_total: None, eta_seconds: None, ..progress.clone() }),
+        "110.0 MiB, 12.0 MiB/s"
+    );
+    assert_eq!(line(Progress { phase: Phase::Converting, ..progress }), "Converting");
+}

@@ -1,0 +1,243 @@
+//! The control plane: keeps the cluster as the `InferenceEndpoint` and `ModelCache` objects ask.
+//!
+//! This file wires: one leader, for each watched namespace a controller of each kind, and the admin port. A pass is in
+//! `controller/endpoint.rs` and `controller/model_cache.rs`; what it decides is in `lexiscale_core`.
+
+mod apply;
+mod context;
+mod endpoint;
+mod error;
+mod metrics;
+mod model_cache;
+mod observe;
+mod outcome;
+mod progress;
+mod report;
+mod settings;
+mod watches;
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use anyhow::{Context as _, ensure};
+use futures::{StreamExt, future::join_all};
+use kube::{
+    Client,
+    runtime::{
+        Controller,
+        controller::{Action, Error as ControllerError},
+        events::{Recorder, Reporter},
+        reflector::ObjectRef,
+        watcher,
+    },
+};
+use tokio::{net::TcpListener, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+pub use self::settings::Settings;
+use self::{
+    apply::Applier,
+    context::{Context, Failures},
+    error::{Error, chain},
+    metrics::{Ending, Kind, Metrics},
+    outcome::Outcome,
+    progress::ProgressClient,
+    watches::Scope,
+};
+use crate::{
+    admin::{self, Readiness},
+    leader::{self, Fence, Lead},
+};
+
+/// Longest wait for passes under way once the process has to end.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Runs until `shutdown`, or until the lease is lost, which is an error: whoever lost it must not linger.
+pub async fn run(settings: Settings, client: Client, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let core = Arc::new(settings.core()?);
+    let listener = TcpListener::bind(settings.listen)
+        .await
+        .with_context(|| format!("failed to listen on {}", settings.listen))?;
+    let mut registry = crate::metrics::registry();
+    let metrics = Metrics::new(&mut registry);
+    let readiness = Readiness::default();
+    let admin_shutdown = CancellationToken::new();
+    let admin =
+        tokio::spawn(admin::serve(listener, Arc::new(registry), readiness.clone(), admin_shutdown.clone()));
+
+    // A standby is ready: it does at once what is asked of it, which is to wait.
+    readiness.set(true);
+    let Some(lead) = lead(&settings, &client, &shutdown).await else {
+        return Ok(());
+    };
+    readiness.set(false);
+    metrics.leads(true);
+    let workplace = Workplace {
+        client,
+        core,
+        metrics: metrics.clone(),
+        fence: lead.fence(),
+        identity: settings.identity,
+    };
+    let lost = tokio::select! {
+        () = workplace.work(&settings.namespaces, &readiness, &shutdown) => false,
+        () = lead.lost() => true,
+    };
+    metrics.leads(false);
+    ensure!(!lost, "lost the lease {}", settings.lease_name);
+    lead.release().await;
+    admin_shutdown.cancel();
+    admin.await??;
+    Ok(())
+}
+
+async fn lead(settings: &Settings, client: &Client, shutdown: &CancellationToken) -> Option<Lead> {
+    if !settings.leader_elect {
+        return Some(Lead::uncontested());
+    }
+    let lease = leader::Lease {
+        name: settings.lease_name.clone(),
+        namespace: settings.lease_namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned()),
+        holder: leader::unique(&settings.identity),
+    };
+    tokio::select! {
+        lead = leader::acquire(client.clone(), lease) => Some(lead),
+        () = shutdown.cancelled() => None,
+    }
+}
+
+/// What the leader needs.
+struct Workplace {
+    client: Client,
+    core: Arc<lexiscale_core::settings::Settings>,
+    metrics: Metrics,
+    fence: Fence,
+    identity: String,
+}
+
+impl Workplace {
+    /// Reconciles until `shutdown`, then ends the passes under way.
+    async fn work(&self, namespaces: &[String], readiness: &Readiness, shutdown: &CancellationToken) {
+        let scopes = match namespaces {
+            [] => vec![Scope::All],
+            namespaces => namespaces.iter().cloned().map(Scope::Namespace).collect(),
+        };
+        let (controllers, synced): (Vec<_>, Vec<_>) =
+            scopes.iter().map(|scope| self.controllers(scope, shutdown.clone())).unzip();
+        let work = join_all(controllers);
+        let sync = async {
+            join_all(synced).await;
+            readiness.set(true);
+            tracing::info!("watches are in sync");
+            std::future::pending::<()>().await;
+        };
+        let deadline = async {
+            shutdown.cancelled().await;
+            tokio::time::sleep(PATIENCE).await;
+            tracing::warn!("passes are still under way, leaving them");
+        };
+        tokio::select! {
+            _ = work => {}
+            () = sync => {}
+            () = deadline => {}
+        }
+    }
+
+    /// Both controllers of a scope, and the moment when both have seen everything.
+    fn controllers(
+        &self,
+        scope: &Scope,
+        shutdown: CancellationToken,
+    ) -> (impl Future<Output = ()>, impl Future<Output = ()>) {
+        let endpoints = watches::endpoints(&self.client, scope, self.core.instance.as_deref());
+        let caches = watches::model_caches(&self.client, scope, self.core.instance.as_deref());
+        let (endpoint_store, cache_store) = (endpoints.store(), caches.store());
+        let context = Arc::new(Context {
+            client: self.client.clone(),
+            settings: Arc::clone(&self.core),
+            applier: Applier::new(self.client.clone(), self.fence.clone(), self.metrics.clone()),
+            recorder: Recorder::new(
+                self.client.clone(),
+                Reporter {
+                    controller: lexiscale_core::labels::MANAGER.to_owned(),
+                    instance: Some(self.identity.clone()),
+                },
+            ),
+            metrics: self.metrics.clone(),
+            progress: ProgressClient::new(),
+            endpoints: endpoints.store(),
+            failures: Failures::default(),
+        });
+        let endpoints = endpoints.graceful_shutdown_on(shutdown.clone().cancelled_owned());
+        let caches = caches.graceful_shutdown_on(shutdown.cancelled_owned());
+        let run = {
+            let context = Arc::clone(&context);
+            async move {
+                let endpoints = drive(
+                    endpoints,
+                    Kind::InferenceEndpoint,
+                    Arc::clone(&context),
+                    |object, context| async move { endpoint::reconcile(&object, &context).await },
+                );
+                let caches = drive(caches, Kind::ModelCache, context, |object, context| async move {
+                    model_cache::reconcile(&object, &context).await
+                });
+                futures::join!(endpoints, caches);
+            }
+        };
+        let synced = async move {
+            // An error here means that the controller has ended, and then nobody asks any more.
+            let _ = futures::join!(endpoint_store.wait_until_ready(), cache_store.wait_until_ready());
+        };
+        (run, synced)
+    }
+}
+
+/// Runs one controller to its end: each pass is timed and counted, each failure is logged once and tried again later.
+async fn drive<K, Pass, Ended>(controller: Controller<K>, kind: Kind, context: Arc<Context>, pass: Pass)
+where
+    K: kube::Resource<DynamicType = ()>
+        + Clone
+        + std::fmt::Debug
+        + Send
+        + Sync
+        + serde::de::DeserializeOwned
+        + 'static,
+    Pass: Fn(Arc<K>, Arc<Context>) -> Ended + Send + Sync + 'static,
+    Ended: Future<Output = Result<Outcome, Error>> + Send + 'static,
+{
+    let pass = Arc::new(pass);
+    let timed = move |object: Arc<K>, context: Arc<Context>| {
+        let pass = Arc::clone(&pass);
+        async move {
+            let started = Instant::now();
+            let outcome = pass(Arc::clone(&object), Arc::clone(&context)).await;
+            let ending = outcome.as_ref().map_or(Ending::Failed, |outcome| outcome.ending());
+            context.metrics.pass(kind, ending, started.elapsed());
+            let outcome = outcome?;
+            context.failures.forget(&ObjectRef::from_obj(&*object));
+            Ok(outcome.action())
+        }
+    };
+    let retry = |object: Arc<K>, _: &Error, context: Arc<Context>| {
+        Action::requeue(context.failures.after_failure(&ObjectRef::from_obj(&*object)))
+    };
+    controller.run(timed, retry, context).for_each(|result| async move { log(result) }).await;
+}
+
+fn log<K>(result: Result<(ObjectRef<K>, Action), ControllerError<Error, watcher::Error>>)
+where
+    K: kube::Resource<DynamicType = ()>,
+{
+    match result {
+        Ok((object, _)) => tracing::debug!(%object, "pass done"),
+        Err(ControllerError::ReconcilerFailed(error, object)) => {
+            tracing::warn!(%object, error = chain(&error), "pass failed, will be tried again");
+        }
+        // An event about something that is gone by now.
+        Err(ControllerError::ObjectNotFound(object)) => tracing::debug!(%object, "gone"),
+        Err(ControllerError::QueueError(error)) => {
+            tracing::warn!(error = chain(&error), "watch failed, goes on")
+        }
+        Err(ControllerError::RunnerError(error)) => tracing::warn!(error = chain(&error), "runner failed"),
+    }
+}

@@ -1,0 +1,37 @@
+//! One pass over an `InferenceEndpoint`: observe, validate, plan, apply, report.
+
+use std::time::Duration;
+
+use lexiscale_core::{identity::Identity, plan, status, validated::ValidatedEndpoint};
+use lexiscale_crds::InferenceEndpoint;
+
+use super::{context::Context, error::Error, observe, outcome::Outcome, report};
+use crate::clock::now;
+
+/// Collecting the children of a deleted namesake takes the garbage collector about that long.
+const CLEANUP: Duration = Duration::from_secs(2);
+
+pub(super) async fn reconcile(object: &InferenceEndpoint, context: &Context) -> Result<Outcome, Error> {
+    let Some(observed) = observe::endpoint(context, object).await? else {
+        return Ok(Outcome::Gone);
+    };
+    let endpoint = &observed.endpoint;
+    let identity = Identity::of(endpoint, "InferenceEndpoint")?;
+    let validated = match ValidatedEndpoint::new(endpoint, &observed.peers, &context.settings.catalog) {
+        Ok(validated) => validated,
+        Err(invalid) => {
+            let status = status::endpoint::of_invalid(&observed, &invalid, now());
+            report::endpoint(context, &identity, endpoint, &status).await?;
+            return Ok(Outcome::Invalid);
+        }
+    };
+    let plan = plan::endpoint::plan(&validated, &observed, &context.settings);
+    let rejections = context.applier.carry_out(&identity, &plan.writes).await?;
+    let status = status::endpoint::of_plan(&validated, &observed, &plan, &rejections, now());
+    report::endpoint(context, &identity, endpoint, &status).await?;
+    Ok(match (rejections.is_empty(), plan.leftovers.is_empty()) {
+        (false, _) => Outcome::after_rejection(),
+        (true, false) => Outcome::Waiting(CLEANUP),
+        (true, true) => Outcome::Settled,
+    })
+}

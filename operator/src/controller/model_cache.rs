@@ -1,0 +1,57 @@
+//! One pass over a `ModelCache`: observe, validate, plan, apply, report.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use lexiscale_core::{
+    download::{State, Step},
+    identity::Identity,
+    plan::{
+        self,
+        model_cache::{CachePlan, ValidatedCache},
+    },
+    status,
+};
+use lexiscale_crds::ModelCache;
+
+use super::{context::Context, error::Error, observe, outcome::Outcome, report};
+use crate::clock::now;
+
+/// How often a running download is asked how far it is, which is also how often its status is written at most.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
+
+pub(super) async fn reconcile(object: &ModelCache, context: &Context) -> Result<Outcome, Error> {
+    let Some(observed) = observe::model_cache(context, object).await? else {
+        return Ok(Outcome::Gone);
+    };
+    let cache = &observed.cache;
+    let identity = Identity::of(cache, "ModelCache")?;
+    let validated = match ValidatedCache::new(cache, &context.settings) {
+        Ok(validated) => validated,
+        Err(invalid) => {
+            let status = status::model_cache::of_invalid(&observed, &invalid, now());
+            report::model_cache(context, &identity, cache, &status).await?;
+            return Ok(Outcome::Invalid);
+        }
+    };
+    let plan = plan::model_cache::plan(&validated, &observed, &context.settings, now());
+    let rejections = context.applier.carry_out(&identity, &plan.writes).await?;
+    let status = status::model_cache::of_plan(&observed, &plan, &rejections, now());
+    report::model_cache(context, &identity, cache, &status).await?;
+    Ok(if rejections.is_empty() { outcome(&plan, now()) } else { Outcome::after_rejection() })
+}
+
+fn outcome(plan: &CachePlan, now: Timestamp) -> Outcome {
+    let running = plan.attempt.as_ref().is_some_and(|attempt| attempt.state == State::Running);
+    if !plan.leftovers.is_empty() {
+        return Outcome::Waiting(PROGRESS_INTERVAL);
+    }
+    match plan.step {
+        Step::Watch if running => Outcome::Waiting(PROGRESS_INTERVAL),
+        Step::RetryAt(at) => Outcome::Waiting(at.duration_since(now).try_into().unwrap_or_default()),
+        Step::GiveUp => Outcome::Invalid,
+        Step::AwaitClaim | Step::Done(_) | Step::Watch | Step::Start { .. } | Step::Abandon => {
+            Outcome::Settled
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! What a pass reads, all of it from the API server itself: a cache that lags behind the event which started the pass would
+//! make it decide on the past, and nothing would start another.
+
+use std::fmt::Debug;
+
+use k8s_openapi::{
+    NamespaceResourceScope,
+    api::{
+        apps::v1::Deployment,
+        batch::v1::Job,
+        core::v1::{PersistentVolumeClaim, Pod, Service, ServiceAccount},
+        networking::v1::NetworkPolicy,
+        policy::v1::PodDisruptionBudget,
+    },
+};
+use kube::{Api, Client, Resource, ResourceExt, api::ListParams};
+use lexiscale_core::{
+    children::{ChildObject, LiveChild},
+    download,
+    identity::Identity,
+    labels,
+    name::{child_name, label_value},
+    observed::{ObservedCache, ObservedEndpoint},
+};
+use lexiscale_crds::{InferenceEndpoint, ModelCache};
+use lexiscale_wire::Progress;
+use serde::de::DeserializeOwned;
+
+use super::{context::Context, error::Error};
+
+/// An endpoint and what belongs to it; nothing if it is gone or going.
+pub(super) async fn endpoint(
+    context: &Context,
+    object: &InferenceEndpoint,
+) -> Result<Option<ObservedEndpoint>, Error> {
+    let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+    let reader = Reader { client: &context.client, namespace: &namespace };
+    let Some(endpoint) =
+        reader.get::<InferenceEndpoint>(&name, "the endpoint").await?.filter(|live| is_here(live))
+    else {
+        return Ok(None);
+    };
+    let ours = format!("{}={}", labels::ENDPOINT, label_value(&name));
+    let workers = labels::to_query(&labels::worker_selector(&name));
+    let (caches, accounts, policies, services, budgets, deployments, pods) = tokio::try_join!(
+        reader.list::<ModelCache>("", "model caches"),
+        reader.list::<ServiceAccount>(&ours, "service accounts"),
+        reader.list::<NetworkPolicy>(&ours, "network policies"),
+        reader.list::<Service>(&ours, "services"),
+        reader.list::<PodDisruptionBudget>(&ours, "pod disruption budgets"),
+        reader.list::<Deployment>(&ours, "deployments"),
+        reader.list::<Pod>(&workers, "worker pods"),
+    )?;
+    let identity = Identity::of(&endpoint, "InferenceEndpoint")?;
+    let children =
+        [live(&accounts), live(&policies), live(&services), live(&budgets), live(&deployments)].concat();
+    let child = child_name(&name);
+    let deployment = deployments
+        .into_iter()
+        .find(|deployment| deployment.name_any() == child && identity.owns(&deployment.metadata));
+    let peers = peers(context, &reader, &endpoint).await?;
+    Ok(Some(ObservedEndpoint { peers, caches, children, deployment, pods, endpoint }))
+}
+
+/// A cache and what belongs to it; nothing if it is gone or going.
+pub(super) async fn model_cache(
+    context: &Context,
+    object: &ModelCache,
+) -> Result<Option<ObservedCache>, Error> {
+    let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+    let reader = Reader { client: &context.client, namespace: &namespace };
+    let Some(cache) = reader.get::<ModelCache>(&name, "the cache").await?.filter(|live| is_here(live)) else {
+        return Ok(None);
+    };
+    let ours = format!("{}={}", labels::MODEL_CACHE, label_value(&name));
+    let downloads = labels::to_query(&labels::cache_selector(&name));
+    let (endpoints, accounts, policies, claims, jobs) = tokio::try_join!(
+        reader.list::<InferenceEndpoint>("", "endpoints"),
+        reader.list::<ServiceAccount>(&ours, "service accounts"),
+        reader.list::<NetworkPolicy>(&ours, "network policies"),
+        reader.list::<PersistentVolumeClaim>(&ours, "volume claims"),
+        reader.list::<Job>(&ours, "jobs"),
+    )?;
+    // After the Jobs: when a Job has ended, its pod already says how.
+    let pods = reader.list::<Pod>(&downloads, "download pods").await?;
+    let identity = Identity::of(&cache, "ModelCache")?;
+    let children = [live(&accounts), live(&policies), live(&claims)].concat();
+    let child = child_name(&name);
+    let claim = claims.into_iter().find(|claim| claim.name_any() == child && identity.owns(&claim.metadata));
+    let progress = progress(context, &jobs, &pods).await;
+    Ok(Some(ObservedCache { endpoints, children, claim, jobs, pods, progress, cache }))
+}
+
+struct Reader<'a> {
+    client: &'a Client,
+    namespace: &'a str,
+}
+
+impl Reader<'_> {
+    async fn get<K>(&self, name: &str, what: &'static str) -> Result<Option<K>, Error>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+    {
+        let api: Api<K> = Api::namespaced(self.client.clone(), self.namespace);
+        api.get_opt(name).await.map_err(|source| Error::Read { what, source })
+    }
+
+    async fn list<K>(&self, selector: &str, what: &'static str) -> Result<Vec<K>, Error>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+    {
+        let api: Api<K> = Api::namespaced(self.client.clone(), self.namespace);
+        let list = api.list(&ListParams::default().labels(selector)).await;
+        Ok(list.map_err(|source| Error::Read { what, source })?.items)
+    }
+}
+
+/// The endpoints that share an inference id with this one. The watch knows them; whoever it names is read anew, because it
+/// may have gone a moment ago.
+async fn peers(
+    context: &Context,
+    reader: &Reader<'_>,
+    endpoint: &InferenceEndpoint,
+) -> Result<Vec<InferenceEndpoint>, Error> {
+    let id = endpoint.inference_id();
+    let candidates = context.endpoints.state().into_iter().filter(|peer| {
+        peer.metadata.namespace == endpoint.metadata.namespace
+            && peer.metadata.name != endpoint.metadata.name
+            && peer.inference_id() == id
+    });
+    let mut peers = Vec::new();
+    for candidate in candidates {
+        peers.extend(
+            reader.get::<InferenceEndpoint>(&candidate.name_any(), "an endpoint of the same id").await?,
+        );
+    }
+    Ok(peers)
+}
+
+/// How far the running download is. A download that does not answer is no failure: it may have begun or ended just now.
+async fn progress(context: &Context, jobs: &[Job], pods: &[Pod]) -> Option<Progress> {
+    let unfinished = |job: &&Job| job.status.as_ref().is_none_or(|status| status.completion_time.is_none());
+    let pod = jobs.iter().filter(unfinished).find_map(|job| running(download::pod_of(job, pods)?))?;
+    context.progress.get(pod).await
+}
+
+/// The address of a pod that runs.
+fn running(pod: &Pod) -> Option<&str> {
+    let status = pod.status.as_ref().filter(|status| status.phase.as_deref() == Some("Running"))?;
+    status.pod_ip.as_deref()
+}
+
+fn live<K: ChildObject>(objects: &[K]) -> Vec<LiveChild> {
+    objects.iter().map(LiveChild::new).collect()
+}
+
+fn is_here<K: Resource>(object: &K) -> bool {
+    object.meta().deletion_timestamp.is_none()
+}

@@ -1,0 +1,181 @@
+//! `PUT _inference/{task_type}/{id}`: an object is created, and the client waits until it serves. The object
+//! stays when the wait is over too early, and the same request then goes on waiting; it is removed when the
+//! start fails.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use http::header::WARNING;
+use http::{HeaderValue, Uri};
+use lexiscale_core::name::object_name;
+use lexiscale_crds::{ConditionType, Conditions, InferenceEndpoint, InferenceEndpointSpec};
+use tokio::time::timeout_at;
+
+use super::Gateway;
+use super::admission::Deadline;
+use super::auth::Caller;
+use super::elastic::create;
+use super::elastic::endpoint::{Allocations, EndpointView, State as EndpointState};
+use super::elastic::id::NewId;
+use super::error::{Error, INFERENCE_STATE};
+use super::nodes::refuse_more_threads_than_cpus;
+use super::pending::{self, Pending};
+use super::presentation::{json, ok};
+use super::request::{self, Target};
+
+pub(crate) async fn create(
+    State(gateway): State<Gateway>,
+    target: Target,
+    _caller: Caller,
+    uri: Uri,
+    request: Request,
+) -> Result<Response, Error> {
+    let query = request::query(&uri, &[])?;
+    let deadline = Deadline::after(query.timeout.unwrap_or(gateway.settings.create_timeout));
+    let (parts, body) = request.into_parts();
+    let body = request::body(&parts.headers, body, &gateway.settings).await?;
+    let id = NewId::parse(&target.id)?;
+    let spec = create::parse(target.task, &body)?;
+    drop(body);
+
+    let deprecation = create::deprecation(&spec);
+    let mut response = match start(&gateway, &id, spec, deadline).await {
+        Ok(endpoint) => created(&endpoint),
+        // The endpoint is there, so what is deprecated about it is said now and not only to who comes back.
+        Err(error @ Error::StartTimeout { .. }) => error.into_response(),
+        Err(error) => return Err(error),
+    };
+    if let Some(text) = deprecation {
+        response.headers_mut().insert(WARNING, warning(&gateway, text));
+    }
+    Ok(response)
+}
+
+/// As Elasticsearch writes it: code, agent with version and build, text in quotes. Its Java client knows two
+/// kinds of build: a hash, and `unknown`.
+fn warning(gateway: &Gateway, text: &str) -> HeaderValue {
+    let version = &gateway.settings.elasticsearch_version;
+    HeaderValue::from_str(&format!("299 Elasticsearch-{version}-unknown \"{text}\""))
+        .expect("the version is checked when it is parsed, the text is ours")
+}
+
+fn created(endpoint: &InferenceEndpoint) -> Response {
+    let mut response = ok(json(&EndpointView::new(endpoint, Allocations::Stored)));
+    let state = HeaderValue::from_static(EndpointState::of(endpoint).as_str());
+    response.headers_mut().insert(INFERENCE_STATE, state);
+    response
+}
+
+async fn start(
+    gateway: &Gateway,
+    id: &NewId,
+    spec: InferenceEndpointSpec,
+    deadline: Deadline,
+) -> Result<Arc<InferenceEndpoint>, Error> {
+    let id = id.as_str();
+    let claim = async {
+        refuse_more_threads_than_cpus(gateway, &spec.service_settings).await?;
+        pending::claim(gateway, object(id, spec), deadline).await
+    };
+    let pending = timeout_at(deadline.at, claim)
+        .await
+        .map_err(|_| Error::StoreTimeout { id: id.to_owned(), timeout: deadline.timeout })??;
+    let Ok(start) = timeout_at(deadline.at, outcome(gateway, &pending)).await else {
+        let error = too_late(gateway, id, deadline);
+        pending.give_up().await;
+        return Err(error);
+    };
+    match start? {
+        Start::Succeeded(endpoint) => {
+            pending.finish().await;
+            Ok(endpoint)
+        }
+        Start::Failed { reason, message } => {
+            pending.remove().await;
+            Err(Error::StartFailed { id: id.to_owned(), reason, message })
+        }
+        Start::Deleted => {
+            pending.forget();
+            Err(Error::DeletedWhileStarting { id: id.to_owned() })
+        }
+    }
+}
+
+/// The object that a PUT of this id makes.
+fn object(id: &str, spec: InferenceEndpointSpec) -> InferenceEndpoint {
+    let name = object_name(id);
+    let inference_id = (name != id).then(|| id.to_owned());
+    InferenceEndpoint::new(&name, InferenceEndpointSpec { inference_id, ..spec })
+}
+
+enum Start {
+    Succeeded(Arc<InferenceEndpoint>),
+    Failed { reason: String, message: String },
+    Deleted,
+}
+
+/// Follows the object until it is ready, cannot get ready, or is gone.
+async fn outcome(gateway: &Gateway, pending: &Pending) -> Result<Start, Error> {
+    let mut directory = gateway.watch_directory();
+    let mut was_seen = false;
+    loop {
+        let known = Arc::clone(&directory.borrow_and_update());
+        match known.get(pending.id()).filter(|entry| pending.is(&entry.endpoint)) {
+            Some(entry) => {
+                was_seen = true;
+                match EndpointState::of(&entry.endpoint) {
+                    EndpointState::Ready | EndpointState::Idle => {
+                        return Ok(Start::Succeeded(Arc::clone(&entry.endpoint)));
+                    }
+                    EndpointState::Failed => return Ok(failure(&entry.endpoint)),
+                    EndpointState::Deploying => {}
+                }
+            }
+            None if was_seen => return Ok(Start::Deleted),
+            // The watch is a moment behind the answer to our own write.
+            None => {}
+        }
+        directory.changed().await.map_err(|_| Error::NotReady)?;
+    }
+}
+
+fn failure(endpoint: &InferenceEndpoint) -> Start {
+    let (reason, message) = endpoint
+        .condition(ConditionType::Stalled)
+        .map_or_else(Default::default, |condition| (condition.reason.clone(), condition.message.clone()));
+    Start::Failed { reason, message }
+}
+
+fn too_late(gateway: &Gateway, id: &str, deadline: Deadline) -> Error {
+    let directory = gateway.directory();
+    let progress = directory
+        .get(id)
+        .and_then(|entry| entry.endpoint.condition(ConditionType::Ready))
+        .map(|condition| condition.message.clone())
+        .filter(|message| !message.is_empty());
+    Error::StartTimeout {
+        id: id.to_owned(),
+        timeout: deadline.timeout,
+        progress: progress.unwrap_or_else(|| "no progress is reported yet".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gateway::elastic::task_type::TaskTypeName;
+
+    fn spec() -> InferenceEndpointSpec {
+        let body = br#"{"service":"elser","service_settings":{"num_allocations":1,"num_threads":1}}"#;
+        create::parse(Some(TaskTypeName::SparseEmbedding), body).unwrap()
+    }
+
+    #[test]
+    fn the_id_is_written_only_where_the_name_is_another() {
+        assert_eq!(object("my-elser-model", spec()).spec.inference_id, None);
+        let hashed = object("my_elser", spec());
+        assert_eq!(hashed.metadata.name, Some(object_name("my_elser")));
+        assert_eq!(hashed.spec.inference_id.as_deref(), Some("my_elser"));
+    }
+}

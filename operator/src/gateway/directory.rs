@@ -1,0 +1,291 @@
+//! What the gateway knows: every endpoint by its id, and the pods that are ready to serve it. A snapshot is
+//! never changed; a new one takes its place, so a request sees one state of the cluster from its beginning to
+//! its end. No I/O here: events in, snapshot out.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::ResourceExt;
+use kube::runtime::watcher::Event;
+use lexiscale_core::name::{child_name, object_name};
+use lexiscale_crds::InferenceEndpoint;
+use tokio::time::Instant;
+
+use super::pod::Pod;
+
+/// Label by which Kubernetes ties a slice to its Service.
+const SERVICE_NAME: &str = "kubernetes.io/service-name";
+/// The port of the worker's API.
+const PORT_NAME: &str = "http";
+
+/// Endpoints in the order of their ids.
+#[derive(Debug, Default)]
+pub(crate) struct Directory {
+    by_id: BTreeMap<String, Arc<Entry>>,
+    /// Both watches have delivered everything there was; before, an absent endpoint proves nothing.
+    pub(crate) is_complete: bool,
+}
+
+/// One endpoint.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) endpoint: Arc<InferenceEndpoint>,
+    /// Pods that are ready and not on their way out.
+    pub(crate) pods: Vec<Arc<Pod>>,
+}
+
+impl Directory {
+    pub(crate) fn get(&self, id: &str) -> Option<&Arc<Entry>> {
+        self.by_id.get(id)
+    }
+
+    pub(crate) fn entries(&self) -> impl Iterator<Item = &Arc<Entry>> {
+        self.by_id.values()
+    }
+}
+
+/// Objects as the watches deliver them.
+#[derive(Default)]
+pub(crate) struct Builder {
+    endpoints: Watched<Arc<InferenceEndpoint>>,
+    slices: Watched<Slice>,
+    /// Pods outlive snapshots, and with them their counts of requests in flight.
+    pods: HashMap<(String, SocketAddr), Arc<Pod>>,
+}
+
+/// The ready addresses of one slice.
+struct Slice {
+    service: String,
+    addresses: Vec<SocketAddr>,
+}
+
+/// Objects of one kind by name. A restarted watch fills `arriving` first, so that nothing vanishes in
+/// between.
+struct Watched<T> {
+    present: BTreeMap<String, T>,
+    arriving: BTreeMap<String, T>,
+    is_complete: bool,
+}
+
+impl<T> Default for Watched<T> {
+    fn default() -> Self {
+        Self { present: BTreeMap::new(), arriving: BTreeMap::new(), is_complete: false }
+    }
+}
+
+/// Whether an event changed what a snapshot would show.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Change {
+    Visible,
+    None,
+}
+
+impl<T> Watched<T> {
+    fn apply<K: ResourceExt>(&mut self, event: Event<K>, read: impl FnOnce(K) -> T) -> Change {
+        match event {
+            Event::Apply(object) => {
+                self.present.insert(object.name_any(), read(object));
+                Change::Visible
+            }
+            Event::Delete(object) => {
+                self.present.remove(&object.name_any());
+                Change::Visible
+            }
+            Event::Init => {
+                self.arriving.clear();
+                Change::None
+            }
+            Event::InitApply(object) => {
+                self.arriving.insert(object.name_any(), read(object));
+                Change::None
+            }
+            Event::InitDone => {
+                self.present = std::mem::take(&mut self.arriving);
+                self.is_complete = true;
+                Change::Visible
+            }
+        }
+    }
+}
+
+impl Builder {
+    pub(crate) fn endpoint(&mut self, event: Event<InferenceEndpoint>) -> Change {
+        self.endpoints.apply(event, Arc::new)
+    }
+
+    pub(crate) fn slice(&mut self, event: Event<EndpointSlice>) -> Change {
+        self.slices.apply(event, |slice| Slice {
+            service: slice.labels().get(SERVICE_NAME).cloned().unwrap_or_default(),
+            addresses: ready_addresses(&slice),
+        })
+    }
+
+    /// `now` is when pods that are new were first seen.
+    pub(crate) fn build(&mut self, now: Instant) -> Directory {
+        let mut pods_of: HashMap<&str, Vec<Arc<Pod>>> = HashMap::new();
+        let mut kept = HashMap::with_capacity(self.pods.len());
+        for slice in self.slices.present.values() {
+            for address in &slice.addresses {
+                let key = (slice.service.clone(), *address);
+                // The same address in two slices of a Service happens while slices are rebalanced.
+                if kept.contains_key(&key) {
+                    continue;
+                }
+                let pod = self.pods.remove(&key).unwrap_or_else(|| Arc::new(Pod::new(*address, now)));
+                pods_of.entry(&slice.service).or_default().push(Arc::clone(&pod));
+                kept.insert(key, pod);
+            }
+        }
+        let mut by_id: BTreeMap<String, Arc<Entry>> = BTreeMap::new();
+        for (name, endpoint) in &self.endpoints.present {
+            let id = endpoint.inference_id();
+            // Two objects can claim one id. The one that a PUT of that id would have made wins, and stays the
+            // winner.
+            if by_id.contains_key(id) && *name != object_name(id) {
+                continue;
+            }
+            let pods = pods_of.get(child_name(name).as_str()).cloned().unwrap_or_default();
+            by_id.insert(id.to_owned(), Arc::new(Entry { endpoint: Arc::clone(endpoint), pods }));
+        }
+        self.pods = kept;
+        Directory { by_id, is_complete: self.endpoints.is_complete && self.slices.is_complete }
+    }
+}
+
+fn ready_addresses(slice: &EndpointSlice) -> Vec<SocketAddr> {
+    let port = slice
+        .ports
+        .iter()
+        .flatten()
+        .find(|port| port.name.as_deref() == Some(PORT_NAME))
+        .and_then(|port| port.port);
+    let Some(port) = port.and_then(|port| u16::try_from(port).ok()) else {
+        return Vec::new();
+    };
+    slice
+        .endpoints
+        .iter()
+        .flatten()
+        .filter(|endpoint| {
+            let conditions = endpoint.conditions.clone().unwrap_or_default();
+            // Unknown readiness counts as ready: that is how Kubernetes defines the field.
+            conditions.ready.unwrap_or(true) && !conditions.terminating.unwrap_or(false)
+        })
+        // Kubernetes defines all addresses of an endpoint as the same pod; the first is enough.
+        .filter_map(|endpoint| endpoint.addresses.first())
+        .filter_map(|address| address.parse::<IpAddr>().ok())
+        .map(|address| SocketAddr::new(address, port))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn endpoint(name: &str, id: Option<&str>) -> InferenceEndpoint {
+        serde_json::from_value(json!({
+            "metadata": {"name": name},
+            "spec": {"inferenceId": id, "taskType": "sparse_embedding", "service": "elser",
+                     "serviceSettings": {"numAllocations": 1, "numThreads": 1}},
+        }))
+        .unwrap()
+    }
+
+    fn slice(name: &str, service: &str, endpoints: &serde_json::Value) -> EndpointSlice {
+        serde_json::from_value(json!({
+            "metadata": {"name": name, "labels": {"kubernetes.io/service-name": service}},
+            "addressType": "IPv4",
+            "ports": [{"name": "metrics", "port": 9}, {"name": "http", "port": 8080}],
+            "endpoints": endpoints,
+        }))
+        .unwrap()
+    }
+
+    fn addresses(directory: &Directory, id: &str) -> Vec<String> {
+        directory.get(id).unwrap().pods.iter().map(|pod| pod.address().to_string()).collect()
+    }
+
+    fn synced() -> Builder {
+        let mut builder = Builder::default();
+        builder.endpoint(Event::Init);
+        builder.endpoint(Event::InitDone);
+        builder.slice(Event::Init);
+        builder.slice(Event::InitDone);
+        builder
+    }
+
+    #[test]
+    fn only_ready_pods_that_stay_are_routed_to() {
+        let mut builder = synced();
+        builder.endpoint(Event::Apply(endpoint("articles", None)));
+        builder.slice(Event::Apply(slice(
+            "articles-1",
+            "articles",
+            &json!([
+                {"addresses": ["10.0.0.1"], "conditions": {"ready": true}},
+                {"addresses": ["10.0.0.2"], "conditions": {"ready": false}},
+                {"addresses": ["10.0.0.3"], "conditions": {"ready": true, "terminating": true}},
+                {"addresses": ["10.0.0.4"]},
+                {"addresses": ["pod.example"]},
+            ]),
+        )));
+        assert_eq!(addresses(&builder.build(Instant::now()), "articles"), ["10.0.0.1:8080", "10.0.0.4:8080"]);
+    }
+
+    /// Without it, every change in the cluster would forget which pods are busy.
+    #[test]
+    fn a_pod_keeps_its_count_across_snapshots() {
+        let mut builder = synced();
+        builder.endpoint(Event::Apply(endpoint("articles", None)));
+        let ready = json!([{"addresses": ["10.0.0.1"]}]);
+        builder.slice(Event::Apply(slice("articles-1", "articles", &ready)));
+        let before = Arc::clone(&builder.build(Instant::now()).get("articles").unwrap().pods[0]);
+        let _busy = before.begin();
+        builder.slice(Event::Apply(slice("articles-2", "articles", &ready)));
+        let directory = builder.build(Instant::now());
+        assert_eq!(addresses(&directory, "articles").len(), 1);
+        assert_eq!(directory.get("articles").unwrap().pods[0].in_flight(), 1);
+    }
+
+    #[test]
+    fn ids_that_are_no_names_find_their_service() {
+        let mut builder = synced();
+        let name = object_name("a_b");
+        builder.endpoint(Event::Apply(endpoint(&name, Some("a_b"))));
+        builder.slice(Event::Apply(slice("s", &child_name(&name), &json!([{"addresses": ["10.0.0.1"]}]))));
+        assert_eq!(addresses(&builder.build(Instant::now()), "a_b"), ["10.0.0.1:8080"]);
+    }
+
+    #[test]
+    fn the_object_that_a_put_would_make_wins_an_id_claimed_twice() {
+        for other in ["a-other", "z-other"] {
+            let mut builder = synced();
+            builder.endpoint(Event::Apply(endpoint("articles", None)));
+            builder.endpoint(Event::Apply(endpoint(other, Some("articles"))));
+            assert_eq!(
+                builder.build(Instant::now()).get("articles").unwrap().endpoint.name_any(),
+                "articles"
+            );
+        }
+    }
+
+    /// A relist after a broken watch must not answer 404 for endpoints that are merely not listed yet.
+    #[test]
+    fn nothing_vanishes_while_a_watch_restarts() {
+        let mut builder = Builder::default();
+        assert_eq!(builder.endpoint(Event::Init), Change::None);
+        assert_eq!(builder.endpoint(Event::InitApply(endpoint("articles", None))), Change::None);
+        assert_eq!(builder.endpoint(Event::InitDone), Change::Visible);
+        assert!(!builder.build(Instant::now()).is_complete, "the slices are still missing");
+        builder.slice(Event::InitDone);
+        assert!(builder.build(Instant::now()).is_complete);
+        builder.endpoint(Event::Init);
+        assert!(builder.build(Instant::now()).get("articles").is_some());
+        builder.endpoint(Event::InitDone);
+        assert!(builder.build(Instant::now()).get("articles").is_none());
+    }
+}

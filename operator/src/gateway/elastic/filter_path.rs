@@ -1,0 +1,189 @@
+//! `?filter_path=`: parts of an answer. Comma-separated paths of names with dots between them; `*` stands for
+//! any characters of one name, `**` for any number of names, a leading `-` leaves the path out instead.
+
+use super::json::{Json, Object};
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct FilterPath {
+    include: Vec<Path>,
+    exclude: Vec<Path>,
+}
+
+type Path = Vec<String>;
+
+/// Where a path stands after some names: its number and the next segment.
+type Position = (usize, usize);
+
+impl FilterPath {
+    /// `None` when no path is given.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let mut filter = Self::default();
+        for path in text.split(',').map(str::trim).filter(|path| !path.is_empty()) {
+            let (list, path) = match path.strip_prefix('-') {
+                Some(path) => (&mut filter.exclude, path),
+                None => (&mut filter.include, path),
+            };
+            list.push(path.split('.').map(str::to_owned).collect());
+        }
+        (filter != Self::default()).then_some(filter)
+    }
+
+    pub(crate) fn apply(&self, value: Json) -> Json {
+        let included = if self.include.is_empty() {
+            Some(value)
+        } else {
+            keep(&self.include, &start(&self.include), value)
+        };
+        let included = included.unwrap_or_else(|| Json::Object(Object::default()));
+        leave_out(&self.exclude, &start(&self.exclude), included)
+    }
+}
+
+fn start(paths: &[Path]) -> Vec<Position> {
+    (0..paths.len()).map(|path| (path, 0)).collect()
+}
+
+enum Step {
+    /// A path ends here.
+    Whole,
+    /// Paths may end further down.
+    Into(Vec<Position>),
+    No,
+}
+
+fn step(paths: &[Path], positions: &[Position], name: &str) -> Step {
+    let mut next = Vec::new();
+    for &(path, index) in positions {
+        let segments = &paths[path];
+        let mut index = index;
+        while segments.get(index).is_some_and(|segment| segment == "**") {
+            next.push((path, index));
+            index += 1;
+        }
+        // A path that ends in `**` takes everything below.
+        if index == segments.len() {
+            return Step::Whole;
+        }
+        if wildcard(&segments[index], name) {
+            if index + 1 == segments.len() {
+                return Step::Whole;
+            }
+            next.push((path, index + 1));
+        }
+    }
+    if next.is_empty() { Step::No } else { Step::Into(next) }
+}
+
+fn keep(paths: &[Path], positions: &[Position], value: Json) -> Option<Json> {
+    match value {
+        Json::Object(object) => {
+            let kept: Vec<_> = object
+                .into_entries()
+                .into_iter()
+                .filter_map(|(name, value)| {
+                    let value = match step(paths, positions, &name) {
+                        Step::Whole => Some(value),
+                        Step::Into(next) => keep(paths, &next, value),
+                        Step::No => None,
+                    };
+                    value.map(|value| (name, value))
+                })
+                .collect();
+            (!kept.is_empty()).then(|| Json::Object(Object::from_entries(kept)))
+        }
+        Json::Array(values) => {
+            let kept: Vec<_> = values.into_iter().filter_map(|value| keep(paths, positions, value)).collect();
+            (!kept.is_empty()).then_some(Json::Array(kept))
+        }
+        Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => None,
+    }
+}
+
+fn leave_out(paths: &[Path], positions: &[Position], value: Json) -> Json {
+    match value {
+        Json::Object(object) => {
+            let left = object.into_entries().into_iter().filter_map(|(name, value)| {
+                let value = match step(paths, positions, &name) {
+                    Step::Whole => None,
+                    Step::Into(next) => Some(leave_out(paths, &next, value)),
+                    Step::No => Some(value),
+                };
+                value.map(|value| (name, value))
+            });
+            Json::Object(Object::from_entries(left.collect()))
+        }
+        Json::Array(values) => {
+            Json::Array(values.into_iter().map(|value| leave_out(paths, positions, value)).collect())
+        }
+        scalar @ (Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_)) => scalar,
+    }
+}
+
+/// `*` as any characters. Greedy with one step back, so no pattern takes more than `name` x `pattern`
+/// comparisons.
+fn wildcard(pattern: &str, name: &str) -> bool {
+    let (pattern, name) = (pattern.as_bytes(), name.as_bytes());
+    let (mut at, mut from) = (0, 0);
+    let mut star: Option<(usize, usize)> = None;
+    while from < name.len() {
+        if pattern.get(at) == Some(&b'*') {
+            star = Some((at, from));
+            at += 1;
+        } else if pattern.get(at) == Some(&name[from]) {
+            at += 1;
+            from += 1;
+        } else if let Some((star_at, star_from)) = star {
+            star = Some((star_at, star_from + 1));
+            at = star_at + 1;
+            from = star_from + 1;
+        } else {
+            return false;
+        }
+    }
+    pattern[at..].iter().all(|byte| *byte == b'*')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keeps_and_leaves_out_by_path() {
+        let answer = r#"{"endpoints":[{"inference_id":"a","service_settings":{"num_threads":1,"model_id":"m"}},{"inference_id":"b"}],"status":1}"#;
+        let table = [
+            ("endpoints.inference_id", r#"{"endpoints":[{"inference_id":"a"},{"inference_id":"b"}]}"#),
+            ("status", r#"{"status":1}"#),
+            ("**.num_threads", r#"{"endpoints":[{"service_settings":{"num_threads":1}}]}"#),
+            ("endpoints.*_settings.m*", r#"{"endpoints":[{"service_settings":{"model_id":"m"}}]}"#),
+            ("-endpoints", r#"{"status":1}"#),
+            (
+                "endpoints.*,-**.num_threads,-**.inference_id",
+                r#"{"endpoints":[{"service_settings":{"model_id":"m"}},{}]}"#,
+            ),
+            ("nothing.here", "{}"),
+            (
+                "endpoints.**",
+                r#"{"endpoints":[{"inference_id":"a","service_settings":{"num_threads":1,"model_id":"m"}},{"inference_id":"b"}]}"#,
+            ),
+        ];
+        for (path, expected) in table {
+            let filtered = FilterPath::parse(path).unwrap().apply(Json::parse(answer.as_bytes()).unwrap());
+            assert_eq!(serde_json::to_string(&filtered).unwrap(), expected, "{path}");
+        }
+        assert_eq!(FilterPath::parse(" , "), None);
+    }
+
+    #[test]
+    fn wildcards_match_like_a_shell() {
+        for (pattern, name, expected) in [
+            ("*", "", true),
+            ("a*c", "abbc", true),
+            ("a*c", "abb", false),
+            ("*a*a*", "xaxa", true),
+            ("a", "ab", false),
+            ("", "", true),
+        ] {
+            assert_eq!(wildcard(pattern, name), expected, "{pattern} {name}");
+        }
+    }
+}

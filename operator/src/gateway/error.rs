@@ -1,0 +1,286 @@
+//! Everything a request can end in but success, and the one place that says with which status and type.
+
+use std::time::Duration;
+
+use axum::response::{IntoResponse, Response};
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
+use lexiscale_wire::WorkerErrorKind;
+
+use super::elastic::endpoint::State;
+use super::elastic::error::{Envelope, ErrorType, Refusal};
+use super::elastic::media_type::MediaTypeError;
+use super::elastic::task_type::TaskTypeName;
+
+/// Says where an endpoint is on its way. Elasticsearch has no such header; clients ignore what they do not
+/// know.
+pub(crate) const INFERENCE_STATE: HeaderName = HeaderName::from_static("x-inference-state");
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    // The request as HTTP.
+    #[error("no handler found for uri [{path}] and method [{method}]")]
+    UnknownPath { method: Method, path: String },
+    #[error("incorrect HTTP method for uri [{path}] and method [{method}]")]
+    WrongMethod { method: Method, path: String },
+    #[error("[{what}] is not offered by this server yet")]
+    NotOffered { what: &'static str },
+    #[error("{0}")]
+    MediaType(#[from] MediaTypeError),
+    #[error("Content-Encoding [{0}] is not supported; send the body without it")]
+    Encoding(String),
+    #[error("request body is required")]
+    NoBody,
+    #[error("the request body is larger than [{limit}] bytes, the most that is accepted")]
+    BodyTooLarge { limit: usize },
+    #[error("the request body did not arrive within [{}ms]", .0.as_millis())]
+    BodyTooSlow(Duration),
+    #[error("failed to read the request body")]
+    BodyBroken,
+    #[error("failed to read the answer that was to be written anew")]
+    AnswerBroken,
+    #[error("the path is not valid UTF-8 once decoded")]
+    BadPath,
+
+    // What the request asks for.
+    #[error("{0}")]
+    Refused(#[from] Refusal),
+    #[error("inference endpoint [{id}] does not exist")]
+    NotFound { id: String },
+    #[error("inference endpoint [{id}] has task type [{stored}], the path asks for [{requested}]")]
+    OtherTaskType { id: String, requested: TaskTypeName, stored: TaskTypeName },
+    #[error("streaming is not allowed for service [{service}] and task type [{task}]", task = TaskTypeName::SparseEmbedding)]
+    Streaming { service: &'static str },
+
+    // Create and delete.
+    #[error("inference endpoint [{id}] already exists")]
+    AlreadyExists { id: String },
+    #[error(
+        "inference endpoint [{id}] cannot be created: its object name [{name}] is taken by inference endpoint [{other}]"
+    )]
+    NameTaken { id: String, name: String, other: String },
+    #[error("Validation Failed: 1: {0};")]
+    RefusedByCluster(String),
+    #[error("not allowed by the cluster: {0}")]
+    Forbidden(String),
+    #[error("inference endpoint [{id}] could not be started and was removed: [{reason}] {message}")]
+    StartFailed { id: String, reason: String, message: String },
+    #[error("inference endpoint [{id}] was deleted while it was being started")]
+    DeletedWhileStarting { id: String },
+    #[error(
+        "timed out after [{}ms] waiting for inference endpoint [{id}] to start; the start goes on ({progress}): look with GET _inference/{id}, \
+         or send the same request again to go on waiting", .timeout.as_millis()
+    )]
+    StartTimeout { id: String, timeout: Duration, progress: String },
+    #[error(
+        "inference endpoint [{id}] could not be stored within [{}ms]; send the same request again", .timeout.as_millis()
+    )]
+    StoreTimeout { id: String, timeout: Duration },
+    #[error("[{id}] is a default inference endpoint; to delete it all the same, set [force=true]")]
+    DefaultEndpoint { id: String },
+    #[error("inference endpoint [{id}] is being deleted, and was not gone after [{}ms]", .timeout.as_millis())]
+    DeleteTimeout { id: String, timeout: Duration },
+
+    // Inference.
+    #[error("inference endpoint [{id}] is not serving: [{reason}] {message}")]
+    NotServing { id: String, reason: String, message: String },
+    #[error("too many requests are being processed; at most [{limit}] are accepted at once")]
+    TooManyRequests { limit: usize },
+    #[error("too many requests wait for inference endpoint [{id}] to start; at most [{limit}] may wait")]
+    TooManyHeld { id: String, limit: usize },
+    #[error("timed out after [{}ms] waiting for {waited_for} of inference endpoint [{id}]", .timeout.as_millis())]
+    InferTimeout { id: String, timeout: Duration, waited_for: &'static str },
+    #[error("[{id}] {message}")]
+    Worker { id: String, kind: WorkerErrorKind, message: String, retry_after: Option<HeaderValue> },
+    #[error("inference endpoint [{id}] lost the allocation that worked on the request")]
+    WorkerLost { id: String },
+
+    // The cluster behind it all.
+    #[error("the gateway does not know the cluster's endpoints yet")]
+    NotReady,
+    #[error("failed to reach the Kubernetes API")]
+    Kubernetes(#[source] kube::Error),
+}
+
+/// How an error is answered.
+struct Answer {
+    status: StatusCode,
+    kind: ErrorType,
+    retry_after: Option<HeaderValue>,
+    state: Option<State>,
+}
+
+impl Answer {
+    const fn new(status: StatusCode, kind: ErrorType) -> Self {
+        Self { status, kind, retry_after: None, state: None }
+    }
+
+    fn retry(self) -> Self {
+        Self { retry_after: Some(HeaderValue::from_static("1")), ..self }
+    }
+}
+
+impl Error {
+    fn answer(&self) -> Answer {
+        use ErrorType as Type;
+        use StatusCode as Status;
+        match self {
+            Self::Refused(refusal) => Answer::new(Status::BAD_REQUEST, refusal.kind()),
+            Self::UnknownPath { .. }
+            | Self::BodyBroken
+            | Self::OtherTaskType { .. }
+            | Self::NameTaken { .. }
+            | Self::DefaultEndpoint { .. } => Answer::new(Status::BAD_REQUEST, Type::Status),
+            Self::BadPath => Answer::new(Status::BAD_REQUEST, Type::IllegalArgument),
+            Self::NoBody => Answer::new(Status::BAD_REQUEST, Type::Parse),
+            Self::MediaType(MediaTypeError::WrongVersion { .. }) => {
+                Answer::new(Status::BAD_REQUEST, Type::MediaTypeHeader)
+            }
+            Self::AlreadyExists { .. } => Answer::new(Status::BAD_REQUEST, Type::ResourceAlreadyExists),
+            Self::RefusedByCluster(_) => Answer::new(Status::BAD_REQUEST, Type::Validation),
+            Self::StartFailed { reason, .. } => Answer::new(start_failure_status(reason), Type::Status),
+            Self::Forbidden(_) => Answer::new(Status::FORBIDDEN, Type::Security),
+            Self::NotFound { .. } => Answer::new(Status::NOT_FOUND, Type::ResourceNotFound),
+            Self::WrongMethod { .. } | Self::Streaming { .. } => {
+                Answer::new(Status::METHOD_NOT_ALLOWED, Type::Status)
+            }
+            Self::MediaType(MediaTypeError::Missing | MediaTypeError::Unsupported { .. }) => {
+                Answer::new(Status::NOT_ACCEPTABLE, Type::Status)
+            }
+            Self::BodyTooSlow(_) | Self::InferTimeout { .. } | Self::DeleteTimeout { .. } => {
+                Answer::new(Status::REQUEST_TIMEOUT, Type::Status)
+            }
+            Self::StartTimeout { .. } => Answer {
+                state: Some(State::Deploying),
+                ..Answer::new(Status::REQUEST_TIMEOUT, Type::ModelDeploymentTimeout)
+            },
+            Self::StoreTimeout { .. } => Answer::new(Status::REQUEST_TIMEOUT, Type::ModelDeploymentTimeout),
+            Self::NotServing { .. } => {
+                Answer { state: Some(State::Failed), ..Answer::new(Status::CONFLICT, Type::Status) }
+            }
+            Self::DeletedWhileStarting { .. } => Answer::new(Status::CONFLICT, Type::Status),
+            Self::BodyTooLarge { .. } => Answer::new(Status::PAYLOAD_TOO_LARGE, Type::Status),
+            Self::Encoding(_) => Answer::new(Status::UNSUPPORTED_MEDIA_TYPE, Type::Status),
+            Self::TooManyRequests { .. } | Self::TooManyHeld { .. } => {
+                Answer::new(Status::TOO_MANY_REQUESTS, Type::EsRejectedExecution).retry()
+            }
+            Self::Worker { kind, retry_after, .. } => {
+                let status = Status::from_u16(kind.status()).unwrap_or(Status::INTERNAL_SERVER_ERROR);
+                match kind {
+                    WorkerErrorKind::Overloaded => Answer {
+                        retry_after: Some(retry_after.clone().unwrap_or(HeaderValue::from_static("1"))),
+                        ..Answer::new(status, Type::EsRejectedExecution)
+                    },
+                    WorkerErrorKind::NotReady => Answer::new(status, Type::Status).retry(),
+                    WorkerErrorKind::TooLarge | WorkerErrorKind::BadRequest | WorkerErrorKind::Internal => {
+                        Answer::new(status, Type::Status)
+                    }
+                }
+            }
+            // Official clients repeat 502, 503 and 504 by themselves. They must not repeat what cannot
+            // succeed, hence 501.
+            Self::NotOffered { .. } => Answer::new(Status::NOT_IMPLEMENTED, Type::Status),
+            Self::AnswerBroken => Answer::new(Status::INTERNAL_SERVER_ERROR, Type::Status),
+            Self::WorkerLost { .. } | Self::NotReady | Self::Kubernetes(_) => {
+                Answer::new(Status::SERVICE_UNAVAILABLE, Type::Status).retry()
+            }
+        }
+    }
+
+    /// The reason with its causes, which only the cluster's own errors have.
+    fn reason(&self) -> String {
+        match std::error::Error::source(self) {
+            Some(source) if matches!(self, Self::Kubernetes(_)) => format!("{self}: {source}"),
+            Some(_) | None => self.to_string(),
+        }
+    }
+}
+
+/// Whose fault it was that an endpoint did not start: the request's, or the cluster's.
+fn start_failure_status(reason: &str) -> StatusCode {
+    match reason {
+        "UnknownModel"
+        | "ModelNotFound"
+        | "RevisionNotFound"
+        | "Unauthorized"
+        | "UnsupportedModel"
+        | "InvalidModel"
+        | "InvalidSpec"
+        | "DuplicateInferenceId" => StatusCode::BAD_REQUEST,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+/// From a Kubernetes client's error, when an object was to be written.
+pub(crate) fn of_write(error: kube::Error) -> Error {
+    match error {
+        kube::Error::Api(status) if matches!(status.code, 400 | 422) => {
+            let causes = status.details.as_ref().map(|details| details.causes.as_slice()).unwrap_or_default();
+            let message = match causes {
+                [] => status.message.clone(),
+                causes => causes
+                    .iter()
+                    .map(|cause| format!("{}: {}", cause.field, cause.message))
+                    .collect::<Vec<_>>()
+                    .join("; "),
+            };
+            Error::RefusedByCluster(message)
+        }
+        kube::Error::Api(status) if status.code == 403 => Error::Forbidden(status.message.clone()),
+        other => Error::Kubernetes(other),
+    }
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        let Answer { status, kind, retry_after, state } = self.answer();
+        let reason = self.reason();
+        if status.is_server_error() {
+            tracing::warn!(status = status.as_u16(), "{reason}");
+        }
+        let body = serde_json::to_vec(&Envelope::new(status.as_u16(), kind, &reason))
+            .expect("an envelope is strings and a number");
+        let mut response = (status, [(CONTENT_TYPE, "application/json")], body).into_response();
+        let headers = response.headers_mut();
+        if let Some(value) = retry_after {
+            headers.insert(RETRY_AFTER, value);
+        }
+        if let Some(state) = state {
+            headers.insert(INFERENCE_STATE, HeaderValue::from_static(state.as_str()));
+        }
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cluster_answers_for_itself_and_not_for_the_client() {
+        assert_eq!(start_failure_status("ModelNotFound"), StatusCode::BAD_REQUEST);
+        assert_eq!(start_failure_status("InsufficientStorage"), StatusCode::INTERNAL_SERVER_ERROR);
+    }
+
+    #[test]
+    fn what_the_api_server_refuses_is_a_validation_with_its_message() {
+        let status: kube::core::Status = serde_json::from_value(serde_json::json!({
+            "code": 422, "message": "long", "reason": "Invalid",
+            "details": {"causes": [{"field": "spec.serviceSettings.numThreads", "message": "must be a power of two"}]},
+        }))
+        .unwrap();
+        let error = of_write(kube::Error::Api(status.boxed()));
+        assert_eq!(
+            error.reason(),
+            "Validation Failed: 1: spec.serviceSettings.numThreads: must be a power of two;"
+        );
+        assert_eq!(error.into_response().status(), StatusCode::BAD_REQUEST);
+    }
+
+    #[test]
+    fn too_much_work_says_when_to_come_again() {
+        let response = Error::TooManyHeld { id: "a".to_owned(), limit: 3 }.into_response();
+        assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(response.headers()[RETRY_AFTER], "1");
+    }
+}

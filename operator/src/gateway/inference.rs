@@ -1,0 +1,46 @@
+//! `POST _inference/{id}`: read, admit, hand on.
+
+use axum::extract::{Request, State};
+use axum::response::Response;
+use http::Uri;
+
+use super::Gateway;
+use super::admission::Deadline;
+use super::auth::Caller;
+use super::dispatch::dispatch;
+use super::elastic::infer;
+use super::elastic::service_settings::service_name;
+use super::error::Error;
+use super::presentation::{json, ok};
+use super::request::{self, Target};
+use super::worker::Message;
+
+pub(crate) async fn infer(
+    State(gateway): State<Gateway>,
+    target: Target,
+    _caller: Caller,
+    uri: Uri,
+    request: Request,
+) -> Result<Response, Error> {
+    let query = request::query(&uri, &[])?;
+    let deadline = Deadline::after(query.timeout.unwrap_or(gateway.settings.infer_timeout));
+    let admitted = gateway.admission.admit(deadline)?;
+    let (parts, body) = request.into_parts();
+    let body = request::body(&parts.headers, body, &gateway.settings).await?;
+    let request = infer::parse(target.task, &body)?;
+    drop(body);
+    gateway.find(&target)?;
+    let message = Message::new(json(&request), &parts.headers);
+    drop(request);
+    dispatch(&gateway, &target.id, message, admitted).await.map(ok)
+}
+
+/// Sparse embeddings come as one answer; there is nothing to stream.
+pub(crate) async fn stream(
+    State(gateway): State<Gateway>,
+    target: Target,
+    _caller: Caller,
+) -> Result<Response, Error> {
+    let entry = gateway.find(&target)?;
+    Err(Error::Streaming { service: service_name(entry.endpoint.spec.service) })
+}

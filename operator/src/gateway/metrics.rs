@@ -1,0 +1,175 @@
+//! What the gateway counts. Guards count on drop, so that a request whose client went away is counted too.
+
+use std::sync::Arc;
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+/// A query takes milliseconds on a warm worker, a cold start a minute.
+const SECONDS: [f64; 14] =
+    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0, 120.0];
+
+#[derive(Clone, Copy, Debug, EncodeLabelValue, Eq, Hash, PartialEq)]
+pub(crate) enum Operation {
+    Create,
+    Get,
+    Delete,
+    Infer,
+    Info,
+    Other,
+}
+
+impl Operation {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Get => "get",
+            Self::Delete => "delete",
+            Self::Infer => "infer",
+            Self::Info => "info",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// How a request ended, as coarse as a label may be.
+#[derive(Clone, Copy, Debug, EncodeLabelValue, Eq, Hash, PartialEq)]
+pub(crate) enum Outcome {
+    Success,
+    ClientError,
+    ServerError,
+    /// The client left before the answer was complete.
+    Cancelled,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct Labels {
+    operation: Operation,
+    /// Empty for ids that do not exist, or any client could make any number of series.
+    endpoint: String,
+    outcome: Outcome,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct ByOperation {
+    operation: Operation,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct ByEndpoint {
+    endpoint: String,
+}
+
+#[derive(Clone)]
+pub(crate) struct Metrics {
+    requests: Family<Labels, Counter>,
+    seconds: Family<ByOperation, Histogram>,
+    in_flight: Family<ByOperation, Gauge>,
+    held: Family<ByEndpoint, Gauge>,
+    retries: Counter,
+    connections: Gauge,
+}
+
+impl Metrics {
+    pub(crate) fn new(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            requests: Family::default(),
+            seconds: Family::new_with_constructor(|| Histogram::new(SECONDS)),
+            in_flight: Family::default(),
+            held: Family::default(),
+            retries: Counter::default(),
+            connections: Gauge::default(),
+        };
+        let registry = registry.sub_registry_with_prefix("lexiscale_gateway");
+        registry.register(
+            "requests",
+            "Requests by operation, endpoint and outcome",
+            metrics.requests.clone(),
+        );
+        registry.register("request_duration_seconds", "Time from head to last byte", metrics.seconds.clone());
+        registry.register("requests_in_flight", "Requests being answered", metrics.in_flight.clone());
+        registry.register(
+            "requests_held",
+            "Requests that wait for a first ready allocation",
+            metrics.held.clone(),
+        );
+        registry.register("dispatch_retries", "Requests sent to a worker once more", metrics.retries.clone());
+        registry.register("connections", "Open client connections", metrics.connections.clone());
+        metrics
+    }
+
+    pub(crate) fn finished(&self, operation: Operation, endpoint: String, outcome: Outcome, seconds: f64) {
+        self.requests.get_or_create(&Labels { operation, endpoint, outcome }).inc();
+        self.seconds.get_or_create(&ByOperation { operation }).observe(seconds);
+    }
+
+    pub(crate) fn retried(&self) {
+        self.retries.inc();
+    }
+
+    pub(crate) fn in_flight(&self, operation: Operation) -> Raised {
+        Raised::new(self.in_flight.get_or_create_owned(&ByOperation { operation }))
+    }
+
+    pub(crate) fn held(&self, endpoint: &str) -> Raised {
+        Raised::new(self.held.get_or_create_owned(&ByEndpoint { endpoint: endpoint.to_owned() }))
+    }
+
+    pub(crate) fn connection(&self) -> Raised {
+        Raised::new(self.connections.clone())
+    }
+}
+
+/// A gauge one higher for as long as this lives.
+pub(crate) struct Raised(Gauge);
+
+impl Raised {
+    fn new(gauge: Gauge) -> Self {
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for Raised {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// The registry of a process that has only these metrics.
+pub(crate) fn registry() -> (Arc<Registry>, Metrics) {
+    let mut registry = Registry::default();
+    let metrics = Metrics::new(&mut registry);
+    (Arc::new(registry), metrics)
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::encoding::text::encode;
+
+    use super::*;
+
+    #[test]
+    fn names_and_labels_are_what_dashboards_ask_for() {
+        let (registry, metrics) = registry();
+        let held = metrics.held("articles");
+        let in_flight = metrics.in_flight(Operation::Infer);
+        drop(in_flight);
+        metrics.finished(Operation::Infer, "articles".to_owned(), Outcome::Success, 0.5);
+        let mut text = String::new();
+        encode(&mut text, &registry).unwrap();
+        drop(held);
+        for line in [
+            r#"lexiscale_gateway_requests_total{operation="Infer",endpoint="articles",outcome="Success"} 1"#,
+            r#"lexiscale_gateway_request_duration_seconds_bucket{le="0.5",operation="Infer"} 1"#,
+            r#"lexiscale_gateway_requests_in_flight{operation="Infer"} 0"#,
+            r#"lexiscale_gateway_requests_held{endpoint="articles"} 1"#,
+        ] {
+            assert!(text.contains(line), "{line} is not in\n{text}");
+        }
+    }
+}

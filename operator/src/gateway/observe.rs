@@ -1,0 +1,141 @@
+//! One access log line and one count for every request, once its last byte is sent or its client has left.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use axum::RequestPartsExt;
+use axum::body::{Body, Bytes};
+use axum::extract::{MatchedPath, RawPathParams, Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use http::{Method, StatusCode};
+use hyper::body::{Frame, SizeHint};
+use tokio::time::Instant;
+
+use super::Gateway;
+use super::metrics::{Operation, Outcome, Raised};
+
+/// A request under way; dropping it writes the line.
+struct Watch {
+    gateway: Gateway,
+    method: Method,
+    path: String,
+    operation: Operation,
+    /// As the path names it, whether it exists or not.
+    id: Option<String>,
+    endpoint: String,
+    began: Instant,
+    status: Option<StatusCode>,
+    is_complete: bool,
+    _in_flight: Raised,
+}
+
+pub(crate) async fn observe(State(gateway): State<Gateway>, request: Request, next: Next) -> Response {
+    let began = Instant::now();
+    let (mut parts, body) = request.into_parts();
+    let operation = operation(&parts.method, parts.extensions.get::<MatchedPath>());
+    let id = id(parts.extract::<RawPathParams>().await.ok());
+    let endpoint = known_endpoint(&gateway, id.as_deref());
+    let mut watch = Watch {
+        method: parts.method.clone(),
+        path: parts.uri.path().to_owned(),
+        operation,
+        id,
+        endpoint,
+        began,
+        status: None,
+        is_complete: false,
+        _in_flight: gateway.metrics.in_flight(operation),
+        gateway,
+    };
+    let response = next.run(Request::from_parts(parts, body)).await;
+    watch.status = Some(response.status());
+    response.map(|body| {
+        watch.is_complete = hyper::body::Body::is_end_stream(&body);
+        Body::new(Watched { body, watch })
+    })
+}
+
+fn operation(method: &Method, path: Option<&MatchedPath>) -> Operation {
+    let Some(path) = path.map(MatchedPath::as_str) else {
+        return Operation::Other;
+    };
+    match (method.as_str(), path) {
+        ("GET" | "HEAD", "/") => Operation::Info,
+        ("GET" | "HEAD", _) => Operation::Get,
+        ("PUT", "/_inference/{id}" | "/_inference/{task_type}/{id}") => Operation::Create,
+        ("DELETE", _) => Operation::Delete,
+        ("POST", "/_inference/{id}" | "/_inference/{task_type}/{id}") => Operation::Infer,
+        _ => Operation::Other,
+    }
+}
+
+fn id(parameters: Option<RawPathParams>) -> Option<String> {
+    let parameters = parameters?;
+    parameters.iter().find(|(name, _)| *name == "id").map(|(_, value)| value.to_owned())
+}
+
+/// The id as a label, or nothing for an id that does not exist.
+fn known_endpoint(gateway: &Gateway, id: Option<&str>) -> String {
+    id.filter(|id| gateway.directory().get(id).is_some()).unwrap_or_default().to_owned()
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let seconds = self.began.elapsed().as_secs_f64();
+        let outcome = match self.status {
+            Some(status) if self.is_complete && status.is_server_error() => Outcome::ServerError,
+            Some(status) if self.is_complete && status.is_client_error() => Outcome::ClientError,
+            Some(_) if self.is_complete => Outcome::Success,
+            Some(_) | None => Outcome::Cancelled,
+        };
+        tracing::info!(
+            target: "access",
+            method = %self.method,
+            path = %self.path,
+            operation = self.operation.as_str(),
+            status = self.status.map_or(499, |status| status.as_u16()),
+            complete = self.is_complete,
+            milliseconds = seconds * 1000.0,
+            "request"
+        );
+        let mut endpoint = std::mem::take(&mut self.endpoint);
+        // A create makes the endpoint that it is counted for, a delete ends it.
+        if endpoint.is_empty() {
+            endpoint = known_endpoint(&self.gateway, self.id.as_deref());
+        }
+        self.gateway.metrics.finished(self.operation, endpoint, outcome, seconds);
+    }
+}
+
+/// The body of an answer, with the watch that ends when it does.
+struct Watched {
+    body: Body,
+    watch: Watch,
+}
+
+impl hyper::body::Body for Watched {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        if matches!(polled, Poll::Ready(None))
+            || (matches!(polled, Poll::Ready(Some(Ok(_)))) && self.body.is_end_stream())
+        {
+            self.watch.is_complete = true;
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

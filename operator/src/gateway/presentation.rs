@@ -1,0 +1,87 @@
+//! How every answer is dressed: the product header, the media type that the client accepts, `pretty` and
+//! `filter_path`.
+
+use axum::body::{Body, Bytes};
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use http::header::{ACCEPT, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderName, HeaderValue};
+use http_body_util::{BodyExt, Limited};
+use serde::Serialize;
+
+use super::Gateway;
+use super::elastic::json::Json;
+use super::elastic::media_type::MediaType;
+use super::elastic::query::Presentation;
+use super::error::Error;
+use super::request::{pairs, text};
+
+/// Official clients refuse a server whose answers lack it.
+const PRODUCT: HeaderName = HeaderName::from_static("x-elastic-product");
+/// Sent back as it came, so that clients can tie an answer to their own task.
+const OPAQUE_ID: HeaderName = HeaderName::from_static("x-opaque-id");
+
+/// Answers are written anew only up to this size: 128 MiB is far above what 10 MiB of text embed to.
+const LARGEST_REWRITTEN: usize = 128 << 20;
+
+pub(crate) async fn present(State(gateway): State<Gateway>, request: Request, next: Next) -> Response {
+    let presentation =
+        request.uri().query().map(|_| Presentation::parse(&pairs(request.uri()))).unwrap_or_default();
+    let opaque_id = request.headers().get(&OPAQUE_ID).cloned();
+    let (media_type, response) = match MediaType::of_answer(text(request.headers(), &ACCEPT)) {
+        Ok(media_type) => (media_type, next.run(request).await),
+        Err(error) => (MediaType::default(), Error::from(error).into_response()),
+    };
+    let mut response = if presentation == Presentation::default() {
+        response
+    } else {
+        rewrite(response, presentation).await
+    };
+    let headers = response.headers_mut();
+    headers.insert(PRODUCT, HeaderValue::from_static("Elasticsearch"));
+    if headers.contains_key(CONTENT_TYPE) {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type.as_str()));
+    }
+    if let Some(id) = opaque_id {
+        headers.insert(OPAQUE_ID, id);
+    }
+    if gateway.is_draining() {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+async fn rewrite(response: Response, Presentation { pretty, filter }: Presentation) -> Response {
+    let (mut head, body) = response.into_parts();
+    let read = Limited::new(body, LARGEST_REWRITTEN).collect().await;
+    let Ok(bytes) = read.map(http_body_util::Collected::to_bytes) else {
+        return Error::AnswerBroken.into_response();
+    };
+    head.headers.remove(CONTENT_LENGTH);
+    // An answer without a body (HEAD, OPTIONS) has nothing to rewrite.
+    let Ok(value) = Json::parse(&bytes) else {
+        return Response::from_parts(head, Body::from(bytes));
+    };
+    let value = match filter {
+        Some(filter) => filter.apply(value),
+        None => value,
+    };
+    Response::from_parts(head, Body::from(if pretty { indented(&value) } else { Bytes::from(json(&value)) }))
+}
+
+fn indented(value: &Json) -> Bytes {
+    let mut bytes = serde_json::to_vec_pretty(value).expect("a value that was read can be written");
+    bytes.push(b'\n');
+    Bytes::from(bytes)
+}
+
+/// A body as JSON.
+pub(crate) fn json(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).expect("answers hold nothing but strings, numbers and lists of them")
+}
+
+/// An answer of status 200.
+pub(crate) fn ok(body: impl Into<Body>) -> Response {
+    ([(CONTENT_TYPE, "application/json")], body.into()).into_response()
+}

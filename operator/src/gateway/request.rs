@@ -1,0 +1,102 @@
+//! Reading a request: path, parameters, body, in that order. All limits of what a client may send are here.
+
+use axum::body::Body;
+use axum::extract::{FromRequestParts, Path, Query as Pairs};
+use bytes::Bytes;
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, Uri};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Body as _;
+
+use super::elastic::media_type::MediaType;
+use super::elastic::query::{Own, Query};
+use super::elastic::task_type::TaskTypeName;
+use super::error::Error;
+use super::settings::Settings;
+
+/// What the path names. The id is decoded once, as it came.
+#[derive(Debug)]
+pub(crate) struct Target {
+    pub(crate) task: Option<TaskTypeName>,
+    pub(crate) id: String,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Target {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
+        let mut task = None;
+        let mut id = String::new();
+        for (name, value) in path_parameters(parts, state).await? {
+            match name.as_str() {
+                "task_type" => task = Some(TaskTypeName::parse(&value)?),
+                _ => id = value,
+            }
+        }
+        Ok(Self { task, id })
+    }
+}
+
+async fn path_parameters<S: Send + Sync>(
+    parts: &mut Parts,
+    state: &S,
+) -> Result<Vec<(String, String)>, Error> {
+    let Path(parameters) = Path::from_request_parts(parts, state).await.map_err(|_| Error::BadPath)?;
+    Ok(parameters)
+}
+
+/// A path's task type, where there is no id.
+#[derive(Debug)]
+pub(crate) struct TaskTarget(pub(crate) Option<TaskTypeName>);
+
+impl<S: Send + Sync> FromRequestParts<S> for TaskTarget {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
+        Target::from_request_parts(parts, state).await.map(|target| Self(target.task))
+    }
+}
+
+/// The query parameters of a URI, decoded.
+pub(crate) fn pairs(uri: &Uri) -> Vec<(String, String)> {
+    // Decoding replaces what is not UTF-8; only then can a query be unreadable, and it then names no
+    // parameter we know.
+    Pairs::try_from_uri(uri).map(|Pairs(pairs)| pairs).unwrap_or_default()
+}
+
+pub(crate) fn query(uri: &Uri, own: &[Own]) -> Result<Query, Error> {
+    Ok(Query::parse(uri.path(), &pairs(uri), own)?)
+}
+
+/// The body of a request that needs one. The media type is checked before a byte is read.
+pub(crate) async fn body(headers: &HeaderMap, body: Body, settings: &Settings) -> Result<Bytes, Error> {
+    let limit = settings.max_body_size;
+    if body.is_end_stream() {
+        return Err(Error::NoBody);
+    }
+    MediaType::of_body(text(headers, &CONTENT_TYPE))?;
+    match text(headers, &CONTENT_ENCODING) {
+        None | Some("" | "identity") => {}
+        Some(other) => return Err(Error::Encoding(other.chars().take(100).collect())),
+    }
+    if text(headers, &CONTENT_LENGTH)
+        .and_then(|length| length.parse().ok())
+        .is_some_and(|length: u64| length > limit as u64)
+    {
+        return Err(Error::BodyTooLarge { limit });
+    }
+    let read = tokio::time::timeout(settings.body_timeout, Limited::new(body, limit).collect()).await;
+    let bytes = read
+        .map_err(|_| Error::BodyTooSlow(settings.body_timeout))?
+        .map_err(|error| {
+            if error.is::<LengthLimitError>() { Error::BodyTooLarge { limit } } else { Error::BodyBroken }
+        })?
+        .to_bytes();
+    if bytes.is_empty() { Err(Error::NoBody) } else { Ok(bytes) }
+}
+
+/// A header that is text; one that is not is treated as one that says nothing we know.
+pub(crate) fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    headers.get(name).map(|value| value.to_str().unwrap_or("?"))
+}

@@ -1,0 +1,209 @@
+//! The real router with a directory that holds still, and an API server that answers nothing: what it is
+//! asked is counted.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use axum::body::Body;
+use axum::response::Response;
+use clap::Parser;
+use http::{HeaderMap, Request, StatusCode};
+use http_body_util::BodyExt;
+use kube::runtime::watcher::Event;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tower::ServiceExt;
+
+use super::*;
+use crate::gateway::directory::Builder;
+
+#[path = "../../tests/gateway/case.rs"]
+mod case;
+
+use self::case::Case;
+
+#[derive(Parser)]
+struct Arguments {
+    #[command(flatten)]
+    settings: Settings,
+}
+
+struct Harness {
+    router: Router,
+    /// Requests to the API server.
+    asked: Arc<AtomicUsize>,
+    _directory: watch::Sender<Arc<Directory>>,
+}
+
+impl Harness {
+    fn new(flags: &[&str]) -> Self {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&asked);
+        let service = tower::service_fn(move |_: Request<kube::client::Body>| {
+            count.fetch_add(1, Ordering::Relaxed);
+            async { Err::<http::Response<Body>, _>(std::io::Error::other("there is no API server")) }
+        });
+        let client = Client::new(service, "default");
+        let settings = Arguments::parse_from([&["gateway"], flags].concat()).settings;
+        let (sender, directory) = watch::channel(Arc::new(directory()));
+        let (_, metrics) = metrics::registry();
+        let gateway = Gateway::new(settings, client, directory, metrics, CancellationToken::new());
+        Self { router: router(&gateway), asked, _directory: sender }
+    }
+
+    async fn send(&self, request: Request<impl Into<Body>>) -> (StatusCode, HeaderMap, Vec<u8>) {
+        let request = server::without_trailing_slash(request.map(Into::into));
+        let response: Response = self.router.clone().oneshot(request).await.unwrap();
+        let (head, body) = response.into_parts();
+        (head.status, head.headers, body.collect().await.unwrap().to_bytes().to_vec())
+    }
+
+    async fn get(&self, path: &str) -> (HeaderMap, String) {
+        let (status, headers, body) = self.send(Request::get(path).body(Body::empty()).unwrap()).await;
+        assert_eq!(status, StatusCode::OK);
+        (headers, String::from_utf8(body).unwrap())
+    }
+}
+
+/// The endpoints that `gateway_conformance.yaml` takes for granted.
+fn directory() -> Directory {
+    let settings = json!({"modelId": ".elser_model_2", "numAllocations": 1, "numThreads": 1});
+    let adaptive = json!({"numThreads": 1, "adaptiveAllocations": {"enabled": true, "minNumberOfAllocations": 0, "maxNumberOfAllocations": 32}});
+    let endpoint = |name: &str, id: Option<&str>, service: &str, settings: &Value| -> InferenceEndpoint {
+        serde_json::from_value(json!({
+            "metadata": {"name": name, "generation": 1},
+            "spec": {"inferenceId": id, "taskType": "sparse_embedding", "service": service, "serviceSettings": settings},
+            "status": {
+                "allocations": {"desired": 3, "current": 3, "ready": 1},
+                "conditions": [{"type": "Ready", "status": "True", "reason": "Serving", "message": "", "observedGeneration": 1,
+                                "lastTransitionTime": "2026-01-01T00:00:00Z"}],
+            },
+        }))
+        .unwrap()
+    };
+    let default = ".elser-2-elasticsearch";
+    let mut builder = Builder::default();
+    builder.endpoint(Event::Init);
+    for endpoint in [
+        endpoint("legacy", None, "elser", &adaptive),
+        endpoint("articles", None, "elasticsearch", &settings),
+        endpoint(&lexiscale_core::name::object_name(default), Some(default), "elasticsearch", &settings),
+    ] {
+        builder.endpoint(Event::InitApply(endpoint));
+    }
+    builder.endpoint(Event::InitDone);
+    builder.slice(Event::InitDone);
+    builder.build(Instant::now())
+}
+
+/// Every bad request of the list is refused as Elasticsearch refuses it, and none of them reaches the API
+/// server, so none can store anything.
+#[tokio::test]
+async fn bad_requests_are_refused_and_store_nothing() {
+    let harness = Harness::new(&[]);
+    let mut wrong = Vec::new();
+    for case in Case::all() {
+        let (status, headers, body) = harness.send(case.request()).await;
+        wrong.extend(case.mismatch(status, &headers, &body));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert_eq!(harness.asked.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
+async fn a_body_above_the_limit_is_refused_whether_its_length_is_told_or_not() {
+    let harness = Harness::new(&["--max-body-size", "1Ki"]);
+    let told = Request::post("/_inference/articles")
+        .header("content-type", "application/json")
+        .header("content-length", 2000);
+    let (status, ..) = harness.send(told.body("a".repeat(2000)).unwrap()).await;
+    assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
+    let pieces = futures::stream::iter((0..20).map(|_| Ok::<_, std::io::Error>("a".repeat(100))));
+    let untold = Request::post("/_inference/articles").header("content-type", "application/json");
+    let (status, _, body) = harness.send(untold.body(Body::from_stream(pieces)).unwrap()).await;
+    assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
+    assert!(String::from_utf8(body).unwrap().contains("[1024] bytes"));
+}
+
+/// A client that sends one byte now and then would otherwise hold a place for ever.
+#[tokio::test(start_paused = true)]
+async fn a_body_that_does_not_come_is_given_up() {
+    let harness = Harness::new(&[]);
+    let never = Body::from_stream(futures::stream::pending::<Result<&str, std::io::Error>>());
+    let request =
+        Request::post("/_inference/articles").header("content-type", "application/json").body(never).unwrap();
+    let (status, ..) = harness.send(request).await;
+    assert_eq!(status, StatusCode::REQUEST_TIMEOUT);
+}
+
+#[tokio::test]
+async fn the_api_server_away_is_503_and_worth_another_try() {
+    let harness = Harness::new(&[]);
+    let body = r#"{"service":"elser","service_settings":{"num_allocations":1,"num_threads":1}}"#;
+    let request = Request::put("/_inference/sparse_embedding/new")
+        .header("content-type", "application/json")
+        .body(body)
+        .unwrap();
+    let (status, headers, body) = harness.send(request).await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(headers["retry-after"], "1");
+    assert!(String::from_utf8(body).unwrap().contains("Kubernetes API"));
+    assert_eq!(harness.asked.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_allocation_in_time_is_408() {
+    let harness = Harness::new(&[]);
+    let request = Request::post("/_inference/articles?timeout=2s").header("content-type", "application/json");
+    let (status, _, body) = harness.send(request.body(r#"{"input":"a"}"#).unwrap()).await;
+    assert_eq!(status, StatusCode::REQUEST_TIMEOUT);
+    assert!(String::from_utf8(body).unwrap().contains("[2000ms] waiting for a ready allocation"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_than_may_wait_are_429() {
+    let harness = Harness::new(&["--max-held", "2"]);
+    let request = || {
+        let request =
+            Request::post("/_inference/articles?timeout=2s").header("content-type", "application/json");
+        harness.send(request.body(r#"{"input":"a"}"#).unwrap())
+    };
+    let mut statuses = [request(), request(), request()].map(Box::pin);
+    let (first, second, third) = {
+        let [first, second, third] = &mut statuses;
+        tokio::join!(first, second, third)
+    };
+    assert_eq!([first.0, second.0, third.0], [408, 408, 429]);
+    assert!(third.1.contains_key("retry-after"));
+}
+
+#[tokio::test]
+async fn lists_are_sorted_by_id_and_show_live_numbers() {
+    let harness = Harness::new(&[]);
+    let (_, all) = harness.get("/_inference").await;
+    insta::assert_snapshot!("list", harness.get("/_inference?pretty").await.1);
+    for path in
+        ["/_inference/_all", "/_inference/*", "/_inference/sparse_embedding/_all", "/_inference/any/*"]
+    {
+        assert_eq!(harness.get(path).await.1, all, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn one_endpoint_is_a_list_too_and_says_its_state() {
+    let harness = Harness::new(&[]);
+    let (headers, body) = harness.get("/_inference/any/legacy").await;
+    assert_eq!(headers["x-inference-state"], "ready");
+    insta::assert_snapshot!("one", body);
+    let (_, filtered) =
+        harness.get("/_inference/legacy?filter_path=endpoints.service_settings.num_allocations").await;
+    assert_eq!(filtered, r#"{"endpoints":[{"service_settings":{"num_allocations":3}}]}"#);
+}
+
+#[tokio::test]
+async fn the_banner_is_what_clients_look_for() {
+    let harness = Harness::new(&["--elasticsearch-version", "9.3.1", "--cluster-name", "search"]);
+    let (headers, body) = harness.get("/?pretty").await;
+    assert_eq!(headers["x-elastic-product"], "Elasticsearch");
+    insta::assert_snapshot!("banner", body.replace(env!("CARGO_PKG_VERSION"), "VERSION"));
+}

@@ -1,0 +1,21 @@
+//! The controller against the real API server, scheduler and controller-manager of the embedded node. What the kubelet would
+//! do the tests do themselves (`puppet.rs`): volumes of a class that does not exist keep every pod without a node, so nobody
+//! else touches the pods' status, and no image has to be there.
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test that cannot go on should stop and say why"
+)]
+
+mod cluster;
+mod convergence;
+mod crash;
+mod edits;
+mod failures;
+mod fixtures;
+mod leadership;
+mod operator;
+mod proxy;
+mod puppet;
+mod security;
+mod sharing;

@@ -1,0 +1,26 @@
+//! A real gateway over a real API server. The test is the controller (it writes status) and the kubelet (it
+//! writes slices); the worker is a small HTTP server that answers as it is told.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "tests fail by panic; clippy's own switch does not reach this directory"
+)]
+
+#[path = "gateway/case.rs"]
+mod case;
+#[path = "gateway/cluster.rs"]
+mod cluster;
+#[path = "gateway/conformance.rs"]
+mod conformance;
+#[path = "gateway/connections.rs"]
+mod connections;
+#[path = "gateway/create.rs"]
+mod create;
+#[path = "gateway/delete.rs"]
+mod delete;
+#[path = "gateway/harness.rs"]
+mod harness;
+#[path = "gateway/infer.rs"]
+mod infer;
+#[path = "gateway/worker.rs"]
+mod worker;

@@ -1,0 +1,134 @@
+//! A worker that answers as it is told, and remembers what it was asked.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use axum::{Router, body};
+use futures::stream;
+use http::StatusCode;
+use http::header::CONTENT_TYPE;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::cluster::local_address;
+
+pub(crate) const EMBEDDING: &str =
+    r#"{"sparse_embedding":[{"is_truncated":false,"embedding":{"kubernetes":1.2345679,"pod":0.1}}]}"#;
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Behaviour {
+    Embeds,
+    /// Answers the head and then nothing more.
+    Stalls,
+    /// Holds every request until `release`.
+    Waits,
+    Refuses(u16, &'static str),
+}
+
+pub(crate) struct Worker {
+    pub(crate) address: SocketAddr,
+    shared: Arc<Shared>,
+    stop: DropGuard,
+}
+
+struct Shared {
+    behaviour: Behaviour,
+    bodies: Mutex<Vec<String>>,
+    headers: Mutex<Vec<http::HeaderMap>>,
+    working: AtomicUsize,
+    abandoned: AtomicUsize,
+    gate: Semaphore,
+}
+
+/// Counts a request that ends before it is answered.
+struct Working<'a>(&'a Shared, bool);
+
+impl Drop for Working<'_> {
+    fn drop(&mut self) {
+        self.0.working.fetch_sub(1, Ordering::SeqCst);
+        if !self.1 {
+            self.0.abandoned.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+}
+
+impl Worker {
+    pub(crate) async fn start(behaviour: Behaviour) -> Self {
+        let listener = TcpListener::bind((local_address(), 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let shared = Arc::new(Shared {
+            behaviour,
+            bodies: Mutex::default(),
+            headers: Mutex::default(),
+            working: AtomicUsize::new(0),
+            abandoned: AtomicUsize::new(0),
+            gate: Semaphore::new(0),
+        });
+        let router = Router::new().route("/_inference", post(answer)).with_state(Arc::clone(&shared));
+        let stop = CancellationToken::new();
+        let server =
+            stop.clone().run_until_cancelled_owned(async move { axum::serve(listener, router).await });
+        tokio::spawn(server);
+        Self { address, shared, stop: stop.drop_guard() }
+    }
+
+    /// Gone, as after a crash: nobody listens, connections are closed.
+    pub(crate) fn die(self) -> SocketAddr {
+        drop(self.stop);
+        self.address
+    }
+
+    pub(crate) fn release(&self) {
+        self.shared.gate.add_permits(Semaphore::MAX_PERMITS / 2);
+    }
+
+    pub(crate) fn asked(&self) -> Vec<String> {
+        self.shared.bodies.lock().unwrap().clone()
+    }
+
+    pub(crate) fn headers(&self) -> Vec<http::HeaderMap> {
+        self.shared.headers.lock().unwrap().clone()
+    }
+
+    pub(crate) fn working(&self) -> usize {
+        self.shared.working.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn abandoned(&self) -> usize {
+        self.shared.abandoned.load(Ordering::SeqCst)
+    }
+}
+
+async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+    let (head, request_body) = request.into_parts();
+    let bytes = body::to_bytes(request_body, usize::MAX).await.unwrap();
+    shared.bodies.lock().unwrap().push(String::from_utf8(bytes.to_vec()).unwrap());
+    shared.headers.lock().unwrap().push(head.headers);
+    shared.working.fetch_add(1, Ordering::SeqCst);
+    let mut working = Working(&shared, false);
+    let json = [(CONTENT_TYPE, "application/json")];
+    let response = match shared.behaviour {
+        Behaviour::Embeds => (json, EMBEDDING).into_response(),
+        Behaviour::Waits => {
+            let _permit = shared.gate.acquire().await.unwrap();
+            (json, EMBEDDING).into_response()
+        }
+        Behaviour::Stalls => {
+            let beginning = stream::once(async { Ok::<_, std::io::Error>("{") });
+            let body = Body::from_stream(stream::StreamExt::chain(beginning, stream::pending()));
+            (json, body).into_response()
+        }
+        Behaviour::Refuses(status, body) => {
+            (StatusCode::from_u16(status).unwrap(), [("retry-after", "7")], json, body).into_response()
+        }
+    };
+    working.1 = true;
+    drop(working);
+    response
+}
