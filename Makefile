@@ -1,0 +1,129 @@
+# What there is to do; `make help` lists it. KUBECONFIG set: everything runs against that cluster, and LEXISCALE_REGISTRY
+# names a registry that its nodes pull from. Otherwise a node is started on this machine (tests/cluster).
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+
+# Profile of tests and generators. CI takes that of the images, so that the dependencies are compiled once for both.
+PROFILE ?= $(if $(CI),release,dev)
+# Always the whole workspace: a selection of packages selects features too, and with them another build of each dependency.
+CARGO_TEST = cargo test --locked --workspace --profile $(PROFILE)
+CARGO_BUILD = cargo build --quiet --locked --workspace --bins --profile $(PROFILE)
+BINARIES = $(or $(CARGO_TARGET_DIR),target)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
+CLUSTER = tests/cluster/cluster
+SCRIPTS = tests/cluster/cluster $(wildcard tests/cluster/selftest) tests/assets/fetch tests/chart/check tests/demo/demo \
+	tests/tools/setup tests/tools/cargo-deny images/build images/collect .ci/run
+
+# tests_in DIRECTORIES: cargo's arguments for the integration tests there.
+tests_in = $(foreach file,$(sort $(wildcard $(1:%=%/tests/*.rs))),--test $(basename $(notdir $(file))))
+PURE_TESTS = $(call tests_in,crds operator/core worker/wire tests/hub)
+PROCESS_TESTS = $(call tests_in,operator worker)
+CLUSTER_TESTS = $(call tests_in,tests)
+
+.PHONY: help setup fmt lint fmt-check clippy docs scripts deny audit chart generate check-generated test test-unit \
+	test-process test-cluster assets images cluster-up cluster-down cluster-status demo demo-down clean
+
+# Print this list
+help:
+	@awk '/^# [A-Z]/ { text = substr($$0, 3) } /^[a-z-]+:/ { if (text) printf "  %-16s %s\n", substr($$1, 1, length($$1) - 1), text } !/^#/ { text = "" }' $(MAKEFILE_LIST)
+
+# Show the whole on this machine: node, chart, an endpoint, a sentence as weighted tokens; gateway at 127.0.0.1:9200
+demo:
+	@tests/demo/demo up
+
+# Take the demo away again, the node included
+demo-down:
+	@tests/demo/demo down
+
+# All checks and tests, quick ones first
+test: lint test-unit test-process test-cluster
+
+# Tests without a cluster: pure crates and unit tests
+test-unit: setup assets
+	$(CARGO_TEST) --lib --bins $(PURE_TESTS)
+
+# Tests of one program against a real API server, a real hub and ONNX Runtime
+test-process: setup assets cluster-up
+	eval "$$($(CLUSTER) env)"; $(if $(PROCESS_TESTS),$(CARGO_TEST) $(PROCESS_TESTS),echo "no process tests")
+
+# Tests of the installed chart on the cluster
+test-cluster: setup assets
+	tests/demo/demo install
+	eval "$$($(CLUSTER) env)"; $(if $(CLUSTER_TESTS),$(CARGO_TEST) $(CLUSTER_TESTS),echo "no cluster tests")
+
+# All checks that run no test
+lint: setup fmt-check clippy docs scripts check-generated deny chart
+
+# Format the Rust code
+fmt:
+	cargo fmt --all
+
+# Fail on code that `make fmt` would change
+fmt-check:
+	cargo fmt --all --check
+
+# Clippy on everything, warnings are errors
+clippy:
+	cargo clippy --locked --workspace --all-targets -- --deny warnings
+
+# Build the API documentation, warnings are errors
+docs:
+	RUSTDOCFLAGS="--deny warnings" cargo doc --quiet --locked --workspace --no-deps
+
+# Shellcheck on every script
+scripts:
+	shellcheck --external-sources $(wildcard $(SCRIPTS))
+
+# Licences, sources and banned crates of the dependencies
+deny:
+	tests/tools/cargo-deny check --hide-inclusion-graph bans licenses sources
+
+# Known vulnerabilities of the dependencies; needs the internet, for the RustSec database
+audit:
+	tests/tools/cargo-deny check advisories
+
+# Lint the chart, compare what it renders, try values that it must refuse
+chart:
+	tests/chart/check
+
+# Write the generated files: definitions, their copy in the chart, their reference
+generate:
+	$(CARGO_BUILD)
+	$(BINARIES)/crdgen crds/yaml charts/lexiscale/crds
+	$(BINARIES)/crddoc docs/reference/crds.md
+
+# Fail on generated files that `make generate` would change
+check-generated:
+	$(CARGO_BUILD)
+	$(BINARIES)/crdgen --check crds/yaml charts/lexiscale/crds
+	$(BINARIES)/crddoc --check docs/reference/crds.md
+
+# Compile, build and push the images; target/images/values.yaml names them for Helm
+images: cluster-up
+	images/build
+
+# Start the node, or reuse the one that runs
+cluster-up:
+	@$(CLUSTER) up
+
+# Stop the node and remove all its traces
+cluster-down:
+	@$(CLUSTER) down
+
+# What of the node runs
+cluster-status:
+	@$(CLUSTER) status
+
+# Fetch ONNX Runtime and the demo's model, both by pinned hash
+assets:
+	@tests/assets/fetch
+
+# Install what a fresh Debian-like machine lacks for building and testing
+setup:
+	@tests/tools/setup
+
+# Remove what was compiled; machine-wide programs stay (`tests/cluster/cluster down --all` removes those)
+clean:
+	cargo clean

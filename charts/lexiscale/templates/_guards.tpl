@@ -1,0 +1,14 @@
+{{/* Combinations that a schema cannot refuse. Called once, by the controller's Deployment. */}}
+{{- define "lexiscale.guards" -}}
+{{- if and .Values.watchNamespaces (not (has .Values.gateway.namespace .Values.watchNamespaces)) }}
+{{- fail (printf "gateway.namespace %s is not in watchNamespaces: its endpoints would never be served" .Values.gateway.namespace) }}
+{{- end }}
+{{- with .Values.defaultEndpoint }}
+{{- if and .enabled (gt (int .minNumberOfAllocations) (int .maxNumberOfAllocations)) }}
+{{- fail "defaultEndpoint.maxNumberOfAllocations must be at least defaultEndpoint.minNumberOfAllocations" }}
+{{- end }}
+{{- end }}
+{{- if and (eq .Values.gateway.service.type "ClusterIP") .Values.gateway.service.nodePort }}
+{{- fail "gateway.service.nodePort needs gateway.service.type NodePort or LoadBalancer" }}
+{{- end }}
+{{- end }}
