@@ -5,6 +5,7 @@
 
 mod apply;
 mod context;
+mod drive;
 mod endpoint;
 mod error;
 mod metrics;
@@ -19,27 +20,20 @@ mod watches;
 use std::{future::Future, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, ensure};
-use futures::{StreamExt, future::join_all};
+use futures::future::join_all;
 use kube::{
     Client,
-    runtime::{
-        Controller,
-        controller::{Action, Error as ControllerError},
-        events::{Recorder, Reporter},
-        reflector::ObjectRef,
-        watcher,
-    },
+    runtime::events::{Recorder, Reporter},
 };
-use tokio::{net::TcpListener, time::Instant};
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 pub use self::settings::Settings;
 use self::{
     apply::Applier,
     context::{Context, Failures},
-    error::{Error, chain},
-    metrics::{Ending, Kind, Metrics},
-    outcome::Outcome,
+    drive::drive,
+    metrics::{Kind, Metrics},
     progress::ProgressClient,
     watches::Scope,
 };
@@ -176,10 +170,10 @@ impl Workplace {
                     endpoints,
                     Kind::InferenceEndpoint,
                     Arc::clone(&context),
-                    |object, context| async move { endpoint::reconcile(&object, &context).await },
+                    |object, context| async move { Box::pin(endpoint::reconcile(&object, &context)).await },
                 );
                 let caches = drive(caches, Kind::ModelCache, context, |object, context| async move {
-                    model_cache::reconcile(&object, &context).await
+                    Box::pin(model_cache::reconcile(&object, &context)).await
                 });
                 futures::join!(endpoints, caches);
             }
@@ -189,55 +183,5 @@ impl Workplace {
             let _ = futures::join!(endpoint_store.wait_until_ready(), cache_store.wait_until_ready());
         };
         (run, synced)
-    }
-}
-
-/// Runs one controller to its end: each pass is timed and counted, each failure is logged once and tried again later.
-async fn drive<K, Pass, Ended>(controller: Controller<K>, kind: Kind, context: Arc<Context>, pass: Pass)
-where
-    K: kube::Resource<DynamicType = ()>
-        + Clone
-        + std::fmt::Debug
-        + Send
-        + Sync
-        + serde::de::DeserializeOwned
-        + 'static,
-    Pass: Fn(Arc<K>, Arc<Context>) -> Ended + Send + Sync + 'static,
-    Ended: Future<Output = Result<Outcome, Error>> + Send + 'static,
-{
-    let pass = Arc::new(pass);
-    let timed = move |object: Arc<K>, context: Arc<Context>| {
-        let pass = Arc::clone(&pass);
-        async move {
-            let started = Instant::now();
-            let outcome = pass(Arc::clone(&object), Arc::clone(&context)).await;
-            let ending = outcome.as_ref().map_or(Ending::Failed, |outcome| outcome.ending());
-            context.metrics.pass(kind, ending, started.elapsed());
-            let outcome = outcome?;
-            context.failures.forget(&ObjectRef::from_obj(&*object));
-            Ok(outcome.action())
-        }
-    };
-    let retry = |object: Arc<K>, _: &Error, context: Arc<Context>| {
-        Action::requeue(context.failures.after_failure(&ObjectRef::from_obj(&*object)))
-    };
-    controller.run(timed, retry, context).for_each(|result| async move { log(result) }).await;
-}
-
-fn log<K>(result: Result<(ObjectRef<K>, Action), ControllerError<Error, watcher::Error>>)
-where
-    K: kube::Resource<DynamicType = ()>,
-{
-    match result {
-        Ok((object, _)) => tracing::debug!(%object, "pass done"),
-        Err(ControllerError::ReconcilerFailed(error, object)) => {
-            tracing::warn!(%object, error = chain(&error), "pass failed, will be tried again");
-        }
-        // An event about something that is gone by now.
-        Err(ControllerError::ObjectNotFound(object)) => tracing::debug!(%object, "gone"),
-        Err(ControllerError::QueueError(error)) => {
-            tracing::warn!(error = chain(&error), "watch failed, goes on")
-        }
-        Err(ControllerError::RunnerError(error)) => tracing::warn!(error = chain(&error), "runner failed"),
     }
 }

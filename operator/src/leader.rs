@@ -133,10 +133,10 @@ pub async fn acquire(client: Client, lease: Lease) -> Lead {
             }
             Ok(Ok(None)) => {}
             Ok(Err(error)) => {
-                tracing::warn!(lease = lease.name, %error, "failed to acquire the lease, trying again")
+                tracing::warn!(lease = lease.name, %error, "failed to acquire the lease, trying again");
             }
             Err(_) => {
-                tracing::warn!(lease = lease.name, "the API server did not answer in time, trying again")
+                tracing::warn!(lease = lease.name, "the API server did not answer in time, trying again");
             }
         }
         sleep(RETRY).await;
@@ -210,7 +210,7 @@ impl Keeper {
                     return;
                 }
                 Ok(Err(error)) => {
-                    tracing::warn!(lease = self.lease.name, %error, "failed to renew, trying again")
+                    tracing::warn!(lease = self.lease.name, %error, "failed to renew, trying again");
                 }
                 Err(_) => {
                     tracing::error!(lease = self.lease.name, "could not renew the lease in time");
@@ -248,7 +248,7 @@ impl Keeper {
         match timeout(RETRY, self.api.replace(&self.lease.name, &parameters(), &object)).await {
             Ok(Ok(_)) => tracing::info!(lease = self.lease.name, "gave the lease back"),
             Ok(Err(error)) => {
-                tracing::warn!(lease = self.lease.name, %error, "failed to give the lease back")
+                tracing::warn!(lease = self.lease.name, %error, "failed to give the lease back");
             }
             Err(_) => tracing::warn!(
                 lease = self.lease.name,
@@ -260,4 +260,22 @@ impl Keeper {
 
 fn parameters() -> PostParams {
     PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A process that was stopped (SIGSTOP, a paused machine) goes on with what it knew before, and another leads by then.
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_written_after_the_deadline_until_the_lease_is_renewed() {
+        let fence = Fence::until(Instant::now() + RENEW_DEADLINE);
+        assert!(fence.permits());
+        tokio::time::advance(RENEW_DEADLINE).await;
+        assert!(!fence.permits());
+        fence.extend(Instant::now() + RENEW_DEADLINE);
+        assert!(fence.permits());
+        fence.extend(fence.start);
+        assert!(!fence.permits(), "given back");
+    }
 }

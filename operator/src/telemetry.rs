@@ -21,7 +21,8 @@ pub enum LogFormat {
 pub fn init(format: LogFormat) -> Result<(), TryInitError> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
     let registry = tracing_subscriber::registry().with(filter);
-    let writer = fmt::layer().with_writer(io::stderr).with_ansi(io::stderr().is_terminal()).with_target(false);
+    let writer =
+        fmt::layer().with_writer(io::stderr).with_ansi(io::stderr().is_terminal()).with_target(false);
     match format {
         LogFormat::Text => registry.with(writer).try_init(),
         LogFormat::Json => registry.with(writer.json().flatten_event(true)).try_init(),

@@ -83,6 +83,21 @@ pub enum Step {
     GiveUp,
 }
 
+impl Step {
+    /// Number and tries of the attempt that this step starts.
+    pub fn started(&self) -> Option<(u32, u32)> {
+        match self {
+            Self::Start { number, tries } => Some((*number, *tries)),
+            Self::AwaitClaim
+            | Self::Done(_)
+            | Self::Watch
+            | Self::Abandon
+            | Self::RetryAt(_)
+            | Self::GiveUp => None,
+        }
+    }
+}
+
 impl Attempt {
     /// Reads a Job that is one of ours.
     pub fn new(job: &Job, pods: &[Pod]) -> Option<Self> {

@@ -38,7 +38,7 @@ pub fn of_pod(pod: &Pod, component: Component) -> Option<PodFailure> {
         .container_statuses
         .iter()
         .flatten()
-        .find_map(of_container)
+        .find_map(|status| of_container(status, component))
         .or_else(|| status.conditions.iter().flatten().find_map(of_scheduling))?;
     let Found { severity, reason, message, exit_code } = found;
     let pod = pod.metadata.name.clone();
@@ -76,15 +76,20 @@ struct Found {
     exit_code: Option<i32>,
 }
 
-fn of_container(status: &ContainerStatus) -> Option<Found> {
+fn of_container(status: &ContainerStatus, component: Component) -> Option<Found> {
     if status.ready {
         return None;
     }
     let state = status.state.as_ref()?;
-    of_waiting(status, state).or_else(|| {
-        let last = status.last_state.as_ref().and_then(|state| state.terminated.as_ref());
-        let terminated = state.terminated.as_ref().or(last).filter(|terminated| terminated.exit_code != 0)?;
-        Some(of_crash(status, terminated))
+    of_waiting(status, state).or_else(|| match component {
+        Component::Worker | Component::Gateway | Component::Controller => {
+            let last = status.last_state.as_ref().and_then(|state| state.terminated.as_ref());
+            let terminated =
+                state.terminated.as_ref().or(last).filter(|terminated| terminated.exit_code != 0)?;
+            Some(of_crash(status, terminated))
+        }
+        // A download ends once, and its Job says how a moment later, in the download's own words.
+        Component::ModelCache => None,
     })
 }
 
@@ -158,17 +163,17 @@ fn of_scheduling(condition: &PodCondition) -> Option<Found> {
 #[cfg(test)]
 mod tests {
     use k8s_openapi::{api::core::v1::PodStatus, apimachinery::pkg::apis::meta::v1::ObjectMeta};
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
-    fn pod(status: serde_json::Value) -> Pod {
+    fn pod(status: Value) -> Pod {
         let status: PodStatus = serde_json::from_value(status).unwrap();
         let metadata = ObjectMeta { name: Some("pod-1".to_owned()), ..ObjectMeta::default() };
         Pod { metadata, status: Some(status), spec: None }
     }
 
-    fn container(state: serde_json::Value, last: serde_json::Value, restarts: i32, ready: bool) -> Pod {
+    fn container(state: &Value, last: &Value, restarts: i32, ready: bool) -> Pod {
         pod(json!({"phase": "Running", "containerStatuses": [{
             "name": "worker", "image": "w:1", "imageID": "", "ready": ready, "restartCount": restarts,
             "state": state, "lastState": last,
@@ -183,7 +188,7 @@ mod tests {
     #[test]
     fn an_image_that_cannot_be_pulled_reads_the_same_while_pulling_and_while_waiting() {
         let waiting = |reason, message| {
-            container(json!({"waiting": {"reason": reason, "message": message}}), json!({}), 0, false)
+            container(&json!({"waiting": {"reason": reason, "message": message}}), &json!({}), 0, false)
         };
         let pulling = reason(&waiting("ErrImagePull", "not found")).unwrap();
         let backing_off =
@@ -199,24 +204,31 @@ mod tests {
         let crashed =
             json!({"terminated": {"exitCode": 2, "reason": "Error", "message": "model.onnx is missing\n"}});
         let waiting = json!({"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 10s"}});
-        let first = reason(&container(waiting.clone(), crashed.clone(), 1, false)).unwrap();
+        let first = reason(&container(&waiting, &crashed, 1, false)).unwrap();
         assert_eq!(
             first,
             (Severity::Passing, "Crashed".into(), "container worker crashed: model.onnx is missing".into())
         );
-        let second = reason(&container(waiting, crashed.clone(), 2, false)).unwrap();
-        let between = reason(&container(json!({"running": {}}), crashed.clone(), 2, false)).unwrap();
+        let second = reason(&container(&waiting, &crashed, 2, false)).unwrap();
+        let between = reason(&container(&json!({"running": {}}), &crashed, 2, false)).unwrap();
         assert_eq!(second.0, Severity::Stalling);
         assert_eq!(second, between, "the seconds in which it runs again must not change the status");
-        assert_eq!(reason(&container(json!({"running": {}}), crashed, 2, true)), None, "it serves again");
+        assert_eq!(reason(&container(&json!({"running": {}}), &crashed, 2, true)), None, "it serves again");
     }
 
     #[test]
     fn out_of_memory_says_which_field_to_raise() {
         let killed = json!({"terminated": {"exitCode": 137, "reason": "OOMKilled"}});
-        let (_, reason, message) = reason(&container(json!({"running": {}}), killed, 1, false)).unwrap();
+        let (_, reason, message) = reason(&container(&json!({"running": {}}), &killed, 1, false)).unwrap();
         assert_eq!(reason, "OOMKilled");
         assert!(message.contains("spec.deployment.memory"), "{message}");
+    }
+
+    #[test]
+    fn a_download_that_ended_is_its_jobs_to_tell() {
+        let ended = json!({"terminated": {"exitCode": 1, "message": "{\"outcome\":\"Failed\"}"}});
+        let pod = container(&ended, &json!({}), 0, false);
+        assert_eq!(of_pod(&pod, Component::ModelCache), None);
     }
 
     #[test]

@@ -10,6 +10,8 @@ pub(super) enum Error {
     Read { what: &'static str, source: kube::Error },
     #[error(transparent)]
     Apply(#[from] ApplyError),
+    #[error("the pass took longer than {} s", .0.as_secs())]
+    TimedOut(std::time::Duration),
     #[error("the API server handed out an incomplete object")]
     Incomplete(#[from] Incomplete),
 }

@@ -35,9 +35,7 @@ pub(super) async fn endpoint(
 ) -> Result<Option<ObservedEndpoint>, Error> {
     let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
     let reader = Reader { client: &context.client, namespace: &namespace };
-    let Some(endpoint) =
-        reader.get::<InferenceEndpoint>(&name, "the endpoint").await?.filter(|live| is_here(live))
-    else {
+    let Some(endpoint) = reader.get::<InferenceEndpoint>(&name, "the endpoint").await?.filter(is_here) else {
         return Ok(None);
     };
     let ours = format!("{}={}", labels::ENDPOINT, label_value(&name));
@@ -69,7 +67,7 @@ pub(super) async fn model_cache(
 ) -> Result<Option<ObservedCache>, Error> {
     let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
     let reader = Reader { client: &context.client, namespace: &namespace };
-    let Some(cache) = reader.get::<ModelCache>(&name, "the cache").await?.filter(|live| is_here(live)) else {
+    let Some(cache) = reader.get::<ModelCache>(&name, "the cache").await?.filter(is_here) else {
         return Ok(None);
     };
     let ours = format!("{}={}", labels::MODEL_CACHE, label_value(&name));

@@ -27,7 +27,7 @@ pub(super) async fn endpoint(
         return Ok(());
     }
     context.applier.status::<InferenceEndpoint, _>(owner, status).await?;
-    let tone = tone(status.last_failure.is_some());
+    let tone = tone(status.last_failure.is_some() && status.last_failure != before.last_failure);
     tell(context, object, &before.conditions, &status.conditions, tone).await;
     Ok(())
 }
@@ -43,13 +43,14 @@ pub(super) async fn model_cache(
         return Ok(());
     }
     context.applier.status::<ModelCache, _>(owner, status).await?;
-    let tone = tone(status.last_failure.is_some());
+    let tone = tone(status.last_failure.is_some() && status.last_failure != before.last_failure);
     tell(context, object, &before.conditions, &status.conditions, tone).await;
     Ok(())
 }
 
-fn tone(failing: bool) -> Tone {
-    if failing { Tone::Warning } else { Tone::Normal }
+/// Of news that is not a stall: a download that is tried again works, but not well.
+fn tone(fails_anew: bool) -> Tone {
+    if fails_anew { Tone::Warning } else { Tone::Normal }
 }
 
 async fn tell<K>(context: &Context, object: &K, before: &[Condition], after: &[Condition], otherwise: Tone)

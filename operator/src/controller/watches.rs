@@ -117,14 +117,16 @@ fn users_of(cache: &ModelCache, endpoints: &Store<InferenceEndpoint>) -> Vec<Obj
     let name = cache.name_any();
     let owners = owners(&cache.metadata).filter(|owner| owner.kind == "InferenceEndpoint");
     let mut users: Vec<_> = owners.map(|owner| ObjectRef::new(&owner.name).within(&namespace)).collect();
-    let mut others = Vec::new();
-    for endpoint in endpoints.state() {
-        let here = endpoint.namespace().as_deref() == Some(&namespace);
-        if here && cache_names(&endpoint).any(|used| used == name) {
-            others.push(ObjectRef::from_obj(&*endpoint));
-        }
-    }
-    users.extend(others);
+    let names_it = |endpoint: &InferenceEndpoint| {
+        endpoint.namespace().as_deref() == Some(&namespace) && cache_names(endpoint).any(|used| used == name)
+    };
+    let endpoints = endpoints.state();
+    users.extend(
+        endpoints
+            .iter()
+            .filter(|endpoint| names_it(endpoint))
+            .map(|endpoint| ObjectRef::from_obj(&**endpoint)),
+    );
     users
 }
 

@@ -65,10 +65,8 @@ impl World {
             last = self.api::<K>().get_opt(name).await.unwrap();
             last.clone().filter(|object| holds(object))
         });
-        match tokio::time::timeout(PATIENCE, found).await {
-            Ok(object) => object,
-            Err(_) => panic!("{name} is not yet {what}: {last:#?}"),
-        }
+        let found = tokio::time::timeout(PATIENCE, found).await;
+        found.unwrap_or_else(|_| panic!("{name} is not yet {what}: {last:#?}"))
     }
 
     /// Waits until the condition of this type has this status and reason, for the latest generation.
@@ -97,16 +95,14 @@ impl World {
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
     {
-        let mut last = 0;
+        let mut seen = 0;
         let found = eventually(async || {
             let list = self.list::<K>().await;
-            last = list.len();
+            seen = list.len();
             (list.len() == count).then_some(list)
         });
-        match tokio::time::timeout(PATIENCE, found).await {
-            Ok(list) => list,
-            Err(_) => panic!("there are {last} {} instead of {count}", K::plural(&())),
-        }
+        let found = tokio::time::timeout(PATIENCE, found).await;
+        found.unwrap_or_else(|_| panic!("there are {seen} {} instead of {count}", K::plural(&())))
     }
 
     /// Waits until the operator has written nothing for a while.
@@ -173,7 +169,7 @@ pub(crate) async fn with_world(test: impl AsyncFnOnce(World)) {
 /// The same with a controller running.
 pub(crate) async fn with_operator(test: impl AsyncFnOnce(World)) {
     with_world(async |world| {
-        let operator = Operator::start(&world, &[]).await;
+        let operator = Operator::start(&world, &[]);
         test(world).await;
         operator.stop().await;
     })

@@ -95,7 +95,7 @@ async fn an_unknown_model_id_says_how_to_add_it() {
     with_operator(async |world| {
         world
             .create_endpoint("search", |object| {
-                object["spec"]["serviceSettings"]["modelId"] = json!("nobody")
+                object["spec"]["serviceSettings"]["modelId"] = json!("nobody");
             })
             .await;
         let endpoint: InferenceEndpoint =

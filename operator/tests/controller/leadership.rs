@@ -25,12 +25,12 @@ fn holder(lease: &Lease) -> Option<String> {
 #[tokio::test]
 async fn a_leader_that_stops_hands_over_at_once() {
     with_world(async |world| {
-        let first = Operator::start(&world, &["--leader-elect=true", "--identity=first"]).await;
+        let first = Operator::start(&world, &["--leader-elect=true", "--identity=first"]);
         let led = |by: &'static str| {
             move |lease: &Lease| holder(lease).is_some_and(|holder| holder.starts_with(by))
         };
         world.until(LEASE, "held by the first", led("first_")).await;
-        let second = Operator::start(&world, &["--leader-elect=true", "--identity=second"]).await;
+        let second = Operator::start(&world, &["--leader-elect=true", "--identity=second"]);
         world.create_endpoint("search", |_| {}).await;
         world.pods("model-cache", 1).await;
         let stopped = Instant::now();
@@ -50,7 +50,7 @@ async fn a_leader_that_was_killed_is_replaced() {
         let first = Process::start(&world, ELECT);
         let killed = world.until(LEASE, "held", |lease: &Lease| holder(lease).is_some()).await;
         first.kill().await;
-        let second = Operator::start(&world, ELECT).await;
+        let second = Operator::start(&world, ELECT);
         world
             .until(LEASE, "held by another", |lease: &Lease| {
                 holder(lease).is_some_and(|by| Some(by) != holder(&killed))

@@ -2,8 +2,9 @@
 //! do the tests do themselves (`puppet.rs`): volumes of a class that does not exist keep every pod without a node, so nobody
 //! else touches the pods' status, and no image has to be there.
 #![expect(
-    clippy::unwrap_used,
+    clippy::panic,
     clippy::print_stderr,
+    clippy::unwrap_used,
     reason = "a test that cannot go on should stop and say why"
 )]
 

@@ -21,7 +21,7 @@ pub(crate) struct Operator {
 }
 
 impl Operator {
-    pub(crate) async fn start(world: &World, more: &[&str]) -> Self {
+    pub(crate) fn start(world: &World, more: &[&str]) -> Self {
         let catalog = catalog();
         let arguments = arguments(world, catalog.path(), more);
         let command = Settings::augment_args(clap::Command::new("controller"));
@@ -60,7 +60,8 @@ impl Process {
         let child = Command::new(env!("CARGO_BIN_EXE_lexiscale-operator"))
             .args(arguments(world, catalog.path(), more))
             .env("KUBECONFIG", kubeconfig.path())
-            .env("RUST_LOG", "warn")
+            .env("RUST_LOG", "off")
+            .env("RUST_BACKTRACE", "0")
             .stdin(Stdio::null())
             .kill_on_drop(true)
             .spawn()

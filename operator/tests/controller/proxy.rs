@@ -40,9 +40,11 @@ pub(crate) struct Proxy {
 struct Inner {
     client: Client,
     writes: Mutex<Vec<String>>,
+    refused: Mutex<Vec<String>>,
     last_write: Mutex<Instant>,
     count: AtomicUsize,
     trap: Mutex<Option<Trap>>,
+    impersonated: Mutex<Option<String>>,
     sprung: Notify,
 }
 
@@ -53,9 +55,11 @@ impl Proxy {
         let state = Arc::new(Inner {
             client,
             writes: Mutex::default(),
+            refused: Mutex::default(),
             last_write: Mutex::new(Instant::now()),
             count: AtomicUsize::new(0),
             trap: Mutex::default(),
+            impersonated: Mutex::default(),
             sprung: Notify::new(),
         });
         let router = Router::new().fallback(forward).with_state(Arc::clone(&state));
@@ -68,12 +72,22 @@ impl Proxy {
         self.state.writes.lock().unwrap().clone()
     }
 
+    /// The requests that the operator had no right to.
+    pub(crate) fn refused(&self) -> Vec<String> {
+        self.state.refused.lock().unwrap().clone()
+    }
+
     pub(crate) fn since_last_write(&self) -> Duration {
         self.state.last_write.lock().unwrap().elapsed()
     }
 
     pub(crate) fn set_trap(&self, trap: Trap) {
         *self.state.trap.lock().unwrap() = Some(trap);
+    }
+
+    /// From now on the operator has this user's rights, and no longer the test's.
+    pub(crate) fn impersonate(&self, user: &str) {
+        *self.state.impersonated.lock().unwrap() = Some(user.to_owned());
     }
 
     /// Resolves when the trap has caught its write; it is gone then.
@@ -90,6 +104,7 @@ async fn forward(State(state): State<Arc<Inner>>, request: Request) -> Response 
     if trap.is_some_and(|trap| trap.moment == Moment::BeforeItArrives) {
         hold_up(&state).await;
     }
+    let method = parts.method.clone();
     let body = to_bytes(body, usize::MAX).await.unwrap();
     let mut forwarded =
         http::Request::builder().method(parts.method).uri(parts.uri.path_and_query().unwrap().as_str());
@@ -98,13 +113,21 @@ async fn forward(State(state): State<Arc<Inner>>, request: Request) -> Response 
             forwarded = forwarded.header(name, value);
         }
     }
+    if let Some(user) = state.impersonated.lock().unwrap().as_deref() {
+        forwarded = forwarded.header("impersonate-user", user);
+    }
     let forwarded = forwarded.body(kube::client::Body::from(body.to_vec())).unwrap();
     let response = state.client.send(forwarded).await;
     if trap.is_some() {
         hold_up(&state).await;
     }
     match response {
-        Ok(response) => response.map(Body::new),
+        Ok(response) => {
+            if response.status() == http::StatusCode::FORBIDDEN {
+                state.refused.lock().unwrap().push(format!("{method} {path}"));
+            }
+            response.map(Body::new)
+        }
         Err(error) => {
             let body = Body::from(error.to_string());
             http::Response::builder().status(http::StatusCode::BAD_GATEWAY).body(body).unwrap()

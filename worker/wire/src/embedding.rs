@@ -25,10 +25,8 @@ impl SparseEmbedding {
     /// From `(token id, token, weight)` in any order. Sorts by descending weight, equal weights by ascending token id;
     /// drops weights that are not above zero or not finite, and writes `.` as `__`, as Elasticsearch does.
     pub fn from_weights<'a>(weights: impl IntoIterator<Item = (u32, &'a str, f32)>) -> Self {
-        let mut sorted: Vec<_> = weights
-            .into_iter()
-            .filter(|(_, _, weight)| *weight > 0.0 && weight.is_finite())
-            .collect();
+        let mut sorted: Vec<_> =
+            weights.into_iter().filter(|(_, _, weight)| *weight > 0.0 && weight.is_finite()).collect();
         sorted.sort_unstable_by(|(left_id, _, left), (right_id, _, right)| {
             right.total_cmp(left).then(left_id.cmp(right_id))
         });
@@ -36,10 +34,7 @@ impl SparseEmbedding {
         let mut seen = HashSet::with_capacity(sorted.len());
         let entries = sorted
             .into_iter()
-            .map(|(_, token, weight)| TokenWeight {
-                token: token.replace('.', "__"),
-                weight,
-            })
+            .map(|(_, token, weight)| TokenWeight { token: token.replace('.', "__"), weight })
             .filter(|entry| seen.insert(entry.token.clone()))
             .collect();
         Self { entries }
@@ -58,10 +53,7 @@ impl SparseEmbedding {
     }
 
     pub fn weight(&self, token: &str) -> Option<f32> {
-        self.entries
-            .iter()
-            .find(|entry| entry.token == token)
-            .map(|entry| entry.weight)
+        self.entries.iter().find(|entry| entry.token == token).map(|entry| entry.weight)
     }
 }
 
@@ -127,19 +119,13 @@ mod tests {
             (2, "negative", -1.0),
             (4, "nan", f32::NAN),
         ]);
-        assert_eq!(
-            serde_json::to_string(&embedding).unwrap(),
-            r#"{"one":2.0,"three":0.5,"seven":0.5}"#
-        );
+        assert_eq!(serde_json::to_string(&embedding).unwrap(), r#"{"one":2.0,"three":0.5,"seven":0.5}"#);
     }
 
     #[test]
     fn a_full_stop_becomes_two_underscores_and_never_a_second_key() {
         let embedding = SparseEmbedding::from_weights([(1, ".", 1.0), (2, "__", 2.0), (3, "a.b", 0.25)]);
-        assert_eq!(
-            serde_json::to_string(&embedding).unwrap(),
-            r#"{"__":2.0,"a__b":0.25}"#
-        );
+        assert_eq!(serde_json::to_string(&embedding).unwrap(), r#"{"__":2.0,"a__b":0.25}"#);
     }
 
     /// Clients compare weights as text; a detour through f64 would print 0.10000000149011612.
@@ -153,13 +139,7 @@ mod tests {
 
     #[test]
     fn reading_holds_the_same_rules_as_building() {
-        for json in [
-            r#"{"a":1.0,"b":2.0}"#,
-            r#"{"a":0.0}"#,
-            r#"{"a":-1.0}"#,
-            r#"{"a":1.0,"a":0.5}"#,
-            "[]",
-        ] {
+        for json in [r#"{"a":1.0,"b":2.0}"#, r#"{"a":0.0}"#, r#"{"a":-1.0}"#, r#"{"a":1.0,"a":0.5}"#, "[]"] {
             assert!(serde_json::from_str::<SparseEmbedding>(json).is_err(), "{json}");
         }
     }

@@ -21,13 +21,8 @@ pub enum WorkerErrorKind {
 }
 
 impl WorkerErrorKind {
-    pub const ALL: [Self; 5] = [
-        Self::Overloaded,
-        Self::TooLarge,
-        Self::BadRequest,
-        Self::NotReady,
-        Self::Internal,
-    ];
+    pub const ALL: [Self; 5] =
+        [Self::Overloaded, Self::TooLarge, Self::BadRequest, Self::NotReady, Self::Internal];
 
     pub fn status(self) -> u16 {
         match self {
@@ -75,10 +70,7 @@ pub struct WorkerError {
 
 impl WorkerError {
     pub fn new(kind: WorkerErrorKind, error: impl Into<String>) -> Self {
-        Self {
-            error: error.into(),
-            kind,
-        }
+        Self { error: error.into(), kind }
     }
 }
 

@@ -62,11 +62,7 @@ mod tests {
 
     #[test]
     fn percent_is_100_only_when_all_bytes_are_there() {
-        let progress = |bytes_done, bytes_total| Progress {
-            bytes_done,
-            bytes_total,
-            ..Progress::default()
-        };
+        let progress = |bytes_done, bytes_total| Progress { bytes_done, bytes_total, ..Progress::default() };
         assert_eq!(progress(5, None).percent(), None);
         assert_eq!(progress(0, Some(0)).percent(), None);
         assert_eq!(progress(999, Some(1000)).percent(), Some(99));
@@ -76,25 +72,14 @@ mod tests {
 
     #[test]
     fn fields_are_camel_case_and_the_unknown_is_left_out() {
-        let json = serde_json::to_string(&Progress {
-            attempt: 1,
-            ..Progress::default()
-        })
-        .unwrap();
+        let json = serde_json::to_string(&Progress { attempt: 1, ..Progress::default() }).unwrap();
         assert_eq!(
             json,
             r#"{"phase":"Resolving","bytesDone":0,"filesDone":0,"filesTotal":0,"bytesPerSecond":0,"attempt":1}"#
         );
-        let known = Progress {
-            bytes_total: Some(10),
-            eta_seconds: Some(3),
-            ..Progress::default()
-        };
+        let known = Progress { bytes_total: Some(10), eta_seconds: Some(3), ..Progress::default() };
         let json = serde_json::to_string(&known).unwrap();
-        assert!(
-            json.contains(r#""bytesTotal":10"#) && json.contains(r#""etaSeconds":3"#),
-            "{json}"
-        );
+        assert!(json.contains(r#""bytesTotal":10"#) && json.contains(r#""etaSeconds":3"#), "{json}");
         assert_eq!(serde_json::from_str::<Progress>(&json).unwrap(), known);
     }
 }

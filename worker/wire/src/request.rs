@@ -99,24 +99,13 @@ mod tests {
         let table = [
             (r#"{"input":[]}"#, "input must not be an empty array"),
             ("{}", "missing field `input`"),
-            (
-                r#"{"input":null}"#,
-                "input must be a string or an array of strings",
-            ),
-            (
-                r#"{"input":[1]}"#,
-                "input must be a string or an array of strings",
-            ),
+            (r#"{"input":null}"#, "input must be a string or an array of strings"),
+            (r#"{"input":[1]}"#, "input must be a string or an array of strings"),
             (r#"{"input":["a"],"inputs":["b"]}"#, "unknown field `inputs`"),
-            (
-                r#"{"input":["a"],"input_type":"classify"}"#,
-                "unknown variant `classify`",
-            ),
+            (r#"{"input":["a"],"input_type":"classify"}"#, "unknown variant `classify`"),
         ];
         for (json, message) in table {
-            let error = serde_json::from_str::<InferenceRequest>(json)
-                .unwrap_err()
-                .to_string();
+            let error = serde_json::from_str::<InferenceRequest>(json).unwrap_err().to_string();
             assert!(error.contains(message), "{json}: {error}");
         }
     }

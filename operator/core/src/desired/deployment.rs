@@ -6,8 +6,8 @@ use k8s_openapi::{
     api::{
         apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment},
         core::v1::{
-            Container, ContainerPort, HTTPGetAction, Lifecycle, LifecycleHandler, PodSpec, PodTemplateSpec,
-            Probe, ResourceRequirements, SleepAction, TopologySpreadConstraint,
+            Container, ContainerPort, HTTPGetAction, PodSpec, PodTemplateSpec, Probe, ResourceRequirements,
+            TopologySpreadConstraint,
         },
     },
     apimachinery::pkg::{
@@ -33,11 +33,9 @@ use crate::{
 /// Name of the container that serves.
 pub(crate) const CONTAINER: &str = "worker";
 
-/// Longest time from SIGTERM to SIGKILL: [`DRAIN_DELAY_SECONDS`], then the requests in flight, the longest of which the
-/// gateway gives 30 s.
-const GRACE_PERIOD_SECONDS: i64 = 60;
-/// Time for gateways to learn that the pod is going, while it still serves.
-const DRAIN_DELAY_SECONDS: i64 = 5;
+/// Longest time from SIGTERM to SIGKILL. The worker itself goes on serving for 5 s, so that gateways notice, and then gives
+/// the requests in flight 20 s; the rest is for a busy node.
+const GRACE_PERIOD_SECONDS: i64 = 45;
 /// Time in which a rollout must get on before it counts as failed. Covers loading a model of some gigabytes from a slow disk.
 const PROGRESS_DEADLINE_SECONDS: i32 = 600;
 
@@ -147,13 +145,6 @@ fn container(workers: &Workers<'_>, cache: &ReadyCache) -> Container {
         readiness_probe: Some(probe("/health/ready", 1, 2, 2)),
         // A busy worker answers late, a hung one never: a minute and more of silence before it is killed.
         liveness_probe: Some(probe("/health/live", 10, 10, 6)),
-        lifecycle: Some(Lifecycle {
-            pre_stop: Some(LifecycleHandler {
-                sleep: Some(SleepAction { seconds: DRAIN_DELAY_SECONDS }),
-                ..LifecycleHandler::default()
-            }),
-            ..Lifecycle::default()
-        }),
         // What a worker that died said last is what `kubectl describe` and our status show.
         termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
         security_context: Some(pod::security_context()),

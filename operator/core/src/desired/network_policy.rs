@@ -51,8 +51,7 @@ pub fn of_cache(cache: &Identity, hub_endpoint: &str, settings: &Settings) -> Ne
             pod_selector: Some(select(labels::cache_selector(cache.name()))),
             policy_types: Some(both_directions()),
             ingress: Some(vec![NetworkPolicyIngressRule {
-                // The controller's namespace is not the gateway's to say, and the progress of a download is no secret.
-                from: Some(vec![peer(Component::Controller, None)]),
+                from: Some(vec![peer(Component::Controller, settings.gateway_namespace.as_deref())]),
                 ports: Some(vec![port("TCP", job::PROGRESS_PORT)]),
             }]),
             egress: Some(vec![dns, to_hub(hub_endpoint)]),

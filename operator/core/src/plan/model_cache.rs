@@ -113,17 +113,12 @@ pub fn plan(
         children,
     );
     let leftovers = difference.leftovers.clone();
-    let start = match (&step, claim.as_ref().and_then(|claim| claim.metadata.uid.as_deref())) {
-        (Step::Start { number, tries }, Some(claim_uid)) => {
-            let attempt = NewAttempt { number: *number, tries: *tries, claim_uid };
-            Some(Write::Apply(Child::new(download.job(attempt))))
-        }
-        _ => None,
-    };
-    let highest = match &step {
-        Step::Start { number, .. } => *number,
-        _ => latest.map_or(0, |attempt| attempt.number),
-    };
+    let claim_uid = claim.as_ref().and_then(|claim| claim.metadata.uid.as_deref());
+    let start = step.started().zip(claim_uid).map(|((number, tries), claim_uid)| {
+        Write::Apply(Child::new(download.job(NewAttempt { number, tries, claim_uid })))
+    });
+    let highest =
+        step.started().map(|(number, _)| number).or(latest.map(|attempt| attempt.number)).unwrap_or(0);
     let obsolete = jobs.iter().filter(|job| identity.owns(&job.metadata)).filter_map(|job| {
         let number = job.annotations().get(labels::ATTEMPT).and_then(|text| text.parse::<u32>().ok());
         let unwanted = step == Step::Abandon || number.is_none_or(|number| number < highest);

@@ -3,7 +3,8 @@
 use jiff::Timestamp;
 use kube::ResourceExt;
 use lexiscale_crds::{
-    AllocationStatus, ConditionType, Conditions, Failure, InferenceEndpointStatus, ModelCache, ModelStatus,
+    AllocationStatus, CachePhase, ConditionType, Conditions, Failure, InferenceEndpointStatus, ModelCache,
+    ModelStatus,
 };
 
 use super::{
@@ -58,7 +59,7 @@ pub fn of_plan(
     let identity = &endpoint.identity;
     let previous = object.status.clone().unwrap_or_default();
     let EndpointPlan { decision, cache, rollout, writes: _, leftovers } = plan;
-    let hindrance = hindrance(endpoint, plan, rejections);
+    let hindrance = hindrance(plan, rejections);
     let verdict = verdict(endpoint, plan, hindrance.as_ref());
     let found = hindrance.and_then(|hindrance| hindrance.failure);
     let target = ServedModel { cache: cache.name.clone(), model_id: endpoint.model.id.clone() };
@@ -98,11 +99,7 @@ impl Hindrance {
 }
 
 /// The first thing that is in the way, in the order in which an endpoint comes to life.
-fn hindrance(
-    endpoint: &ValidatedEndpoint,
-    plan: &EndpointPlan<'_>,
-    rejections: &[Rejection],
-) -> Option<Hindrance> {
+fn hindrance(plan: &EndpointPlan<'_>, rejections: &[Rejection]) -> Option<Hindrance> {
     let EndpointPlan { decision, cache, rollout, writes: _, leftovers } = plan;
     if !leftovers.is_empty() {
         let message = format!("waiting for the deletion of {}", leftovers.join(", "));
@@ -111,7 +108,7 @@ fn hindrance(
     of_rejections(rejections)
         .or_else(|| of_cache(cache.existing, &cache.name))
         .or_else(|| of_workers(rollout))
-        .or_else(|| (!rollout.complete).then(|| underway(endpoint, rollout, decision.replicas)))
+        .or_else(|| (!rollout.complete).then(|| underway(rollout, decision.replicas)))
 }
 
 fn of_rejections(rejections: &[Rejection]) -> Option<Hindrance> {
@@ -130,13 +127,19 @@ fn of_cache(cache: Option<&ModelCache>, name: &str) -> Option<Hindrance> {
     if crate::plan::ready_cache(cache).is_some() {
         return None;
     }
-    let failure = cache.status.as_ref().and_then(|status| status.last_failure.clone());
+    let status = cache.status.as_ref();
+    let failure = status.and_then(|status| status.last_failure.clone());
+    let underway = matches!(
+        status.and_then(|status| status.phase),
+        Some(CachePhase::Downloading | CachePhase::Preparing)
+    );
     let (severity, condition) = match cache.condition(ConditionType::Stalled) {
         Some(stalled) => (Severity::Stalling, Some(stalled)),
         None => (Severity::Passing, cache.condition(ConditionType::Ready)),
     };
-    // The cache says how far it is; repeating every percent here would write every endpoint's status as often.
-    let said = match condition.filter(|_| failure.is_some()) {
+    // A failure of an earlier attempt is told as such, and the one under way as under way. How far it is only the cache
+    // says: repeating every percent here would write every endpoint's status as often.
+    let said = match condition.filter(|_| failure.is_some() && !underway) {
         Some(condition) => Said::new(&condition.reason, format!("ModelCache {name}: {}", condition.message)),
         None => Said::new(
             "DownloadingModel",
@@ -185,14 +188,10 @@ fn of_workers(rollout: &Rollout) -> Option<Hindrance> {
     Some(Hindrance { severity, said, failure: Some(failure) })
 }
 
-fn underway(endpoint: &ValidatedEndpoint, rollout: &Rollout, desired: u32) -> Hindrance {
+fn underway(rollout: &Rollout, desired: u32) -> Hindrance {
     let ready = rollout.ready;
     if rollout.old_revision_serves() {
-        let id = &endpoint.model.id;
-        Hindrance::passing(
-            "Rolling",
-            format!("workers are being replaced; {ready} serve, model {id} is coming"),
-        )
+        Hindrance::passing("Rolling", format!("workers are being replaced; {ready} of {desired} serve"))
     } else if rollout.current > desired {
         Hindrance::passing(
             "Scaling",
@@ -217,7 +216,7 @@ fn verdict(endpoint: &ValidatedEndpoint, plan: &EndpointPlan<'_>, hindrance: Opt
         }
         (false, Some(Hindrance { severity: Severity::Passing, said, .. })) => Verdict::Working(said.clone()),
         (false, Some(Hindrance { severity: Severity::Stalling, said, .. })) => Verdict::Stuck(said.clone()),
-        (false, None) => Verdict::Working(underway(endpoint, rollout, decision.replicas).said),
+        (false, None) => Verdict::Working(underway(rollout, decision.replicas).said),
     }
 }
 

@@ -91,7 +91,7 @@ fn standing(observed: &ObservedCache, plan: &CachePlan, rejections: &[Rejection]
         Step::AwaitClaim => pending("CreatingVolume", "the volume claim is being made".to_owned()),
         Step::Abandon => pending("Restarting", "the download starts anew, as its inputs changed".to_owned()),
         Step::Start { number, .. } => pending("Starting", format!("download {number} is being started")),
-        Step::Watch => watching(observed, plan.attempt.as_ref()),
+        Step::Watch => watching(observed, plan),
         Step::RetryAt(at) => failed(plan.attempt.as_ref(), Some(*at)),
         Step::GiveUp => failed(plan.attempt.as_ref(), None),
     }
@@ -116,7 +116,7 @@ fn pending(reason: &str, message: String) -> Standing {
 }
 
 /// A download that is under way, or that its pod hinders from being.
-fn watching(observed: &ObservedCache, attempt: Option<&Attempt>) -> Standing {
+fn watching(observed: &ObservedCache, plan: &CachePlan) -> Standing {
     if let Some(PodFailure { severity, failure }) =
         failure::worst(observed.pods.iter(), Component::ModelCache)
     {
@@ -127,13 +127,19 @@ fn watching(observed: &ObservedCache, attempt: Option<&Attempt>) -> Standing {
         };
         return Standing { verdict, phase: CachePhase::Pending, failure: Some(failure) };
     }
-    let running = attempt.is_some_and(|attempt| attempt.state == State::Running);
+    let running = plan.attempt.as_ref().is_some_and(|attempt| attempt.state == State::Running);
     if !running {
         return pending("Starting", "the download's pod is being started".to_owned());
     }
     let preparing = match observed.progress.as_ref().map(|progress| progress.phase) {
         Some(Phase::Verifying | Phase::Converting | Phase::Publishing) => true,
-        Some(Phase::Resolving | Phase::Downloading) | None => false,
+        Some(Phase::Resolving | Phase::Downloading) => false,
+        // Too busy to answer, or just ending: what was known of this attempt still holds.
+        None => observed.cache.status.as_ref().is_some_and(|before| {
+            let same_attempt =
+                before.attempts.is_some_and(|attempts| u32::try_from(attempts) == Ok(plan.attempts));
+            same_attempt && before.phase == Some(CachePhase::Preparing)
+        }),
     };
     let (phase, reason, message) = if preparing {
         (CachePhase::Preparing, "Preparing", "the model is being verified and prepared")
@@ -221,17 +227,13 @@ fn line(progress: &Progress, percent: Option<u8>) -> String {
             return phase.to_string();
         }
     }
-    let mut line = match (percent, bytes_total) {
+    let amount = match (percent, bytes_total) {
         (Some(percent), Some(total)) => format!("{percent} % of {}", size(*total)),
         (Some(_) | None, _) => size(*bytes_done),
     };
-    if *bytes_per_second > 0 {
-        line += &format!(", {}/s", size(*bytes_per_second));
-    }
-    if let Some(seconds) = eta_seconds {
-        line += &format!(", {seconds} s left");
-    }
-    line
+    let speed = (*bytes_per_second > 0).then(|| format!("{}/s", size(*bytes_per_second)));
+    let left = eta_seconds.map(|seconds| format!("{seconds} s left"));
+    [Some(amount), speed, left].into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 fn size(bytes: u64) -> String {

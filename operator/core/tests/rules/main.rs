@@ -1,5 +1,5 @@
 //! The rules of the operator's core, through its public functions: whole objects by snapshot, each rule by its name.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+#![expect(clippy::panic, clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
 mod caches;
 mod endpoints;
