@@ -182,7 +182,10 @@ pub async fn serve(
     let _end = ended.clone().drop_guard();
     let probes = admin::serve(admin, registry, readiness.clone(), ended.clone());
     tokio::spawn(probes.inspect_err(|error| tracing::error!(%error, "failed to serve probes and metrics")));
-    let follow = watch::follow(client, settings.namespace.clone(), directory);
+    let follow = {
+        let settings = settings.clone();
+        async move { watch::follow(client, &settings, directory).await }
+    };
     tokio::spawn(ended.clone().run_until_cancelled_owned(follow));
     tokio::spawn(ended.run_until_cancelled_owned(ready_once_complete(
         known,

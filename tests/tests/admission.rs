@@ -38,7 +38,7 @@ fn merge(target: &mut Value, change: &Value) {
         match value {
             Value::Null => drop(target.remove(key)),
             Value::Object(_) => {
-                merge(target.entry(key).or_insert_with(|| Value::Object(serde_json::Map::new())), value)
+                merge(target.entry(key).or_insert_with(|| Value::Object(serde_json::Map::new())), value);
             }
             Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
                 drop(target.insert(key.clone(), value.clone()));

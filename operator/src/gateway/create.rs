@@ -8,7 +8,7 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use http::header::WARNING;
 use http::{HeaderValue, Uri};
-use lexiscale_core::name::object_name;
+use lexiscale_core::{labels, name::object_name};
 use lexiscale_crds::{ConditionType, Conditions, InferenceEndpoint, InferenceEndpointSpec};
 use tokio::time::timeout_at;
 
@@ -76,7 +76,7 @@ async fn start(
     let id = id.as_str();
     let claim = async {
         refuse_more_threads_than_cpus(gateway, &spec.service_settings).await?;
-        pending::claim(gateway, object(id, spec), deadline).await
+        pending::claim(gateway, object(id, spec, gateway.settings.instance.as_deref()), deadline).await
     };
     let pending = timeout_at(deadline.at, claim)
         .await
@@ -102,11 +102,13 @@ async fn start(
     }
 }
 
-/// The object that a PUT of this id makes.
-fn object(id: &str, spec: InferenceEndpointSpec) -> InferenceEndpoint {
+/// The object that a PUT of this id makes, for the controller of the same instance.
+fn object(id: &str, spec: InferenceEndpointSpec, instance: Option<&str>) -> InferenceEndpoint {
     let name = object_name(id);
     let inference_id = (name != id).then(|| id.to_owned());
-    InferenceEndpoint::new(&name, InferenceEndpointSpec { inference_id, ..spec })
+    let mut object = InferenceEndpoint::new(&name, InferenceEndpointSpec { inference_id, ..spec });
+    object.metadata.labels = instance.map(|name| [(labels::OPERATOR.to_owned(), name.to_owned())].into());
+    object
 }
 
 enum Start {
@@ -173,8 +175,8 @@ mod tests {
 
     #[test]
     fn the_id_is_written_only_where_the_name_is_another() {
-        assert_eq!(object("my-elser-model", spec()).spec.inference_id, None);
-        let hashed = object("my_elser", spec());
+        assert_eq!(object("my-elser-model", spec(), None).spec.inference_id, None);
+        let hashed = object("my_elser", spec(), None);
         assert_eq!(hashed.metadata.name, Some(object_name("my_elser")));
         assert_eq!(hashed.spec.inference_id.as_deref(), Some("my_elser"));
     }

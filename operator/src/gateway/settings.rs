@@ -20,6 +20,11 @@ pub struct Settings {
     #[arg(long, env = "LEXISCALE_NAMESPACE", default_value = "default")]
     pub namespace: String,
 
+    /// Name of the operator that this gateway belongs to, where several share a cluster: it serves and makes the objects whose
+    /// label `inference.lexiscale.io/operator` is this name. Without a name it serves those that lack the label.
+    #[arg(long, env = "LEXISCALE_INSTANCE", value_name = "NAME")]
+    pub instance: Option<String>,
+
     /// Largest request body, for example 10Mi.
     #[arg(long, env = "LEXISCALE_MAX_BODY_SIZE", default_value = "10Mi", value_parser = bytes)]
     pub max_body_size: usize,

@@ -9,21 +9,25 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::runtime::{WatchStreamExt, reflector::Lookup};
 use kube::{Api, Client, ResourceExt};
+use lexiscale_core::labels;
 use lexiscale_crds::InferenceEndpoint;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::directory::{Builder, Change, Directory};
+use super::{
+    Settings,
+    directory::{Builder, Change, Directory},
+};
 
-/// On the Services of endpoints; Kubernetes copies a Service's labels to its slices.
-const ENDPOINT_LABEL: &str = "inference.lexiscale.io/endpoint";
-
-pub(crate) async fn follow(client: Client, namespace: String, directory: watch::Sender<Arc<Directory>>) {
-    let endpoints: Api<InferenceEndpoint> = Api::namespaced(client.clone(), &namespace);
-    let slices: Api<EndpointSlice> = Api::namespaced(client, &namespace);
-    let mut endpoints = pin!(events(endpoints, watcher::Config::default()));
-    let mut slices = pin!(events(slices, watcher::Config::default().labels(ENDPOINT_LABEL)));
+pub(crate) async fn follow(client: Client, settings: &Settings, directory: watch::Sender<Arc<Directory>>) {
+    let endpoints: Api<InferenceEndpoint> = Api::namespaced(client.clone(), &settings.namespace);
+    let slices: Api<EndpointSlice> = Api::namespaced(client, &settings.namespace);
+    let ours = watcher::Config::default().labels(&labels::instance_query(settings.instance.as_deref()));
+    // Kubernetes copies the labels of an endpoint's Service to its slices.
+    let of_workers = watcher::Config::default().labels(labels::ENDPOINT);
+    let mut endpoints = pin!(events(endpoints, ours));
+    let mut slices = pin!(events(slices, of_workers));
     let mut builder = Builder::default();
     loop {
         let change = tokio::select! {

@@ -21,6 +21,9 @@ use serde_json::{Value, json};
 /// Far above what anything here takes: a test that reaches it has failed.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Keeps an operator that is installed in the cluster away from the objects of these tests, which play its part.
+pub(crate) const INSTANCE: &str = "gateway-tests";
+
 #[derive(Clone)]
 pub(crate) struct Cluster {
     pub(crate) client: Client,
@@ -93,7 +96,7 @@ impl Cluster {
     pub(crate) async fn make(&self, id: &str, service: &str, settings: Value) {
         let name = object_name(id);
         let endpoint = serde_json::from_value(json!({
-            "metadata": {"name": name},
+            "metadata": {"name": name, "labels": {"inference.lexiscale.io/operator": INSTANCE}},
             "spec": {"inferenceId": (name != id).then_some(id), "taskType": "sparse_embedding", "service": service, "serviceSettings": settings},
         }));
         self.endpoints().create(&PostParams::default(), &endpoint.unwrap()).await.unwrap();

@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::cluster::{Cluster, PATIENCE};
+use crate::cluster::{Cluster, INSTANCE, PATIENCE};
 
 #[derive(Parser)]
 #[command(args_override_self = true)]
@@ -62,7 +62,9 @@ impl Answer {
 
 impl Gateway {
     pub(crate) async fn start(cluster: &Cluster, flags: &[&str]) -> Self {
-        let flags = [&["gateway", "--namespace", &cluster.namespace, "--drain-delay", "0s"], flags].concat();
+        let ours =
+            ["gateway", "--namespace", &cluster.namespace, "--instance", INSTANCE, "--drain-delay", "0s"];
+        let flags = [&ours, flags].concat();
         let settings = Arguments::parse_from(flags).settings;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let admin = TcpListener::bind("127.0.0.1:0").await.unwrap();

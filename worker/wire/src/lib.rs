@@ -8,6 +8,7 @@ mod progress;
 mod report;
 mod request;
 mod response;
+mod size;
 
 pub use embedding::{SparseEmbedding, TokenWeight};
 pub use error::{WorkerError, WorkerErrorKind};
@@ -16,6 +17,7 @@ pub use progress::{Phase, Progress};
 pub use report::{FetchFailure, FetchReason, FetchReport, FetchedModel, TERMINATION_MESSAGE_BYTES};
 pub use request::{EmptyInput, InferenceRequest, InputType};
 pub use response::{InferenceResponse, TextEmbedding};
+pub use size::ByteSize;
 
 /// Largest request body that the worker reads.
 pub const MAX_BODY_BYTES: usize = 10 * 1024 * 1024;

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use lexiscale_crds::{CachePhase, CacheProgress, Failure, ModelCacheStatus};
-use lexiscale_wire::{FetchedModel, Phase, Progress};
+use lexiscale_wire::{ByteSize, FetchedModel, Phase, Progress};
 
 use super::{
     Verdict,
@@ -99,7 +99,7 @@ fn standing(observed: &ObservedCache, plan: &CachePlan, rejections: &[Rejection]
 
 fn done(model: &FetchedModel) -> Standing {
     let FetchedModel { revision, bytes, .. } = model;
-    let message = format!("revision {revision}, {}, verified", size(*bytes));
+    let message = format!("revision {revision}, {}, verified", ByteSize(*bytes));
     Standing {
         verdict: Verdict::Settled(Said::new("Ready", message)),
         phase: CachePhase::Ready,
@@ -201,7 +201,7 @@ fn progress(
             percent: 100,
             bytes_per_second: None,
             eta_seconds: None,
-            text: format!("{}, complete", size(model.bytes)),
+            text: format!("{}, complete", ByteSize(model.bytes)),
         });
     }
     let Some(now) = &observed.progress else {
@@ -228,25 +228,12 @@ fn line(progress: &Progress, percent: Option<u8>) -> String {
         }
     }
     let amount = match (percent, bytes_total) {
-        (Some(percent), Some(total)) => format!("{percent} % of {}", size(*total)),
-        (Some(_) | None, _) => size(*bytes_done),
+        (Some(percent), Some(total)) => format!("{percent} % of {}", ByteSize(*total)),
+        (Some(_) | None, _) => ByteSize(*bytes_done).to_string(),
     };
-    let speed = (*bytes_per_second > 0).then(|| format!("{}/s", size(*bytes_per_second)));
+    let speed = (*bytes_per_second > 0).then(|| format!("{}/s", ByteSize(*bytes_per_second)));
     let left = eta_seconds.map(|seconds| format!("{seconds} s left"));
     [Some(amount), speed, left].into_iter().flatten().collect::<Vec<_>>().join(", ")
-}
-
-fn size(bytes: u64) -> String {
-    let mut value = bytes as f64;
-    let mut unit = "B";
-    for next in ["KiB", "MiB", "GiB"] {
-        if value < 1024.0 {
-            break;
-        }
-        value /= 1024.0;
-        unit = next;
-    }
-    if unit == "B" { format!("{bytes} B") } else { format!("{value:.1} {unit}") }
 }
 
 fn signed(number: u64) -> i64 {

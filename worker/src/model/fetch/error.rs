@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use lexiscale_wire::FetchReason;
+use lexiscale_wire::{ByteSize, FetchReason};
 
 use crate::model::assemble::AssembleError;
 use crate::model::config::ConfigError;
@@ -30,9 +30,9 @@ pub enum FetchError {
     Name { name: String },
     #[error("the hub does not say how large {name} is")]
     UnknownSize { name: String },
-    #[error("the model's files have {bytes} bytes, more than the {limit} that are allowed")]
+    #[error("the model's files have {}, more than the {} that are allowed", ByteSize(*bytes), ByteSize(*limit))]
     TooLarge { bytes: u64, limit: u64 },
-    #[error("the volume has {available} bytes free, but {needed} are needed for this model")]
+    #[error("the volume has {} free, but {} are needed for this model", ByteSize(*available), ByteSize(*needed))]
     NoSpace { available: u64, needed: u64 },
     #[error("another fetch is at work in {folder}")]
     Locked { folder: String },
