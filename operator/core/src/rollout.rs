@@ -18,7 +18,7 @@ pub struct Rollout {
     pub current: u32,
     /// Pods that serve, of every revision.
     pub ready: u32,
-    /// All pods are of the latest revision, and as many as there should be.
+    /// All pods are of the latest revision, as many as there should be, and none of an older one still answers while it drains.
     pub complete: bool,
     /// Cache and model id in the pod template.
     pub template: Option<ServedModel>,
@@ -56,7 +56,7 @@ impl Rollout {
         Self {
             current: count(status.replicas),
             ready: count(status.ready_replicas),
-            complete: is_complete(deployment, &status),
+            complete: replaced.is_none() && is_complete(deployment, &status),
             template: annotations.and_then(ServedModel::new),
             replaced,
             failure: failure::worst(latest.into_iter(), Component::Worker),

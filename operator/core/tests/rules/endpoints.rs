@@ -264,6 +264,23 @@ fn a_roll_that_goes_well_is_no_news_for_those_who_ask() {
     );
 }
 
+/// Whoever waits for an edit to be done must not read about the old model, and its cache must not go while a pod reads it.
+#[test]
+fn a_roll_is_not_over_while_an_old_pod_still_answers() {
+    let mut world = running("search");
+    let old = serving_pod(&world);
+    world.edit("search", |endpoint| endpoint.spec.service_settings.num_threads = Some(4));
+    world.reconcile_endpoint("search");
+    world.pods.push(old);
+    world.complete_rollouts();
+    world.reconcile_endpoint("search");
+    let reconciling = [said("Ready", "True", "Serving"), said("Reconciling", "True", "Rolling")];
+    assert_eq!(conditions(&status_of(&world, "search")), reconciling);
+    world.pods.clear();
+    world.reconcile_endpoint("search");
+    assert_eq!(conditions(&status_of(&world, "search")), [said("Ready", "True", "Serving")]);
+}
+
 #[test]
 fn a_crash_loop_without_an_old_revision_is_not_ready_and_stalled() {
     let mut world = World::new(settings()).with(endpoint("search"));
