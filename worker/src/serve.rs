@@ -67,7 +67,7 @@ pub async fn run(options: Options) -> Result<(), ServeError> {
     let server = tokio::spawn(listener::serve(listener, router(state), stop.clone(), options.grace));
     tracing::info!(%address, model = %options.model.display(), "listening");
 
-    let loaded = {
+    let mut loaded = {
         let Options { model, library, settings, .. } = options.clone();
         tokio::task::spawn_blocking(move || {
             let runtime = OnnxRuntime::load(&library)?;
@@ -78,9 +78,11 @@ pub async fn run(options: Options) -> Result<(), ServeError> {
     let embedder = tokio::select! {
         () = signals.wait() => {
             tracing::info!("told to stop while the model was being loaded");
+            // ONNX Runtime crashes when the process ends under a thread that is still in it.
+            drop(tokio::time::timeout(options.grace, loaded).await);
             return Ok(());
         }
-        loaded = loaded => Arc::new(loaded.map_err(|_| ServeError::Panicked)?.map_err(ServeError::Open)?),
+        loaded = &mut loaded => Arc::new(loaded.map_err(|_| ServeError::Panicked)?.map_err(ServeError::Open)?),
     };
     let info = embedder.info();
     register_info(&mut registry.write().unwrap_or_else(PoisonError::into_inner), info);

@@ -441,7 +441,7 @@ async fn more_bytes_than_allowed_are_not_downloaded() {
     fetcher.wish.max_bytes = 1000;
     let (reason, message) = fetcher.reason().await;
     assert_eq!(reason, FetchReason::InvalidModel);
-    assert!(message.contains("more than the 1000 that are allowed"), "{message}");
+    assert!(message.contains("more than the 1000 B that are allowed"), "{message}");
     assert_eq!(hub.requests().len(), 1);
 }
 

@@ -81,7 +81,7 @@ fn between_sigterm_and_the_end_of_the_delay_it_is_unready_and_serves() {
 }
 
 #[test]
-fn sigterm_while_the_model_loads_ends_at_once() {
+fn sigterm_while_the_model_loads_ends_well() {
     let mut worker = Worker::serve(published_demo(), &[]);
     worker.signal(Signal::TERM);
     assert!(worker.wait_for_exit().success(), "{}", worker.log());
