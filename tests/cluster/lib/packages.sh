@@ -48,12 +48,33 @@ install_packages() {
 
 apt_install() { DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends "$@"; }
 
-# With GOTOOLCHAIN=auto any Go since 1.21 fetches the one that go.mod asks for.
+# Any Go since 1.21 fetches the one that go.mod asks for by itself. Debian's may be older, or there may be none; then the
+# toolchain comes as what it is for a Go of any age: a module, which go checks against the checksum database.
 ensure_go() {
   local wanted
   wanted=$(awk '$1 == "go" { print $2; exit }' "$HERE/go.mod")
-  command -v go >/dev/null ||
-    die "no 'go' in PATH. Install Go $wanted or newer from the Go project's download page (Debian's own is too old) and repeat"
-  (cd "$HERE" && go version >/dev/null 2>&1) ||
-    die "Go $wanted or newer is needed, this is $(cd / && go env GOVERSION). Install it, or unset GOTOOLCHAIN so that go can fetch it"
+  ! go_suffices || return 0
+  if ! command -v go >/dev/null; then
+    need_root build
+    command -v apt-get >/dev/null || die "no 'go' in PATH. Install Go $wanted or newer and repeat"
+    timed "installing Debian's Go" install_packages golang-go
+    ! go_suffices || return 0
+  fi
+  timed "fetching Go $wanted" fetch_go "$wanted"
+  PATH=$(fetched_go "$wanted")/bin:$PATH
+  go_suffices || die "Go $wanted or newer is needed, this is $(cd / && go version). Install it, or unset GOTOOLCHAIN so that go can fetch it"
 }
+
+go_suffices() { (cd "$HERE" && go version && go list -m) >/dev/null 2>&1; }
+
+# An old Go would read go.mod and stumble over its syntax, so it is kept out of the module's directory.
+fetch_go() (
+  cd /
+  go mod download "golang.org/toolchain@$(toolchain "$1")" || die "Go $1 could not be fetched; is the module proxy reachable?"
+  # Module archives carry no modes.
+  find "$(fetched_go "$1")"/{bin,pkg/tool} -type f -exec chmod +x {} +
+)
+
+fetched_go() { echo "$(cd / && go env GOMODCACHE)/golang.org/toolchain@$(toolchain "$1")"; }
+
+toolchain() { echo "v0.0.1-go$1.linux-$(cd / && go env GOARCH)"; }
