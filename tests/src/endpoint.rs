@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::{
     apps::v1::{Deployment, ReplicaSet},
     batch::v1::Job,
-    core::v1::{PersistentVolumeClaim, Pod, Service, ServiceAccount},
+    core::v1::{PersistentVolume, PersistentVolumeClaim, Pod, Service, ServiceAccount},
     discovery::v1::EndpointSlice,
     networking::v1::NetworkPolicy,
     policy::v1::PodDisruptionBudget,
@@ -77,7 +77,23 @@ impl Namespace {
         remains.extend(
             self.names::<ServiceAccount>().await?.into_iter().filter(|name| name != "ServiceAccount/default"),
         );
+        remains.extend(self.volumes().await?);
         Ok(remains)
+    }
+
+    /// Volumes belong to no namespace, but to a claim of one.
+    async fn volumes(&self) -> Result<Vec<String>> {
+        let volumes: Api<PersistentVolume> = Api::all(self.client.clone());
+        let of_us = |volume: &PersistentVolume| {
+            let claim = volume.spec.as_ref().and_then(|spec| spec.claim_ref.as_ref());
+            claim.is_some_and(|claim| claim.namespace.as_ref() == Some(&self.name))
+        };
+        let list = volumes.list(&ListParams::default()).await?;
+        Ok(list
+            .iter()
+            .filter(|volume| of_us(volume))
+            .map(|volume| format!("PersistentVolume/{}", volume.name_any()))
+            .collect())
     }
 
     /// `Kind/name` of all objects of a kind.

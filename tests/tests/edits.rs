@@ -41,7 +41,7 @@ async fn edits(default: &Namespace, api: &Api<InferenceEndpoint>) -> Result<()> 
     let first = default.ready_endpoint(NAME).await?;
     let first_cache = first.status.and_then(|status| status.model).context("no model in the status")?.cache;
     let gateway = Arc::new(Gateway::open().await?);
-    let prober = Prober::start(gateway.clone(), NAME);
+    let prober = Prober::start(&gateway, NAME);
 
     kubectl(&["--namespace", "default", "scale", "inferenceendpoint", NAME, "--replicas=2"]).await?;
     let scaled = default.ready_endpoint(NAME).await?;

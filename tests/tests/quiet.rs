@@ -19,7 +19,9 @@ use kube::{
 use lexiscale_crds::{InferenceEndpoint, ModelCache};
 use serde::de::DeserializeOwned;
 
-/// Resource version of every object, which moves with every write.
+/// Resource version of every object. It moves with every write that changes something; a server-side apply of what is there
+/// already moves nothing, and is none of what these tests are about (`operator/tests/controller/convergence.rs` counts
+/// requests).
 type Versions = BTreeMap<String, String>;
 
 async fn add<K>(namespace: &Namespace, versions: &mut Versions) -> Result<()>
