@@ -72,4 +72,14 @@ pub struct CacheSettings {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "rules::access_mode")]
     pub access_mode: Option<String>,
+
+    /// Labels that the download must find on its node. A volume may be bound to the node or the zone where the download runs,
+    /// so this defaults to the `nodeSelector` of the endpoint that makes the cache.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_selector: Option<BTreeMap<String, String>>,
+
+    /// Taints that the download tolerates. Defaults to the `tolerations` of the endpoint that makes the cache.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub tolerations: Option<Vec<Toleration>>,
 }

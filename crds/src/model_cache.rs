@@ -99,6 +99,14 @@ pub struct ModelCacheStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<String>,
 
+    /// The volume claim that the model is kept on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claim: Option<String>,
+
+    /// Access mode of that claim.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access_mode: Option<String>,
+
     /// Digest over all files of the model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,

@@ -58,9 +58,8 @@ pub async fn run(settings: Settings, client: Client, shutdown: CancellationToken
     let admin =
         tokio::spawn(admin::serve(listener, Arc::new(registry), readiness.clone(), admin_shutdown.clone()));
 
-    // A standby is ready: it does at once what is asked of it, which is to wait.
-    readiness.set(true);
-    let Some(lead) = lead(&settings, &client, &shutdown).await else {
+    // A standby is ready as soon as the lease has answered it: it does what is asked of it, which is to wait.
+    let Some(lead) = lead(&settings, &client, &readiness, &shutdown).await else {
         return Ok(());
     };
     readiness.set(false);
@@ -84,7 +83,12 @@ pub async fn run(settings: Settings, client: Client, shutdown: CancellationToken
     Ok(())
 }
 
-async fn lead(settings: &Settings, client: &Client, shutdown: &CancellationToken) -> Option<Lead> {
+async fn lead(
+    settings: &Settings,
+    client: &Client,
+    readiness: &Readiness,
+    shutdown: &CancellationToken,
+) -> Option<Lead> {
     if !settings.leader_elect {
         return Some(Lead::uncontested());
     }
@@ -94,7 +98,7 @@ async fn lead(settings: &Settings, client: &Client, shutdown: &CancellationToken
         holder: leader::unique(&settings.identity),
     };
     tokio::select! {
-        lead = leader::acquire(client.clone(), lease) => Some(lead),
+        lead = leader::acquire(client.clone(), lease, || readiness.set(true)) => Some(lead),
         () = shutdown.cancelled() => None,
     }
 }

@@ -114,8 +114,8 @@ pub fn unique(identity: &str) -> String {
     format!("{identity}_{:x}", now().as_nanosecond())
 }
 
-/// Waits until this replica leads.
-pub async fn acquire(client: Client, lease: Lease) -> Lead {
+/// Waits until this replica leads. `standing_by` is called whenever the lease could be read and is another's.
+pub async fn acquire(client: Client, lease: Lease, standing_by: impl Fn()) -> Lead {
     let api: Api<LeaseObject> = Api::namespaced(client, &lease.namespace);
     let mut sighting = Sighting::default();
     tracing::info!(
@@ -131,7 +131,7 @@ pub async fn acquire(client: Client, lease: Lease) -> Lead {
                 tracing::info!(lease = lease.name, "leading");
                 return lead(api, lease, held, asked);
             }
-            Ok(Ok(None)) => {}
+            Ok(Ok(None)) => standing_by(),
             Ok(Err(error)) => {
                 tracing::warn!(lease = lease.name, %error, "failed to acquire the lease, trying again");
             }

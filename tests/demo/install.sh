@@ -6,6 +6,11 @@ SYSTEM_NAMESPACE=lexiscale-system
 DEMO_NAMESPACE=lexiscale-demo
 EXAMPLE=$REPO/crds/examples/minimal.yaml
 ENDPOINT=my-elser
+# The endpoint of the requests that `show_next_steps` prints.
+# shellcheck disable=SC2034 # read in show.sh
+PAGE_ENDPOINT=my-elser-model
+# Whose endpoints answer at the gateway's `/`, whatever namespace the kubeconfig prefers.
+GATEWAY_NAMESPACE=default
 
 kubectl() { "$CLUSTER" kubectl "$@"; }
 helm() { "$CLUSTER" helm "$@"; }
@@ -50,7 +55,8 @@ uninstall() {
     --output 'jsonpath={.metadata.annotations.demo\.lexiscale\.io/had-crds}') == no ]]; then
     kubectl delete --filename "$REPO/crds/yaml" --ignore-not-found --timeout 2m >&2
   elif has_crds; then
-    kubectl delete --filename "$EXAMPLE" --ignore-not-found --timeout 2m >&2
+    kubectl delete --namespace "$GATEWAY_NAMESPACE" --ignore-not-found --timeout 2m \
+      inferenceendpoint "$ENDPOINT" "$PAGE_ENDPOINT" >&2
   fi
   helm uninstall lexiscale --namespace "$SYSTEM_NAMESPACE" --ignore-not-found --wait >&2
   kubectl delete namespace "$SYSTEM_NAMESPACE" "$DEMO_NAMESPACE" --ignore-not-found >&2

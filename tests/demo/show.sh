@@ -6,23 +6,23 @@ SENTENCE="How do I keep my houseplants alive during a long vacation?"
 make_endpoint() {
   local waiting
   sed 's/^/   | /' "$EXAMPLE" >&2
-  kubectl apply --filename "$EXAMPLE" >&2
-  kubectl wait --for=condition=Ready "inferenceendpoint/$ENDPOINT" --timeout 10m >/dev/null &
+  kubectl apply --namespace "$GATEWAY_NAMESPACE" --filename "$EXAMPLE" >&2
+  kubectl wait --namespace "$GATEWAY_NAMESPACE" --for=condition=Ready "inferenceendpoint/$ENDPOINT" --timeout 10m >/dev/null &
   waiting=$!
   follow_download "$waiting"
   wait "$waiting" || {
-    kubectl describe inferenceendpoint "$ENDPOINT" >&2
-    kubectl get modelcaches,pods,events >&2
+    kubectl describe --namespace "$GATEWAY_NAMESPACE" inferenceendpoint "$ENDPOINT" >&2
+    kubectl get --namespace "$GATEWAY_NAMESPACE" modelcaches,pods,events >&2
     die "the endpoint did not become ready; what the cluster says is above"
   }
-  kubectl get inferenceendpoints,modelcaches >&2
+  kubectl get --namespace "$GATEWAY_NAMESPACE" inferenceendpoints,modelcaches >&2
 }
 
 # Each change of the ModelCache's progress as a line, while process $1 waits.
 follow_download() {
   local line before=
   while kill -0 "$1" 2>/dev/null; do
-    line=$(kubectl get modelcaches --no-headers \
+    line=$(kubectl get --namespace "$GATEWAY_NAMESPACE" modelcaches --no-headers \
       --output 'custom-columns=NAME:.metadata.name,PHASE:.status.phase,PROGRESS:.status.progress.text' 2>/dev/null) || line=
     if [[ -n $line && $line != "$before" ]]; then
       say "   ${line//$'\n'/$'\n'   }"
@@ -55,11 +55,11 @@ show_next_steps() {
 == Ready in $1 s. What to try next
 
    export KUBECONFIG=$(kubeconfig_hint) PATH=$(dirname "$(tool kubectl)"):\$PATH
-   kubectl get ie,mc,pods
+   kubectl get ie,mc,pods --namespace $GATEWAY_NAMESPACE
    kubectl explain ie.spec.serviceSettings
 
    # The requests of the ELSER page, as they stand there:
-   curl -X PUT $GATEWAY/_inference/sparse_embedding/my-elser-model -H 'Content-Type: application/json' -d '
+   curl -X PUT $GATEWAY/_inference/sparse_embedding/$PAGE_ENDPOINT -H 'Content-Type: application/json' -d '
    {
      "service": "elser",
      "service_settings": {
@@ -67,12 +67,12 @@ show_next_steps() {
        "num_threads": 1
      }
    }'
-   curl -X POST $GATEWAY/_inference/sparse_embedding/my-elser-model -H 'Content-Type: application/json' -d '{"input": "any text"}'
+   curl -X POST $GATEWAY/_inference/sparse_embedding/$PAGE_ENDPOINT -H 'Content-Type: application/json' -d '{"input": "any text"}'
    curl $GATEWAY/_inference/_all
-   curl -X DELETE $GATEWAY/_inference/sparse_embedding/my-elser-model
+   curl -X DELETE $GATEWAY/_inference/sparse_embedding/$PAGE_ENDPOINT
 
-   kubectl scale ie/$ENDPOINT --replicas 2
-   kubectl delete ie/$ENDPOINT
+   kubectl scale ie/$ENDPOINT --replicas 2 --namespace $GATEWAY_NAMESPACE
+   kubectl delete ie/$ENDPOINT --namespace $GATEWAY_NAMESPACE
    make demo-down
 NEXT
 }

@@ -194,8 +194,9 @@ fn covers_field(live: &Map<String, Value>, key: &str, wanted: &Value) -> bool {
         None => match wanted {
             Value::Object(map) => map.is_empty(),
             Value::Array(list) => list.is_empty(),
+            Value::String(text) => text.is_empty(),
             Value::Null => true,
-            Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+            Value::Bool(_) | Value::Number(_) => false,
         },
     }
 }
@@ -237,6 +238,18 @@ mod tests {
             "dnsPolicy": "ClusterFirst",
         }});
         assert!(covers(&live, &wanted));
+    }
+
+    /// A toleration with `value: ""` comes back without it: taken for a difference, it would be applied in every pass for ever.
+    #[test]
+    fn an_empty_text_counts_as_absent() {
+        let wanted =
+            json!({"tolerations": [{"key": "gpu", "operator": "Exists", "value": "", "effect": ""}]});
+        assert!(covers(&json!({"tolerations": [{"key": "gpu", "operator": "Exists"}]}), &wanted));
+        assert!(!covers(
+            &json!({"tolerations": [{"key": "gpu", "operator": "Exists", "value": "x"}]}),
+            &wanted
+        ));
     }
 
     #[test]

@@ -11,8 +11,14 @@ pub mod service;
 pub mod service_account;
 
 use crate::{
-    autoscaler::Decision, children::Child, identity::Identity, settings::Settings,
-    validated::ValidatedEndpoint, volume::Volume,
+    autoscaler::Decision,
+    children::Child,
+    identity::Identity,
+    labels,
+    name::{cache_child_name, child_name},
+    settings::{AccessMode, Settings},
+    validated::ValidatedEndpoint,
+    volume::Volume,
 };
 
 /// What the workers of an endpoint are made from.
@@ -29,6 +35,7 @@ pub struct ReadyCache {
     /// Name of the `ModelCache`.
     pub name: String,
     pub claim: String,
+    pub access_mode: AccessMode,
     pub digest: String,
     /// Memory that one worker needs, as the download estimated it.
     pub memory_bytes: Option<u64>,
@@ -40,7 +47,8 @@ pub fn of_endpoint(workers: &Workers<'_>) -> Vec<Child> {
     vec![
         Child::new(service_account::service_account(
             &endpoint.identity,
-            crate::labels::of_endpoint(endpoint.identity.name()),
+            child_name(endpoint.identity.name()),
+            labels::of_endpoint(endpoint.identity.name()),
         )),
         Child::new(network_policy::of_workers(endpoint, settings)),
         Child::new(service::service(endpoint)),
@@ -51,7 +59,11 @@ pub fn of_endpoint(workers: &Workers<'_>) -> Vec<Child> {
 /// The children of a cache that do not wait for anything.
 pub fn of_cache(cache: &Identity, hub_endpoint: &str, settings: &Settings, volume: &Volume) -> Vec<Child> {
     vec![
-        Child::new(service_account::service_account(cache, crate::labels::of_cache(cache.name()))),
+        Child::new(service_account::service_account(
+            cache,
+            cache_child_name(cache.name()),
+            labels::of_cache(cache.name()),
+        )),
         Child::new(network_policy::of_cache(cache, hub_endpoint, settings)),
         Child::new(claim::claim(cache, volume)),
     ]

@@ -21,6 +21,9 @@ pub const MODEL_CACHE: &str = "inference.lexiscale.io/model-cache";
 /// Label for users, on an endpoint or a cache: the operator that it is for, where several share a cluster.
 pub const OPERATOR: &str = "inference.lexiscale.io/operator";
 
+/// Label of worker pods: the volume claim that they read, so that all readers of a volume can be kept on one node.
+pub const VOLUME_CLAIM: &str = "inference.lexiscale.io/volume-claim";
+
 /// Annotation for users, on an endpoint or a cache: a new value tries a failed download again.
 pub const RETRY: &str = "inference.lexiscale.io/retry";
 
@@ -90,9 +93,15 @@ pub fn cache_selector(cache: &str) -> BTreeMap<String, String> {
     selector(Component::ModelCache, MODEL_CACHE, cache)
 }
 
-/// Selects the pods of one of the operator's own components.
+/// Selects the pods of a component that the operator makes.
 pub fn component_selector(component: Component) -> BTreeMap<String, String> {
     pairs([(NAME, "lexiscale"), (COMPONENT, component.as_str())])
+}
+
+/// Selects the pods of a component that the chart installs. Not by `app.kubernetes.io/name`, which the chart's
+/// `nameOverride` changes.
+pub fn installed_selector(component: Component) -> BTreeMap<String, String> {
+    pairs([(PART_OF, "lexiscale"), (COMPONENT, component.as_str())])
 }
 
 /// Selects the endpoints and caches of one operator: those that name it, or, for an operator without a name, those that

@@ -33,6 +33,18 @@ pub fn child_name(object: &str) -> String {
     }
 }
 
+/// The name of those children of a `ModelCache` whose kinds endpoints have too: a cache and an endpoint may share a name.
+pub fn cache_child_name(cache: &str) -> String {
+    keyed(cache, &format!("ModelCache/{cache}"))
+}
+
+/// The name of the volume claim that a cache makes now. The uid is in it because a claim in use outlives its cache: a
+/// namesake must neither wait for that claim nor take it over. `outlived` are uids of claims of the cache itself that
+/// somebody has deleted and that pods still hold.
+pub fn claim_name(cache: &str, uid: &str, outlived: &[&str]) -> String {
+    keyed(cache, &format!("{uid}/{}", outlived.join("/")))
+}
+
 /// The name as a label value: itself when it is short enough, else a stem and a hash.
 pub fn label_value(name: &str) -> String {
     if name.len() <= LABEL_VALUE_LENGTH {
@@ -112,6 +124,13 @@ mod tests {
         assert_eq!(object_name("everything_in.one"), "everything-in-one-dd486440");
         assert_eq!(child_name("team.search"), "team-search-1dfacb5d");
         assert_eq!(child_name("0-day"), "x-0-day-3ffc6451");
+    }
+
+    #[test]
+    fn a_cache_made_anew_has_another_claim() {
+        assert_eq!(claim_name("warm", "uid-1", &[]), claim_name("warm", "uid-1", &[]));
+        assert_ne!(claim_name("warm", "uid-1", &[]), claim_name("warm", "uid-2", &[]));
+        assert_ne!(claim_name("warm", "uid-1", &[]), claim_name("warm", "uid-1", &["claim"]));
     }
 
     #[test]

@@ -32,7 +32,8 @@ pub struct ObservedCache {
     pub endpoints: Vec<InferenceEndpoint>,
     /// Everything that bears the cache's label, except its Jobs.
     pub children: Vec<LiveChild>,
-    pub claim: Option<PersistentVolumeClaim>,
+    /// All volume claims of the cache, those that are being deleted included.
+    pub claims: Vec<PersistentVolumeClaim>,
     pub jobs: Vec<Job>,
     /// Read after the Jobs: a Job that has ended has a pod that says how.
     pub pods: Vec<Pod>,

@@ -5,5 +5,5 @@ pub mod endpoint;
 pub mod model_cache;
 mod notice;
 
-pub use conditions::{Progressing, Stall, Verdict};
+pub use conditions::{Progressing, Said, Stall, Verdict};
 pub use notice::{Notice, Tone, notices};

@@ -86,12 +86,14 @@ impl Threads {
     }
 }
 
-/// What the endpoint asks of the volume, should it be the first to use its model.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// What the endpoint asks of the volume, should it be the first to use its model, and of the download that fills it.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct CacheRequest {
     pub size: Option<Bytes>,
     pub storage_class_name: Option<String>,
     pub access_mode: Option<AccessMode>,
+    pub node_selector: Option<BTreeMap<String, String>>,
+    pub tolerations: Option<Vec<Toleration>>,
 }
 
 /// What is laid over the worker pods.
@@ -186,6 +188,10 @@ impl ValidatedEndpoint {
         let threads = Threads::new(num_threads.ok_or(Invalid::NoThreads)?)?;
         let cpu_request = quantity(cpu_request, "cpuRequest")?;
         within_limit(cpu_request, threads)?;
+        let mut cache = cache.as_ref().map_or_else(|| Ok(CacheRequest::default()), CacheRequest::new)?;
+        // The volume may be bound to the place where the download runs, and the workers have to come to it.
+        cache.node_selector = cache.node_selector.or_else(|| node_selector.clone());
+        cache.tolerations = cache.tolerations.or_else(|| tolerations.clone());
         Ok(Self {
             identity: Identity::of(endpoint, "InferenceEndpoint")?,
             model: catalog.resolve(*service, model_id.as_deref())?,
@@ -193,7 +199,7 @@ impl ValidatedEndpoint {
             threads,
             cpu_request,
             memory: quantity(memory, "memory")?,
-            cache: cache.as_ref().map_or_else(|| Ok(CacheRequest::default()), CacheRequest::new)?,
+            cache,
             pods: PodSettings {
                 node_selector: node_selector.unwrap_or_default(),
                 tolerations: tolerations.unwrap_or_default(),
@@ -208,11 +214,13 @@ impl ValidatedEndpoint {
 impl CacheRequest {
     /// Reads the settings of a volume, an endpoint's or a cache's own.
     pub fn new(settings: &CacheSettings) -> Result<Self, Invalid> {
-        let CacheSettings { size, storage_class_name, access_mode } = settings;
+        let CacheSettings { size, storage_class_name, access_mode, node_selector, tolerations } = settings;
         Ok(Self {
             size: quantity(size.clone(), "cache.size")?,
             storage_class_name: storage_class_name.clone(),
             access_mode: access_mode.as_deref().map(str::parse).transpose()?,
+            node_selector: node_selector.clone(),
+            tolerations: tolerations.clone(),
         })
     }
 }

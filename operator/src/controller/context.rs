@@ -53,6 +53,15 @@ impl Failures {
         FIRST_DELAY.saturating_mul(2_u32.saturating_pow((*count - 1).min(16))).min(LONGEST_DELAY)
     }
 
+    /// How often in a row it has failed so far.
+    pub(super) fn count<K>(&self, object: &ObjectRef<K>) -> u32
+    where
+        K: kube::Resource<DynamicType: Hash + Eq + Clone>,
+    {
+        let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.get(&object.to_string()).copied().unwrap_or_default()
+    }
+
     pub(super) fn forget<K>(&self, object: &ObjectRef<K>)
     where
         K: kube::Resource<DynamicType: Hash + Eq + Clone>,

@@ -1,6 +1,6 @@
 //! Runs a controller of one kind: bounds, times and counts each pass, and logs each failure once.
 
-use std::{fmt::Debug, future::Future, sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use futures::StreamExt;
 use kube::{
@@ -12,7 +12,7 @@ use kube::{
         watcher,
     },
 };
-use serde::de::DeserializeOwned;
+use lexiscale_crds::Conditions;
 use tokio::time::{Instant, timeout};
 
 use super::{
@@ -20,10 +20,14 @@ use super::{
     error::{Error, chain},
     metrics::{Ending, Kind},
     outcome::Outcome,
+    report::{self, Reported},
 };
 
 /// Longest pass. An API server that hangs must not hold an object up for ever.
 const LONGEST_PASS: Duration = Duration::from_mins(1);
+
+/// Longest wait for telling of a failure.
+const LONGEST_REPORT: Duration = Duration::from_secs(10);
 
 /// Runs one controller to its end: each pass is timed and counted, each failure is logged once and tried again later.
 pub(super) async fn drive<K, Pass, Ended>(
@@ -32,7 +36,7 @@ pub(super) async fn drive<K, Pass, Ended>(
     context: Arc<Context>,
     pass: Pass,
 ) where
-    K: Resource<DynamicType = ()> + Clone + Debug + Send + Sync + DeserializeOwned + 'static,
+    K: Reported + Conditions + Send + Sync + 'static,
     Pass: Fn(Arc<K>, Arc<Context>) -> Ended + Send + Sync + 'static,
     Ended: Future<Output = Result<Outcome, Error>> + Send + 'static,
 {
@@ -46,8 +50,16 @@ pub(super) async fn drive<K, Pass, Ended>(
                 .unwrap_or(Err(Error::TimedOut(LONGEST_PASS)));
             let ending = outcome.as_ref().map_or(Ending::Failed, |outcome| outcome.ending());
             context.metrics.pass(kind, ending, started.elapsed());
+            let reference = ObjectRef::from_obj(&*object);
+            if let Err(error) = &outcome {
+                let earlier = context.failures.count(&reference);
+                let told = report::failed_pass(&context, &*object, error, earlier);
+                if timeout(LONGEST_REPORT, told).await.is_err() {
+                    tracing::debug!(%reference, "gave up telling of a failed pass");
+                }
+            }
             let outcome = outcome?;
-            context.failures.forget(&ObjectRef::from_obj(&*object));
+            context.failures.forget(&reference);
             Ok(outcome.action())
         }
     };

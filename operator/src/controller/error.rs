@@ -16,6 +16,18 @@ pub(super) enum Error {
     Incomplete(#[from] Incomplete),
 }
 
+impl Error {
+    /// Reason to tell on the object; absent where this replica has no business to tell anything.
+    pub(super) fn reason(&self) -> Option<&'static str> {
+        match self {
+            Self::Read { .. } | Self::Incomplete(_) => Some("ReadFailed"),
+            Self::Apply(ApplyError::Write { .. }) => Some("WriteFailed"),
+            Self::TimedOut(_) => Some("TimedOut"),
+            Self::Apply(ApplyError::NotLeader { .. }) => None,
+        }
+    }
+}
+
 /// The text of an error with all of its causes, for a log line.
 pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();

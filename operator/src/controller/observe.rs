@@ -81,12 +81,9 @@ pub(super) async fn model_cache(
     )?;
     // After the Jobs: when a Job has ended, its pod already says how.
     let pods = reader.list::<Pod>(&downloads, "download pods").await?;
-    let identity = Identity::of(&cache, "ModelCache")?;
     let children = [live(&accounts), live(&policies), live(&claims)].concat();
-    let child = child_name(&name);
-    let claim = claims.into_iter().find(|claim| claim.name_any() == child && identity.owns(&claim.metadata));
     let progress = progress(context, &jobs, &pods).await;
-    Ok(Some(ObservedCache { endpoints, children, claim, jobs, pods, progress, cache }))
+    Ok(Some(ObservedCache { endpoints, children, claims, jobs, pods, progress, cache }))
 }
 
 struct Reader<'a> {

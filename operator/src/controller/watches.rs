@@ -83,7 +83,9 @@ pub(super) fn endpoints(
 pub(super) fn model_caches(client: &Client, scope: &Scope, instance: Option<&str>) -> Controller<ModelCache> {
     let mine = watcher::Config::default().labels(&labels::instance_query(instance));
     let downloads = labels::to_query(&labels::component_selector(Component::ModelCache));
-    Controller::new(scope.api(client), mine)
+    let controller = Controller::new(scope.api(client), mine);
+    let caches = controller.store();
+    controller
         .with_config(Config::default().concurrency(CONCURRENCY))
         .owns(scope.api::<ServiceAccount>(client), ours())
         .owns(scope.api::<NetworkPolicy>(client), ours())
@@ -92,8 +94,8 @@ pub(super) fn model_caches(client: &Client, scope: &Scope, instance: Option<&str
         .watches(scope.api::<Pod>(client), watcher::Config::default().labels(&downloads), |pod| {
             annotated(&pod, labels::MODEL_CACHE)
         })
-        .watches(scope.api::<InferenceEndpoint>(client), watcher::Config::default(), |endpoint| {
-            used_by(&endpoint)
+        .watches(scope.api::<InferenceEndpoint>(client), watcher::Config::default(), move |endpoint| {
+            used_by(&endpoint, &caches)
         })
 }
 
@@ -142,9 +144,18 @@ fn namesakes(
     endpoints.state().iter().filter(|peer| same_id(peer)).map(|peer| ObjectRef::from_obj(&**peer)).collect()
 }
 
-fn used_by(endpoint: &InferenceEndpoint) -> Vec<ObjectRef<ModelCache>> {
+/// The caches that an endpoint says it uses, and those that still say so of it: one that it has left does not hear of that
+/// in any other way.
+fn used_by(endpoint: &InferenceEndpoint, caches: &Store<ModelCache>) -> Vec<ObjectRef<ModelCache>> {
     let Some(namespace) = endpoint.namespace() else { return Vec::new() };
-    cache_names(endpoint).map(|name| ObjectRef::new(name).within(&namespace)).collect()
+    let name = endpoint.name_any();
+    let names_it = |cache: &ModelCache| {
+        let mut users = cache.status.iter().flat_map(|status| &status.used_by);
+        cache.namespace().as_deref() == Some(&namespace) && users.any(|user| *user == name)
+    };
+    let state = caches.state();
+    let left = state.iter().filter(|cache| names_it(cache)).map(|cache| ObjectRef::from_obj(&**cache));
+    cache_names(endpoint).map(|name| ObjectRef::new(name).within(&namespace)).chain(left).collect()
 }
 
 fn cache_names(endpoint: &InferenceEndpoint) -> impl Iterator<Item = &str> {

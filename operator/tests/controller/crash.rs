@@ -74,7 +74,10 @@ async fn create(trap: Option<Trap>) -> BTreeMap<String, Value> {
 }
 
 async fn dump(world: &World) -> BTreeMap<String, Value> {
-    let mut objects = BTreeMap::new();
+    let mut objects = Objects { claims: Vec::new(), found: BTreeMap::new() };
+    for claim in world.list::<PersistentVolumeClaim>().await {
+        objects.claims.push(claim.name_any());
+    }
     add::<InferenceEndpoint>(world, &mut objects).await;
     add::<ModelCache>(world, &mut objects).await;
     add::<Deployment>(world, &mut objects).await;
@@ -84,11 +87,17 @@ async fn dump(world: &World) -> BTreeMap<String, Value> {
     add::<ServiceAccount>(world, &mut objects).await;
     add::<NetworkPolicy>(world, &mut objects).await;
     add::<PodDisruptionBudget>(world, &mut objects).await;
-    objects
+    objects.found
+}
+
+struct Objects {
+    /// Names of the claims: they depend on the uids of their caches.
+    claims: Vec<String>,
+    found: BTreeMap<String, Value>,
 }
 
 /// Without what differs between any two runs: names of namespaces, uids, versions, times, addresses.
-async fn add<K>(world: &World, objects: &mut BTreeMap<String, Value>)
+async fn add<K>(world: &World, objects: &mut Objects)
 where
     K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
         + Clone
@@ -104,12 +113,16 @@ where
         if K::group(&()) != lexiscale_crds::GROUP {
             value.as_object_mut().unwrap().remove("status");
         }
-        normalise(&mut value, &world.namespace);
-        objects.insert(name, value);
+        normalise(&mut value, &world.namespace, &objects.claims);
+        objects.found.insert(without_claims(&name, &objects.claims), value);
     }
 }
 
-fn normalise(value: &mut Value, namespace: &str) {
+fn without_claims(text: &str, claims: &[String]) -> String {
+    claims.iter().fold(text.to_owned(), |text, claim| text.replace(claim, "CLAIM"))
+}
+
+fn normalise(value: &mut Value, namespace: &str, claims: &[String]) {
     match value {
         Value::Object(map) => {
             for varying in [
@@ -127,14 +140,17 @@ fn normalise(value: &mut Value, namespace: &str) {
                 "inference.lexiscale.io/claim",
                 // Contains the claim's uid.
                 "inference.lexiscale.io/applied",
+                // Hashes of pods that name the claim.
+                "inference.lexiscale.io/inputs",
+                "inference.lexiscale.io/revision",
             ] {
                 map.remove(varying);
             }
-            map.values_mut().for_each(|value| normalise(value, namespace));
+            map.values_mut().for_each(|value| normalise(value, namespace, claims));
         }
-        Value::Array(list) => list.iter_mut().for_each(|value| normalise(value, namespace)),
+        Value::Array(list) => list.iter_mut().for_each(|value| normalise(value, namespace, claims)),
         Value::String(text) => {
-            *text = text.replace(namespace, "NAMESPACE");
+            *text = without_claims(&text.replace(namespace, "NAMESPACE"), claims);
         }
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }

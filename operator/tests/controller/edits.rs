@@ -132,17 +132,19 @@ async fn a_deleted_volume_is_filled_again() {
         world.run_endpoint("search").await;
         let cache = world.the_cache().await;
         let claims: Api<PersistentVolumeClaim> = world.api();
-        let old = claims.get(&cache).await.unwrap();
-        claims.delete(&cache, &DeleteParams::default()).await.unwrap();
-        // The claim stays as long as pods use it: the finalizer goes by hand, as it would with the node.
-        let free = Patch::Merge(json!({"metadata": {"finalizers": null}}));
-        let _ = claims.patch(&cache, &PatchParams::default(), &free).await;
-        world.until(&cache, "made again", |claim: &PersistentVolumeClaim| claim.uid() != old.uid()).await;
+        let old = world.until_count::<PersistentVolumeClaim>(1).await[0].name_any();
+        // As it is while pods that run read from it.
+        hold(&claims, &old, true).await;
+        claims.delete(&old, &DeleteParams::default()).await.unwrap();
+        world.until_count::<PersistentVolumeClaim>(2).await;
+        hold(&claims, &old, false).await;
         let endpoint: InferenceEndpoint =
             world.until_says("search", ("Reconciling", "True", "DownloadingModel")).await;
         assert_eq!(endpoint.status.unwrap().conditions[0].status, "True");
         world.end_download(&succeeded("first")).await;
         world.until_says::<ModelCache>(&cache, ("Ready", "True", "Ready")).await;
+        world.start_workers(1).await;
+        world.start_workers(1).await;
         world
             .until("search", "settled", |endpoint: &InferenceEndpoint| {
                 endpoint.status.as_ref().is_some_and(|status| status.conditions.len() == 1)
@@ -150,6 +152,67 @@ async fn a_deleted_volume_is_filled_again() {
             .await;
     })
     .await;
+}
+
+/// `kubectl delete mc` under running workers: they serve on, and roll to the volume of the cache that takes its place.
+#[tokio::test]
+async fn a_deleted_cache_in_use_is_made_anew_beside_its_old_volume() {
+    with_operator(async |world| {
+        world.run_endpoint("search").await;
+        let cache = world.the_cache().await;
+        let claims: Api<PersistentVolumeClaim> = world.api();
+        let old = world.until_count::<PersistentVolumeClaim>(1).await[0].name_any();
+        hold(&claims, &old, true).await;
+        let caches: Api<ModelCache> = world.api();
+        caches.delete(&cache, &DeleteParams::default()).await.unwrap();
+        let two = world.until_count::<PersistentVolumeClaim>(2).await;
+        hold(&claims, &old, false).await;
+        let fresh = two.iter().map(ResourceExt::name_any).find(|name| *name != old).unwrap();
+        world.end_download(&succeeded("first")).await;
+        world.start_workers(1).await;
+        world.start_workers(1).await;
+        world
+            .until("search", "settled on the new volume", |endpoint: &InferenceEndpoint| {
+                endpoint.status.as_ref().is_some_and(|status| status.conditions.len() == 1)
+            })
+            .await;
+        let deployment: Deployment = world.get("search").await;
+        let volumes = deployment.spec.template.spec.unwrap().volumes.unwrap();
+        assert_eq!(volumes[0].persistent_volume_claim.as_ref().unwrap().claim_name, fresh);
+    })
+    .await;
+}
+
+/// An endpoint that leaves a user's cache is its owner no more than before, and the cache must notice all the same.
+#[tokio::test]
+async fn a_users_cache_forgets_an_endpoint_that_left() {
+    with_operator(async |world| {
+        let warm = json!({
+            "apiVersion": "inference.lexiscale.io/v1alpha1", "kind": "ModelCache",
+            "metadata": {"name": "search", "labels": {"inference.lexiscale.io/operator": world.namespace}},
+            "spec": {"source": "hf://org/first", "revision": "v1"},
+        });
+        let warm: ModelCache = serde_json::from_value(warm).unwrap();
+        world.api().create(&kube::api::PostParams::default(), &warm).await.unwrap();
+        // Of the same name as its cache, and both get on.
+        world.run_endpoint("search").await;
+        let used_by = |cache: &ModelCache| cache.status.as_ref().map_or(0, |status| status.used_by.len());
+        world.until("search", "in use", |cache: &ModelCache| used_by(cache) == 1).await;
+        let other = json!({"spec": {"serviceSettings": {"modelId": "second"}}});
+        world.edit_endpoint("search", other).await;
+        world.end_download(&succeeded("second")).await;
+        world.start_workers(1).await;
+        world.start_workers(1).await;
+        world.until("search", "left alone", |cache: &ModelCache| used_by(cache) == 0).await;
+    })
+    .await;
+}
+
+/// Keeps a claim that is deleted, as the cluster does while pods that run read from it; or lets it go.
+async fn hold(claims: &Api<PersistentVolumeClaim>, name: &str, hold: bool) {
+    let finalizers = if hold { json!(["lexiscale.io/test"]) } else { json!(null) };
+    let patch = Patch::Merge(json!({"metadata": {"finalizers": finalizers}}));
+    claims.patch(name, &PatchParams::default(), &patch).await.unwrap();
 }
 
 #[tokio::test]

@@ -1,18 +1,21 @@
 //! What the API server itself says about the pods.
 
+use std::time::Duration;
+
 use k8s_openapi::api::{
-    core::v1::{Namespace, Pod},
-    rbac::v1::{Role, RoleBinding},
+    core::v1::{Event, Namespace, Pod},
+    rbac::v1::{PolicyRule, Role, RoleBinding},
 };
 use kube::{
     Api,
     api::{DeleteParams, Patch, PatchParams, PostParams},
 };
 use lexiscale_crds::{InferenceEndpoint, ModelCache};
-use serde_json::json;
+use serde::Deserialize;
+use serde_json::{Value, json};
 
 use crate::{
-    cluster::{with_operator, with_world},
+    cluster::{World, eventually, with_operator, with_world},
     fixtures::{failed, succeeded},
     operator::Operator,
 };
@@ -53,39 +56,11 @@ async fn no_pod_gets_a_token() {
     .await;
 }
 
-/// The rights that the chart has to give, in the namespaces that are watched. Fewer, and something fails here; the test of the
-/// chart holds the other end.
+/// The rights that the chart gives. Fewer, and something fails here.
 #[tokio::test]
-async fn a_whole_life_needs_no_more_than_these_rights() {
+async fn a_whole_life_needs_no_more_than_the_charts_rights() {
     with_world(async |world| {
-        let all = ["get", "list", "watch", "create", "patch", "delete"];
-        let role = json!({"metadata": {"name": "operator"}, "rules": [
-            {"apiGroups": ["inference.lexiscale.io"], "resources": ["inferenceendpoints"], "verbs": ["get", "list", "watch"]},
-            {"apiGroups": ["inference.lexiscale.io"], "resources": ["modelcaches"], "verbs": all},
-            {"apiGroups": ["inference.lexiscale.io"], "resources": ["inferenceendpoints/status", "modelcaches/status"],
-                "verbs": ["patch"]},
-            {"apiGroups": ["apps"], "resources": ["deployments"], "verbs": all},
-            {"apiGroups": ["apps"], "resources": ["deployments/scale"], "verbs": ["patch"]},
-            {"apiGroups": ["batch"], "resources": ["jobs"], "verbs": all},
-            {"apiGroups": [""], "resources": ["persistentvolumeclaims", "serviceaccounts", "services"], "verbs": all},
-            {"apiGroups": ["policy"], "resources": ["poddisruptionbudgets"], "verbs": all},
-            {"apiGroups": ["networking.k8s.io"], "resources": ["networkpolicies"], "verbs": all},
-            {"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]},
-            {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create", "patch"]},
-            {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["create"]},
-            {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "resourceNames": ["lexiscale-controller"],
-                "verbs": ["get", "update"]},
-        ]});
-        let binding = json!({
-            "metadata": {"name": "operator"},
-            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "operator"},
-            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "operator-under-test"}],
-        });
-        let parameters = PostParams::default();
-        world.api::<Role>().create(&parameters, &serde_json::from_value(role).unwrap()).await.unwrap();
-        world.api::<RoleBinding>().create(&parameters, &serde_json::from_value(binding).unwrap()).await.unwrap();
-        world.proxy.impersonate("operator-under-test");
-
+        restrict(&world, rights_of_the_chart()).await;
         let operator = Operator::start(&world, &["--leader-elect=true"]);
         world.create_endpoint("search", |_| {}).await;
         world.end_download(&failed(lexiscale_wire::FetchReason::HubUnreachable)).await;
@@ -105,4 +80,71 @@ async fn a_whole_life_needs_no_more_than_these_rights() {
         assert_eq!(world.proxy.refused(), [] as [String; 0]);
     })
     .await;
+}
+
+/// What the controller fails to read or to write is said on the object, once, and goes when it succeeds again.
+#[tokio::test]
+async fn a_missing_right_is_told_on_the_object_once() {
+    with_world(async |world| {
+        let mut rights = rights_of_the_chart();
+        rights.retain(|rule| {
+            !rule.resources.iter().flatten().any(|resource| resource == "poddisruptionbudgets")
+        });
+        restrict(&world, rights).await;
+        let operator = Operator::start(&world, &[]);
+        world.create_endpoint("search", |_| {}).await;
+        let endpoint: InferenceEndpoint =
+            world.until_says("search", ("Reconciling", "True", "ReadFailed")).await;
+        let said = &endpoint.status.as_ref().unwrap().conditions[0];
+        assert_eq!((said.type_.as_str(), said.status.as_str()), ("Ready", "False"));
+        assert!(said.message.contains("pod disruption budgets"), "{}", said.message);
+        let told = |event: &Event| event.reason.as_deref() == Some("ReadFailed");
+        eventually(async || world.list::<Event>().await.into_iter().find(told)).await;
+        // Some retries later.
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        let writes = world.proxy.writes();
+        assert_eq!(writes.iter().filter(|write| write.ends_with("/status")).count(), 1, "{writes:#?}");
+
+        let rules = json!({"rules": rights_of_the_chart()});
+        let api: Api<Role> = world.api();
+        api.patch("operator", &PatchParams::default(), &Patch::Merge(rules)).await.unwrap();
+        world.until_says::<InferenceEndpoint>("search", ("Reconciling", "True", "DownloadingModel")).await;
+        operator.stop().await;
+    })
+    .await;
+}
+
+/// The controller's rules in the chart as it is rendered for review: tests/chart/check keeps that file true.
+fn rights_of_the_chart() -> Vec<PolicyRule> {
+    let rendered = include_str!("../../../tests/chart/rendered/default-values.yaml");
+    let mut rules = Vec::new();
+    for document in serde_norway::Deserializer::from_str(rendered) {
+        let object = Value::deserialize(document).unwrap();
+        let name = object["metadata"]["name"].as_str().unwrap_or_default();
+        let kind = object["kind"].as_str().unwrap_or_default();
+        let of_controller = match kind {
+            "ClusterRole" => name == "lexiscale-system:lexiscale-controller",
+            "Role" => name == "lexiscale-controller-lease",
+            _ => false,
+        };
+        if of_controller {
+            rules.extend(serde_json::from_value::<Vec<PolicyRule>>(object["rules"].clone()).unwrap());
+        }
+    }
+    assert!(rules.len() > 2, "the controller's roles are not where they were");
+    rules
+}
+
+/// Gives the operator these rights in the test's namespace, and no others.
+async fn restrict(world: &World, rules: Vec<PolicyRule>) {
+    let role = json!({"metadata": {"name": "operator"}, "rules": rules});
+    let binding = json!({
+        "metadata": {"name": "operator"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "operator"},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "operator-under-test"}],
+    });
+    let parameters = PostParams::default();
+    world.api::<Role>().create(&parameters, &serde_json::from_value(role).unwrap()).await.unwrap();
+    world.api::<RoleBinding>().create(&parameters, &serde_json::from_value(binding).unwrap()).await.unwrap();
+    world.proxy.impersonate("operator-under-test");
 }

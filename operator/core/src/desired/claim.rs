@@ -6,11 +6,11 @@ use k8s_openapi::api::core::v1::{
     PersistentVolumeClaim, PersistentVolumeClaimSpec, VolumeResourceRequirements,
 };
 
-use crate::{children::to_json, identity::Identity, labels, name::child_name, volume::Volume};
+use crate::{children::to_json, identity::Identity, labels, volume::Volume};
 
 pub fn claim(cache: &Identity, volume: &Volume) -> PersistentVolumeClaim {
-    let Volume { size, storage_class_name, access_mode, model } = volume;
-    let mut metadata = cache.child_metadata(child_name(cache.name()), labels::of_cache(cache.name()));
+    let Volume { claim: name, size, storage_class_name, access_mode, model } = volume;
+    let mut metadata = cache.child_metadata(name.clone(), labels::of_cache(cache.name()));
     metadata.annotations = model.as_ref().map(|model| {
         let stamp = to_json(model);
         BTreeMap::from([(labels::MODEL.to_owned(), stamp)])

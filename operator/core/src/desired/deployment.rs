@@ -6,8 +6,8 @@ use k8s_openapi::{
     api::{
         apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment},
         core::v1::{
-            Container, ContainerPort, HTTPGetAction, PodSpec, PodTemplateSpec, Probe, ResourceRequirements,
-            TopologySpreadConstraint,
+            Affinity, Container, ContainerPort, HTTPGetAction, PodAffinity, PodAffinityTerm, PodSpec,
+            PodTemplateSpec, Probe, ResourceRequirements, TopologySpreadConstraint,
         },
     },
     apimachinery::pkg::{
@@ -26,7 +26,7 @@ use crate::{
     labels,
     name::{child_name, label_value, short_hash},
     quantity::{Bytes, Cpu},
-    settings::ImagePullPolicy,
+    settings::{AccessMode, ImagePullPolicy},
     validated::ValidatedEndpoint,
 };
 
@@ -45,6 +45,9 @@ const MEMORY_UNIT: Bytes = Bytes::mebibytes(16);
 const LEAST_MEMORY: Bytes = Bytes::mebibytes(256);
 /// Where the download gave no estimate.
 const UNKNOWN_MODEL_MEMORY: u64 = Bytes::mebibytes(1536).get();
+
+const ZONE: &str = "topology.kubernetes.io/zone";
+const HOST: &str = "kubernetes.io/hostname";
 
 pub fn deployment(workers: &Workers<'_>, cache: &ReadyCache) -> Deployment {
     let Workers { endpoint, decision, settings: _ } = workers;
@@ -80,6 +83,7 @@ fn template(workers: &Workers<'_>, cache: &ReadyCache) -> PodTemplateSpec {
     let name = endpoint.identity.name();
     let mut pod_labels = endpoint.pods.labels.clone();
     pod_labels.insert(labels::MODEL_CACHE.to_owned(), label_value(&cache.name));
+    pod_labels.insert(labels::VOLUME_CLAIM.to_owned(), label_value(&cache.claim));
     pod_labels.extend(labels::of_endpoint(name));
     let mut annotations = endpoint.pods.annotations.clone();
     annotations.insert(labels::ENDPOINT.to_owned(), name.to_owned());
@@ -113,7 +117,8 @@ fn pod_spec(workers: &Workers<'_>, cache: &ReadyCache) -> PodSpec {
         node_selector: pod::unless_empty(endpoint.pods.node_selector.clone()),
         tolerations: (!endpoint.pods.tolerations.is_empty()).then(|| endpoint.pods.tolerations.clone()),
         priority_class_name: endpoint.pods.priority_class_name.clone(),
-        topology_spread_constraints: Some(spread(endpoint)),
+        affinity: affinity(cache),
+        topology_spread_constraints: spread(endpoint, cache),
         containers: vec![container(workers, cache)],
         volumes: Some(pod::volumes(&cache.claim)),
         ..PodSpec::default()
@@ -189,20 +194,45 @@ fn probe(path: &str, period: i32, timeout: i32, failures: i32) -> Probe {
     }
 }
 
-/// Soft: a single node must be able to run everything.
-fn spread(endpoint: &ValidatedEndpoint) -> Vec<TopologySpreadConstraint> {
-    ["topology.kubernetes.io/zone", "kubernetes.io/hostname"]
-        .map(|key| TopologySpreadConstraint {
-            max_skew: 1,
-            topology_key: key.to_owned(),
-            when_unsatisfiable: "ScheduleAnyway".to_owned(),
-            label_selector: Some(LabelSelector {
-                match_labels: Some(labels::worker_selector(endpoint.identity.name())),
-                match_expressions: None,
+/// A volume that only one node can have keeps all of its readers on that node: elsewhere they would wait for it for ever.
+/// The claim, not the cache, is what they have in common: a new volume may come to be on another node.
+fn affinity(cache: &ReadyCache) -> Option<Affinity> {
+    let term = PodAffinityTerm {
+        topology_key: HOST.to_owned(),
+        label_selector: Some(LabelSelector {
+            match_labels: Some([(labels::VOLUME_CLAIM.to_owned(), label_value(&cache.claim))].into()),
+            match_expressions: None,
+        }),
+        ..PodAffinityTerm::default()
+    };
+    match cache.access_mode {
+        AccessMode::ReadWriteMany => None,
+        AccessMode::ReadWriteOnce => Some(Affinity {
+            pod_affinity: Some(PodAffinity {
+                required_during_scheduling_ignored_during_execution: Some(vec![term]),
+                ..PodAffinity::default()
             }),
-            // The old revision's pods are on their way out and must not push the new one's around.
-            match_label_keys: Some(vec!["pod-template-hash".to_owned()]),
-            ..TopologySpreadConstraint::default()
-        })
-        .to_vec()
+            ..Affinity::default()
+        }),
+    }
+}
+
+/// Soft: a single node must be able to run everything. Not at all where the volume decides on the node.
+fn spread(endpoint: &ValidatedEndpoint, cache: &ReadyCache) -> Option<Vec<TopologySpreadConstraint>> {
+    let constraint = |key: &str| TopologySpreadConstraint {
+        max_skew: 1,
+        topology_key: key.to_owned(),
+        when_unsatisfiable: "ScheduleAnyway".to_owned(),
+        label_selector: Some(LabelSelector {
+            match_labels: Some(labels::worker_selector(endpoint.identity.name())),
+            match_expressions: None,
+        }),
+        // The old revision's pods are on their way out and must not push the new one's around.
+        match_label_keys: Some(vec!["pod-template-hash".to_owned()]),
+        ..TopologySpreadConstraint::default()
+    };
+    match cache.access_mode {
+        AccessMode::ReadWriteOnce => None,
+        AccessMode::ReadWriteMany => Some(vec![constraint(ZONE), constraint(HOST)]),
+    }
 }

@@ -17,9 +17,10 @@ use crate::{
     identity::Identity,
     labels,
     model::{CacheKey, ModelSource, Revision},
-    name::{child_name, short_hash},
+    name::{cache_child_name, child_name, short_hash},
     quantity::{Bytes, Cpu},
     settings::Settings,
+    validated::CacheRequest,
 };
 
 /// Port on which a running download tells its progress.
@@ -41,6 +42,10 @@ pub struct Download<'a> {
     pub resolved: Option<&'a Revision>,
     /// Changes when somebody asks for another try.
     pub retry: &'a str,
+    /// Where it may run.
+    pub request: &'a CacheRequest,
+    /// Name of the claim that is filled.
+    pub claim: &'a str,
     /// Size of the volume: a full one may have grown.
     pub volume_size: Bytes,
 }
@@ -101,16 +106,17 @@ impl Download<'_> {
     }
 
     fn pod_spec(&self) -> PodSpec {
-        let claim = child_name(self.cache.name());
         PodSpec {
             restart_policy: Some("Never".to_owned()),
-            service_account_name: Some(claim.clone()),
+            service_account_name: Some(cache_child_name(self.cache.name())),
             automount_service_account_token: Some(false),
             enable_service_links: Some(false),
             security_context: Some(pod::pod_security_context(CacheAccess::Write)),
             image_pull_secrets: pod::image_pull_secrets(self.settings),
+            node_selector: self.request.node_selector.clone().and_then(pod::unless_empty),
+            tolerations: self.request.tolerations.clone().filter(|tolerations| !tolerations.is_empty()),
             containers: vec![self.container()],
-            volumes: Some(pod::volumes(&claim)),
+            volumes: Some(pod::volumes(self.claim)),
             ..PodSpec::default()
         }
     }

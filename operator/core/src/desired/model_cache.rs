@@ -5,6 +5,7 @@
 //! need no read-modify-write. The spec is the same from all of them, and the API server refuses to change it.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::ResourceExt;
 use lexiscale_crds::{CacheSettings, ModelCache, ModelCacheSpec};
 
 use crate::{
@@ -15,15 +16,15 @@ use crate::{
     validated::{CacheRequest, ValidatedEndpoint},
 };
 
-/// The cache as this endpoint applies it; `existing` is its spec if it is there already, and then wins: only the first
-/// endpoint decides about the volume.
+/// The cache as this endpoint applies it; `existing` is it if it is there already, and then its name and its spec win: only
+/// the first endpoint decides about the volume.
 pub fn model_cache(
     endpoint: &ValidatedEndpoint,
     key: &CacheKey,
     settings: &Settings,
     existing: Option<&ModelCache>,
 ) -> ModelCache {
-    let name = key.cache_name();
+    let name = existing.map_or_else(|| key.cache_name(), ResourceExt::name_any);
     let mut labels = labels::of_cache(&name);
     labels.extend(settings.instance.clone().map(|instance| (labels::OPERATOR.to_owned(), instance)));
     ModelCache {
@@ -51,11 +52,13 @@ fn spec(endpoint: &ValidatedEndpoint, settings: &Settings) -> ModelCacheSpec {
 }
 
 fn storage(request: &CacheRequest) -> Option<CacheSettings> {
-    let CacheRequest { size, storage_class_name, access_mode } = request;
+    let CacheRequest { size, storage_class_name, access_mode, node_selector, tolerations } = request;
     let storage = CacheSettings {
         size: size.map(Into::into),
         storage_class_name: storage_class_name.clone(),
         access_mode: access_mode.map(|mode| mode.as_str().to_owned()),
+        node_selector: node_selector.clone(),
+        tolerations: tolerations.clone(),
     };
     (storage != CacheSettings::default()).then_some(storage)
 }

@@ -5,7 +5,7 @@
 
 use k8s_openapi::{
     api::networking::v1::{
-        NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPeer,
+        IPBlock, NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPeer,
         NetworkPolicyPort, NetworkPolicySpec,
     },
     apimachinery::pkg::{apis::meta::v1::LabelSelector, util::intstr::IntOrString},
@@ -15,7 +15,7 @@ use crate::{
     desired::{job, service},
     identity::Identity,
     labels::{self, Component},
-    name::child_name,
+    name::{cache_child_name, child_name},
     settings::Settings,
     validated::ValidatedEndpoint,
 };
@@ -46,7 +46,7 @@ pub fn of_cache(cache: &Identity, hub_endpoint: &str, settings: &Settings) -> Ne
     let dns =
         NetworkPolicyEgressRule { ports: Some(settings.dns_ports.iter().flat_map(both).collect()), to: None };
     NetworkPolicy {
-        metadata: cache.child_metadata(child_name(cache.name()), labels::of_cache(cache.name())),
+        metadata: cache.child_metadata(cache_child_name(cache.name()), labels::of_cache(cache.name())),
         spec: Some(NetworkPolicySpec {
             pod_selector: Some(select(labels::cache_selector(cache.name()))),
             policy_types: Some(both_directions()),
@@ -54,20 +54,66 @@ pub fn of_cache(cache: &Identity, hub_endpoint: &str, settings: &Settings) -> Ne
                 from: Some(vec![peer(Component::Controller, settings.gateway_namespace.as_deref())]),
                 ports: Some(vec![port("TCP", job::PROGRESS_PORT)]),
             }]),
-            egress: Some(vec![dns, to_hub(hub_endpoint)]),
+            egress: Some(std::iter::once(dns).chain(to_hub(hub_endpoint)).collect()),
         }),
     }
 }
 
-/// A policy cannot name hosts. A public hub and the stores it redirects to all answer on 443. A mirror inside the cluster
-/// may be a Service whose pods listen elsewhere, and policies see the pod's port, so for it any TCP port must do.
-fn to_hub(hub_endpoint: &str) -> NetworkPolicyEgressRule {
-    let authority = hub_endpoint.strip_prefix("https://").map(|rest| rest.split('/').next().unwrap_or(rest));
-    let port = match authority {
-        Some(authority) if !authority.contains(':') => port("TCP", 443),
-        Some(_) | None => NetworkPolicyPort { protocol: Some("TCP".to_owned()), port: None, end_port: None },
-    };
-    NetworkPolicyEgressRule { ports: Some(vec![port]), to: None }
+/// A policy cannot name hosts. A hub outside the cluster may have any address, but only the port of its URL. One inside is a
+/// Service, known by its name: its pods may listen on any port, and policies see the pod's, but only in its namespace.
+fn to_hub(hub_endpoint: &str) -> Vec<NetworkPolicyEgressRule> {
+    let hub = Hub::new(hub_endpoint);
+    let inside = hub.namespace.map(|namespace| NetworkPolicyEgressRule {
+        to: Some(vec![NetworkPolicyPeer {
+            namespace_selector: Some(select([(NAMESPACE_NAME.to_owned(), namespace.to_owned())].into())),
+            ..NetworkPolicyPeer::default()
+        }]),
+        ports: Some(vec![NetworkPolicyPort { protocol: Some("TCP".to_owned()), port: None, end_port: None }]),
+    });
+    let outside = (!hub.surely_inside).then(|| NetworkPolicyEgressRule {
+        // Link-local addresses are where clouds answer with a machine's credentials.
+        to: Some(vec![anywhere("0.0.0.0/0", "169.254.0.0/16"), anywhere("::/0", "fe80::/10")]),
+        ports: Some(vec![port("TCP", i32::from(hub.port))]),
+    });
+    inside.into_iter().chain(outside).collect()
+}
+
+fn anywhere(cidr: &str, except: &str) -> NetworkPolicyPeer {
+    let block = IPBlock { cidr: cidr.to_owned(), except: Some(vec![except.to_owned()]) };
+    NetworkPolicyPeer { ip_block: Some(block), ..NetworkPolicyPeer::default() }
+}
+
+/// Where a hub may be, by its address.
+#[derive(Debug, PartialEq)]
+struct Hub<'a> {
+    /// The namespace, where the host reads as the name of a Service.
+    namespace: Option<&'a str>,
+    /// False for `SERVICE.NAMESPACE.svc.DOMAIN` with a domain that need not be this cluster's.
+    surely_inside: bool,
+    port: u16,
+}
+
+impl<'a> Hub<'a> {
+    fn new(endpoint: &'a str) -> Self {
+        let (rest, default_port) = match endpoint.split_once("://") {
+            Some(("http", rest)) => (rest, 80),
+            Some((_, rest)) => (rest, 443),
+            None => (endpoint, 443),
+        };
+        let authority = rest.split('/').next().unwrap_or(rest);
+        let (host, port) = match authority.rsplit_once(':') {
+            // The last colon of an IPv6 address in brackets is no port's.
+            Some((host, port)) if !port.ends_with(']') => (host, port.parse().unwrap_or(default_port)),
+            Some(_) | None => (authority, default_port),
+        };
+        let (service, domain) = match host.split_once(".svc.") {
+            Some((service, domain)) => (Some(service), domain.trim_end_matches('.')),
+            None => (host.strip_suffix(".svc"), ""),
+        };
+        let namespace = service.and_then(|service| service.rsplit_once('.')).map(|(_, namespace)| namespace);
+        let surely_inside = namespace.is_some() && matches!(domain, "" | "cluster.local");
+        Self { namespace, surely_inside, port }
+    }
 }
 
 fn peer(component: Component, namespace: Option<&str>) -> NetworkPolicyPeer {
@@ -76,7 +122,7 @@ fn peer(component: Component, namespace: Option<&str>) -> NetworkPolicyPeer {
     });
     NetworkPolicyPeer {
         namespace_selector: Some(namespaces),
-        pod_selector: Some(select(labels::component_selector(component))),
+        pod_selector: Some(select(labels::installed_selector(component))),
         ip_block: None,
     }
 }
@@ -101,17 +147,51 @@ fn both_directions() -> Vec<String> {
 mod tests {
     use super::*;
 
-    /// Too wide, and a worker turned hostile reaches anything by TCP; too narrow, and no model ever arrives.
+    /// Too wide, and a download turned hostile reaches the cluster; too narrow, and no model ever arrives.
     #[test]
-    fn only_a_plain_https_hub_is_held_to_port_443() {
-        for (hub, port) in [
-            ("https://huggingface.co", Some(443)),
-            ("https://mirror.example.com/hf", Some(443)),
-            ("https://mirror.example.com:8443", None),
-            ("http://hub.models.svc", None),
+    fn a_hub_is_held_to_its_port_or_its_namespace() {
+        for (address, namespace, surely_inside, port) in [
+            ("https://huggingface.co", None, false, 443),
+            ("https://mirror.example.com/hf", None, false, 443),
+            ("https://mirror.example.com:8443/hf", None, false, 8443),
+            ("http://192.0.2.7", None, false, 80),
+            ("http://[2001:db8::7]", None, false, 80),
+            ("http://[2001:db8::7]:8080", None, false, 8080),
+            ("http://hub.models.svc", Some("models"), true, 80),
+            ("http://pod-0.hub.models.svc:8080/hf", Some("models"), true, 8080),
+            ("http://hub.models.svc.cluster.local", Some("models"), true, 80),
+            ("http://hub.models.svc.cluster.example", Some("models"), false, 80),
         ] {
-            let ports = to_hub(hub).ports.unwrap();
-            assert_eq!(ports[0].port, port.map(IntOrString::Int), "{hub}");
+            assert_eq!(Hub::new(address), Hub { namespace, surely_inside, port }, "{address}");
         }
+    }
+
+    #[test]
+    fn a_hub_in_the_cluster_opens_nothing_but_its_namespace() {
+        let rules = to_hub("http://hub.models.svc");
+        let peers: Vec<_> = rules.iter().flat_map(|rule| rule.to.iter().flatten()).collect();
+        assert_eq!(peers.len(), 1);
+        assert_eq!(peers[0].ip_block, None);
+        let namespaces = peers[0].namespace_selector.as_ref().unwrap().match_labels.as_ref().unwrap();
+        assert_eq!(namespaces[NAMESPACE_NAME], "models");
+    }
+
+    #[test]
+    fn a_hub_outside_opens_its_port_but_no_link_local_address() {
+        let rules = to_hub("https://mirror.example.com:8443");
+        assert_eq!(rules.len(), 1);
+        assert_eq!(rules[0].ports, Some(vec![port("TCP", 8443)]));
+        let blocks = rules[0].to.iter().flatten().filter_map(|peer| peer.ip_block.as_ref());
+        let excepted: Vec<_> = blocks.flat_map(|block| block.except.iter().flatten()).collect();
+        assert_eq!(excepted, ["169.254.0.0/16", "fe80::/10"]);
+    }
+
+    /// `nameOverride` of the chart changes `app.kubernetes.io/name`, and then nobody could reach a worker.
+    #[test]
+    fn the_gateway_is_known_by_what_the_chart_cannot_rename() {
+        let selector = peer(Component::Gateway, None).pod_selector.unwrap().match_labels.unwrap();
+        assert!(!selector.contains_key(labels::NAME));
+        assert_eq!(selector[labels::PART_OF], "lexiscale");
+        assert_eq!(selector[labels::COMPONENT], "gateway");
     }
 }

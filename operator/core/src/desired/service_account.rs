@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::ServiceAccount;
 
-use crate::{identity::Identity, name::child_name};
+use crate::identity::Identity;
 
-pub fn service_account(owner: &Identity, labels: BTreeMap<String, String>) -> ServiceAccount {
+pub fn service_account(owner: &Identity, name: String, labels: BTreeMap<String, String>) -> ServiceAccount {
     ServiceAccount {
-        metadata: owner.child_metadata(child_name(owner.name()), labels),
+        metadata: owner.child_metadata(name, labels),
         automount_service_account_token: Some(false),
         ..ServiceAccount::default()
     }

@@ -9,7 +9,6 @@ use crate::{
     identity::{Identity, owners},
     labels,
     model::CacheKey,
-    name::child_name,
     rollout::Rollout,
     settings::Settings,
     validated::ValidatedEndpoint,
@@ -72,7 +71,8 @@ pub fn ready_cache(cache: &ModelCache) -> Option<ReadyCache> {
     let status = cache.status.as_ref().filter(|_| cache.is(ConditionType::Ready))?;
     let name = cache.name_any();
     Some(ReadyCache {
-        claim: child_name(&name),
+        claim: status.claim.clone()?,
+        access_mode: status.access_mode.as_deref().and_then(|mode| mode.parse().ok()).unwrap_or_default(),
         digest: status.digest.clone()?,
         memory_bytes: status.memory_bytes.and_then(|bytes| u64::try_from(bytes).ok()),
         name,

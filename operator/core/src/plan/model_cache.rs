@@ -1,6 +1,7 @@
 //! The plan of a cache. PURE.
 
 use jiff::Timestamp;
+use k8s_openapi::api::batch::v1::Job;
 use kube::ResourceExt;
 use lexiscale_crds::{InferenceEndpoint, ModelCache};
 
@@ -16,9 +17,9 @@ use crate::{
     labels,
     model::{CacheKey, ModelSource, Revision},
     observed::ObservedCache,
-    settings::Settings,
+    settings::{AccessMode, Settings},
     validated::{CacheRequest, Invalid},
-    volume::Volume,
+    volume::{Volume, current_claim},
 };
 
 /// A cache that can be planned for.
@@ -67,6 +68,9 @@ pub struct CachePlan {
     pub users: Vec<String>,
     pub writes: Vec<Write>,
     pub leftovers: Vec<String>,
+    /// Name of the claim, and its access mode.
+    pub claim: String,
+    pub access_mode: AccessMode,
 }
 
 /// Plans a cache.
@@ -76,10 +80,12 @@ pub fn plan(
     settings: &Settings,
     now: Timestamp,
 ) -> CachePlan {
-    let ObservedCache { cache: object, endpoints, children, claim, jobs, pods, progress: _ } = observed;
+    let ObservedCache { cache: object, endpoints, children, claims, jobs, pods, progress: _ } = observed;
     let identity = &cache.identity;
     let users = users(object, endpoints);
-    let mut volume = Volume::new(&cache.request, settings, claim.as_ref());
+    let mut volume = Volume::new(identity, &cache.request, settings, claims);
+    let claim = current_claim(identity, claims);
+    let claim_name = volume.claim.clone();
     let retry = retry_key(object, &users);
     let status = object.status.as_ref();
     let resolved: Option<Revision> = status.and_then(|status| status.revision.as_deref()?.parse().ok());
@@ -90,6 +96,8 @@ pub fn plan(
         key: &cache.key,
         resolved: resolved.as_ref(),
         retry: &retry,
+        claim: &claim_name,
+        request: &cache.request,
         volume_size: volume.size,
     };
     let owned = jobs.iter().filter(|job| identity.owns(&job.metadata));
@@ -102,7 +110,7 @@ pub fn plan(
     let step = if attempts.iter().any(|attempt| attempt.state == State::Leaving) {
         Step::Watch
     } else {
-        next_step(claim.as_ref(), latest, attempted, &download.inputs(), now)
+        next_step(claim, latest, attempted, &download.inputs(), now)
     };
     if let Step::Done(model) = &step {
         volume.model = Some(*model.clone());
@@ -112,11 +120,16 @@ pub fn plan(
         desired::of_cache(identity, cache.key.hub_endpoint(), settings, &volume),
         children,
     );
-    let leftovers = difference.leftovers.clone();
-    let claim_uid = claim.as_ref().and_then(|claim| claim.metadata.uid.as_deref());
-    let start = step.started().zip(claim_uid).map(|((number, tries), claim_uid)| {
-        Write::Apply(Child::new(download.job(NewAttempt { number, tries, claim_uid })))
-    });
+    let mut leftovers = difference.leftovers.clone();
+    // Jobs of a deleted namesake have the names that ours will need.
+    let of_a_cache = |job: &&Job| owners(&job.metadata).any(|owner| owner.kind == identity.kind());
+    let foreign = jobs.iter().filter(of_a_cache).filter(|job| !identity.owns(&job.metadata));
+    leftovers.extend(foreign.map(|job| format!("Job {}", job.name_any())));
+    let claim_uid = claim.and_then(|claim| claim.metadata.uid.as_deref());
+    let start =
+        step.started().zip(claim_uid).filter(|_| leftovers.is_empty()).map(|((number, tries), claim_uid)| {
+            Write::Apply(Child::new(download.job(NewAttempt { number, tries, claim_uid })))
+        });
     let highest =
         step.started().map(|(number, _)| number).or(latest.map(|attempt| attempt.number)).unwrap_or(0);
     let obsolete = jobs.iter().filter(|job| identity.owns(&job.metadata)).filter_map(|job| {
@@ -133,6 +146,8 @@ pub fn plan(
         step,
         writes,
         leftovers,
+        claim: claim_name,
+        access_mode: volume.access_mode,
     }
 }
 

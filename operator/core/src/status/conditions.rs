@@ -12,7 +12,7 @@ pub struct Said {
 }
 
 impl Said {
-    pub(super) fn new(reason: impl Into<String>, message: impl Into<String>) -> Self {
+    pub fn new(reason: impl Into<String>, message: impl Into<String>) -> Self {
         Self { reason: reason.into(), message: message.into() }
     }
 }
@@ -80,6 +80,26 @@ impl Verdict {
     }
 }
 
+/// The conditions after a pass that failed, unless they say so already: a pass that goes on failing is told once. What served
+/// goes on serving, whatever the operator fails to do.
+pub(super) fn of_failed_pass(
+    previous: &[Condition],
+    generation: Option<i64>,
+    said: Said,
+    now: Timestamp,
+) -> Option<Vec<Condition>> {
+    let holds = |kind: ConditionType| {
+        previous.iter().find(|before| before.type_ == kind.as_str() && before.status == "True")
+    };
+    let told = holds(ConditionType::Reconciling)
+        .is_some_and(|before| before.reason == said.reason && before.observed_generation == generation);
+    let verdict = match holds(ConditionType::Ready) {
+        Some(ready) => Verdict::ServingWhile(Said::new(&ready.reason, &ready.message), said),
+        None => Verdict::Working(said),
+    };
+    (!told).then(|| verdict.conditions(previous, generation, now))
+}
+
 /// The failure to show: today's, with the time when it was first seen; or the previous one until all is well again.
 pub(super) fn last_failure(
     previous: Option<&Failure>,
@@ -118,6 +138,27 @@ mod tests {
         assert_eq!((second[0].reason.as_str(), second[0].observed_generation), ("B", Some(2)));
         let third = Verdict::Settled(Said::new("C", "c")).conditions(&second, Some(2), at(3));
         assert_eq!(third[0].last_transition_time, Time(at(3)));
+    }
+
+    /// A webhook that answers 500 for a day must be seen on the object, and must not cost a write with every retry.
+    #[test]
+    fn a_failed_pass_is_told_once_and_takes_no_readiness_away() {
+        let failed = |previous: &[Condition], message: &str| {
+            of_failed_pass(previous, Some(1), Said::new("WriteFailed", message), at(5))
+        };
+        let brief = |conditions: &[Condition]| {
+            let brief = |condition: &Condition| format!("{}={}", condition.type_, condition.status);
+            conditions.iter().map(brief).collect::<Vec<_>>()
+        };
+        let fresh = failed(&[], "500").unwrap();
+        assert_eq!(brief(&fresh), ["Ready=False", "Reconciling=True"]);
+        assert_eq!(fresh[0].reason, "WriteFailed");
+        assert_eq!(failed(&fresh, "500, request 2"), None);
+
+        let serving = Verdict::Settled(Said::new("Serving", "2 of 2")).conditions(&[], Some(1), at(1));
+        let despite = failed(&serving, "500").unwrap();
+        assert_eq!(brief(&despite), ["Ready=True", "Reconciling=True"]);
+        assert_eq!((despite[0].reason.as_str(), despite[1].reason.as_str()), ("Serving", "WriteFailed"));
     }
 
     #[test]

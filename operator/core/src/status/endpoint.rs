@@ -3,13 +3,13 @@
 use jiff::Timestamp;
 use kube::ResourceExt;
 use lexiscale_crds::{
-    AllocationStatus, CachePhase, ConditionType, Conditions, Failure, InferenceEndpointStatus, ModelCache,
-    ModelStatus,
+    AllocationStatus, CachePhase, ConditionType, Conditions, Failure, InferenceEndpoint,
+    InferenceEndpointStatus, ModelCache, ModelStatus,
 };
 
 use super::{
     Verdict,
-    conditions::{Said, last_failure},
+    conditions::{Said, last_failure, of_failed_pass as of_failure},
 };
 use crate::{
     autoscaler,
@@ -83,6 +83,18 @@ pub fn of_plan(
         selector: Some(labels::to_query(&labels::worker_selector(identity.name()))),
         last_failure: last_failure(previous.last_failure.as_ref(), found, settled, now),
     }
+}
+
+/// The status of an endpoint whose pass failed, if that is news.
+pub fn of_failed_pass(
+    endpoint: &InferenceEndpoint,
+    said: Said,
+    now: Timestamp,
+) -> Option<InferenceEndpointStatus> {
+    let previous = endpoint.status.clone().unwrap_or_default();
+    let generation = endpoint.metadata.generation;
+    let conditions = of_failure(&previous.conditions, generation, said, now)?;
+    Some(InferenceEndpointStatus { observed_generation: generation, conditions, ..previous })
 }
 
 /// What keeps an endpoint from being all that its spec asks for.

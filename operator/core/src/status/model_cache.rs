@@ -2,12 +2,12 @@
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use lexiscale_crds::{CachePhase, CacheProgress, Failure, ModelCacheStatus};
+use lexiscale_crds::{CachePhase, CacheProgress, Failure, ModelCache, ModelCacheStatus};
 use lexiscale_wire::{ByteSize, FetchedModel, Phase, Progress};
 
 use super::{
     Verdict,
-    conditions::{Said, last_failure},
+    conditions::{Said, last_failure, of_failed_pass as of_failure},
 };
 use crate::{
     download::{Attempt, Failed, State, Step},
@@ -59,6 +59,8 @@ pub fn of_plan(
         progress: progress(observed, fetched, previous.progress),
         attempts: Some(i32::try_from(plan.attempts).unwrap_or(i32::MAX)),
         revision: resolved,
+        claim: Some(plan.claim.clone()),
+        access_mode: Some(plan.access_mode.as_str().to_owned()),
         digest: fetched.map(|model| model.digest.clone()),
         bytes: fetched.map(|model| signed(model.bytes)),
         memory_bytes: fetched.map(|model| signed(model.memory_bytes)),
@@ -67,6 +69,14 @@ pub fn of_plan(
         used_by: plan.users.clone(),
         last_failure: last_failure(previous.last_failure.as_ref(), failure, settled, now),
     }
+}
+
+/// The status of a cache whose pass failed, if that is news.
+pub fn of_failed_pass(cache: &ModelCache, said: Said, now: Timestamp) -> Option<ModelCacheStatus> {
+    let previous = cache.status.clone().unwrap_or_default();
+    let generation = cache.metadata.generation;
+    let conditions = of_failure(&previous.conditions, generation, said, now)?;
+    Some(ModelCacheStatus { observed_generation: generation, conditions, ..previous })
 }
 
 struct Standing {

@@ -2,11 +2,20 @@
 
 use jiff::SignedDuration;
 use k8s_openapi::{
-    api::{batch::v1::Job, core::v1::PersistentVolumeClaim},
-    apimachinery::pkg::api::resource::Quantity,
+    api::{
+        apps::v1::Deployment,
+        batch::v1::Job,
+        core::v1::{PersistentVolumeClaim, ServiceAccount},
+    },
+    apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::Time},
 };
 use kube::ResourceExt;
-use lexiscale_core::{labels, status};
+use lexiscale_core::{
+    children::ChildKind,
+    labels,
+    plan::{self, model_cache::ValidatedCache},
+    status,
+};
 use lexiscale_crds::{CachePhase, CacheSettings, ConditionType, Conditions, ModelCacheStatus};
 use lexiscale_wire::{FetchFailure, FetchReason, FetchReport, Phase, Progress};
 
@@ -55,7 +64,11 @@ fn the_claim_comes_before_the_job() {
     let first = summary(&world.reconcile_cache("warm"));
     assert_eq!(
         first,
-        ["apply ServiceAccount warm", "apply NetworkPolicy warm", "apply PersistentVolumeClaim warm"]
+        [
+            "apply ServiceAccount warm-2a9e3724",
+            "apply NetworkPolicy warm-2a9e3724",
+            "apply PersistentVolumeClaim warm-c8e0a8f0",
+        ]
     );
     assert_eq!(summary(&world.reconcile_cache("warm")), ["apply Job warm-1"]);
     assert_eq!(world.reconcile_cache("warm"), []);
@@ -90,6 +103,99 @@ fn a_new_claim_is_filled_anew() {
     world.put(&claim);
     world.settle();
     assert_eq!(jobs(&world), ["warm-2"]);
+}
+
+/// A user warms a model under the name of the endpoint that will use it. Children of one name would be fought over for ever.
+#[test]
+fn a_cache_and_an_endpoint_of_one_name_share_no_child() {
+    let mut world = World::new(settings()).with(endpoint("search"));
+    world.caches.push(users_cache("search", "hf://org/model", "main"));
+    world.caches[0].metadata.uid = Some("uid-of-the-cache".to_owned());
+    world.settle();
+    let mut names: Vec<_> = world
+        .children
+        .iter()
+        .map(|(kind, child)| format!("{} {}", kind.as_str(), child["metadata"]["name"]))
+        .collect();
+    let count = names.len();
+    names.sort();
+    names.dedup();
+    assert_eq!(names.len(), count);
+    let accounts = world.get::<ServiceAccount>();
+    for job in world.get::<Job>() {
+        let account = job.spec.unwrap().template.spec.unwrap().service_account_name;
+        assert!(accounts.iter().any(|found| Some(found.name_any()) == account), "{account:?}");
+    }
+}
+
+/// `kubectl delete pvc` under running workers: the claim stays until the last of them has gone, and they go only when there
+/// is another volume to read from.
+#[test]
+fn a_claim_that_is_being_deleted_is_replaced_under_another_name() {
+    let mut world = downloading();
+    world.succeed_download();
+    world.settle();
+    let mut held = world.get::<PersistentVolumeClaim>().remove(0);
+    held.metadata.deletion_timestamp = Some(Time(world.now));
+    world.put(&held);
+    world.settle();
+    let claims = world.get::<PersistentVolumeClaim>();
+    assert_eq!(claims.len(), 2);
+    let fresh = claims.iter().find(|claim| claim.metadata.deletion_timestamp.is_none()).unwrap();
+    assert_ne!(fresh.name_any(), held.name_any());
+    assert!(!world.caches[0].is(ConditionType::Ready));
+    world.succeed_download();
+    world.settle();
+    assert_eq!(status(&world).claim, Some(fresh.name_any()));
+    // The old claim goes at last, and that is no news.
+    world.children.retain(|(_, child)| child["metadata"]["name"] != held.name_any());
+    assert_eq!(world.reconcile_cache("warm"), []);
+}
+
+/// `kubectl delete mc` under running workers: the endpoint makes it anew, and the old claim lives on as long as they do.
+#[test]
+fn a_cache_made_anew_does_not_wait_for_the_claim_of_the_old_one() {
+    let mut world = World::new(settings()).with(endpoint("search"));
+    world.run();
+    let mut held = world.get::<PersistentVolumeClaim>().remove(0);
+    held.metadata.deletion_timestamp = Some(Time(world.now));
+    world.caches.clear();
+    world.children.retain(|(kind, child)| {
+        let of_endpoint = child["metadata"]["ownerReferences"][0]["kind"] == "InferenceEndpoint";
+        of_endpoint && *kind != ChildKind::PersistentVolumeClaim
+    });
+    world.put(&held);
+    world.reconcile_endpoint("search");
+    world.caches[0].metadata.uid = Some("uid-of-the-second".to_owned());
+    world.settle();
+    world.succeed_download();
+    world.settle();
+    let fresh = world.caches[0].status.clone().unwrap().claim.unwrap();
+    assert_ne!(fresh, held.name_any());
+    let deployment = world.get::<Deployment>().remove(0);
+    let volumes = deployment.spec.template.spec.unwrap().volumes.unwrap();
+    assert_eq!(volumes[0].persistent_volume_claim.as_ref().unwrap().claim_name, fresh);
+}
+
+/// Two downloads of one name: the second would be refused, for ever under some admission, and nobody would know why.
+#[test]
+fn a_download_waits_for_the_jobs_of_a_deleted_namesake() {
+    let mut world = World::new(settings());
+    world.caches.push(users_cache("warm", "hf://org/model", "main"));
+    world.settle();
+    world.caches[0].metadata.uid = Some("uid-of-the-second".to_owned());
+    let mut observed = world.observe_cache("warm");
+    observed.jobs = world.get();
+    let claim: PersistentVolumeClaim = serde_json::from_value(serde_json::json!({"metadata": {
+        "name": "fresh", "uid": "uid-of-fresh",
+        "ownerReferences": [{"apiVersion": "v1", "kind": "ModelCache", "name": "warm", "uid": "uid-of-the-second"}],
+    }}))
+    .unwrap();
+    observed.claims = vec![claim];
+    let cache = ValidatedCache::new(&observed.cache, &world.settings).unwrap();
+    let plan = plan::model_cache::plan(&cache, &observed, &world.settings, world.now);
+    assert_eq!(plan.leftovers, ["Job warm-1"]);
+    assert!(!summary(&plan.writes).iter().any(|write| write.starts_with("apply Job")));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Rules about endpoints.
 
 use k8s_openapi::{
-    api::apps::v1::Deployment,
+    api::{apps::v1::Deployment, batch::v1::Job},
     apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time},
 };
 use kube::ResourceExt;
@@ -9,11 +9,13 @@ use lexiscale_core::{
     identity::Identity,
     observed::Rejection,
     plan::Write,
+    settings::{AccessMode, Settings},
     status,
     validated::{Invalid, ValidatedEndpoint},
 };
 use lexiscale_crds::{
-    AdaptiveAllocations, ConditionType, Conditions, InferenceEndpoint, InferenceEndpointStatus,
+    AdaptiveAllocations, ConditionType, Conditions, DeploymentSettings, InferenceEndpoint,
+    InferenceEndpointStatus,
 };
 use serde_json::json;
 
@@ -418,4 +420,53 @@ fn every_pass_writes_the_cache_before_the_children_and_deletes_last() {
         ]
     );
     assert!(world.endpoint("search").is(ConditionType::Reconciling));
+}
+
+/// A volume that one node alone can have, and workers that are pushed to others, where they wait for it for ever.
+#[test]
+fn workers_go_where_a_volume_of_one_node_is_and_spread_over_one_of_many() {
+    for (mode, together) in [(AccessMode::ReadWriteOnce, true), (AccessMode::ReadWriteMany, false)] {
+        let settings = Settings { cache_access_mode: mode, ..settings() };
+        let mut world = World::new(settings).with(endpoint("search"));
+        world.run();
+        let template = world.get::<Deployment>().remove(0).spec.template;
+        let (metadata, pod) = (template.metadata.unwrap(), template.spec.unwrap());
+        let affinity = pod.affinity.and_then(|affinity| affinity.pod_affinity);
+        let terms =
+            affinity.and_then(|affinity| affinity.required_during_scheduling_ignored_during_execution);
+        assert_eq!((terms.is_some(), pod.topology_spread_constraints.is_none()), (together, together));
+        for term in terms.unwrap_or_default() {
+            let wanted = term.label_selector.unwrap().match_labels.unwrap();
+            let labels = metadata.labels.as_ref().unwrap();
+            assert!(
+                wanted.iter().all(|(key, value)| labels.get(key) == Some(value)),
+                "the first must match itself"
+            );
+        }
+    }
+}
+
+/// With another name it would be a second cache, and a second download of what is there.
+#[test]
+fn an_operators_cache_is_joined_under_the_name_that_it_has() {
+    let mut world = World::new(settings()).with(endpoint("search"));
+    world.reconcile_endpoint("search");
+    world.caches[0].metadata.name = Some("older-name".to_owned());
+    world.caches[0].metadata.owner_references = None;
+    assert_eq!(summary(&world.reconcile_endpoint("search"))[0], "join older-name");
+    world.settle();
+    assert_eq!(world.caches.len(), 1);
+}
+
+/// A volume is bound where its first user runs: a download elsewhere would tie the workers to a place they may not be at.
+#[test]
+fn the_download_runs_where_the_workers_may() {
+    let mut constrained = endpoint("search");
+    let nodes = std::collections::BTreeMap::from([("pool".to_owned(), "inference".to_owned())]);
+    constrained.spec.deployment =
+        Some(DeploymentSettings { node_selector: Some(nodes.clone()), ..DeploymentSettings::default() });
+    let mut world = World::new(settings()).with(constrained);
+    world.settle();
+    let pod = world.get::<Job>().remove(0).spec.unwrap().template.spec.unwrap();
+    assert_eq!(pod.node_selector, Some(nodes));
 }

@@ -115,7 +115,11 @@ impl World {
         ObservedCache {
             endpoints: self.endpoints.clone(),
             children: self.live(&identity),
-            claim: self.get::<PersistentVolumeClaim>().into_iter().find(|claim| owned(&claim.metadata)),
+            claims: self
+                .get::<PersistentVolumeClaim>()
+                .into_iter()
+                .filter(|claim| owned(&claim.metadata))
+                .collect(),
             jobs: self.get::<Job>().into_iter().filter(|job| owned(&job.metadata)).collect(),
             pods: self.pods.clone(),
             progress: None,
