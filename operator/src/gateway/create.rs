@@ -1,6 +1,6 @@
 //! `PUT _inference/{task_type}/{id}`: an object is created, and the client waits until it serves. The object
-//! stays when the wait is over too early, and the same request then goes on waiting; it is removed when the
-//! start fails.
+//! stays when the wait is over too early, and the same request then goes on waiting; when the start fails, the
+//! request that made the object removes it.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use super::elastic::endpoint::{Allocations, EndpointView, State as EndpointState
 use super::elastic::id::NewId;
 use super::error::{Error, INFERENCE_STATE};
 use super::nodes::refuse_more_threads_than_cpus;
-use super::pending::{self, Pending};
+use super::pending::{self, Origin, Pending};
 use super::presentation::{json, ok};
 use super::request::{self, Target};
 
@@ -91,10 +91,16 @@ async fn start(
             pending.finish().await;
             Ok(endpoint)
         }
-        Start::Failed { reason, message } => {
-            pending.remove().await;
-            Err(Error::StartFailed { id: id.to_owned(), reason, message })
-        }
+        Start::Failed { reason, message } => match pending.origin() {
+            Origin::Made => {
+                pending.remove().await;
+                Err(Error::StartFailed { id: id.to_owned(), reason, message })
+            }
+            Origin::Joined => {
+                pending.give_up().await;
+                Err(Error::JoinedFailed { id: id.to_owned(), reason, message })
+            }
+        },
         Start::Deleted => {
             pending.forget();
             Err(Error::DeletedWhileStarting { id: id.to_owned() })

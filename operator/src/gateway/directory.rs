@@ -9,7 +9,7 @@ use std::sync::Arc;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::ResourceExt;
 use kube::runtime::watcher::Event;
-use lexiscale_core::name::{child_name, object_name};
+use lexiscale_core::name::child_name;
 use lexiscale_crds::InferenceEndpoint;
 use tokio::time::Instant;
 
@@ -141,9 +141,10 @@ impl Builder {
         let mut by_id: BTreeMap<String, Arc<Entry>> = BTreeMap::new();
         for (name, endpoint) in &self.endpoints.present {
             let id = endpoint.inference_id();
-            // Two objects can claim one id. The one that a PUT of that id would have made wins, and stays the
-            // winner.
-            if by_id.contains_key(id) && *name != object_name(id) {
+            // Two objects can claim one id. The operator gives it to the older one, and so must we; of two
+            // made in the same second, the first by name, which is the one that is met first here.
+            let age = |endpoint: &InferenceEndpoint| endpoint.creation_timestamp().map(|time| time.0);
+            if by_id.get(id).is_some_and(|holder| age(&holder.endpoint) <= age(endpoint)) {
                 continue;
             }
             let pods = pods_of.get(child_name(name).as_str()).cloned().unwrap_or_default();
@@ -182,6 +183,7 @@ fn ready_addresses(slice: &EndpointSlice) -> Vec<SocketAddr> {
 
 #[cfg(test)]
 mod tests {
+    use lexiscale_core::name::object_name;
     use serde_json::json;
 
     use super::*;
@@ -260,16 +262,27 @@ mod tests {
         assert_eq!(addresses(&builder.build(Instant::now()), "a_b"), ["10.0.0.1:8080"]);
     }
 
+    /// As the operator decides it; the other object has no pods.
     #[test]
-    fn the_object_that_a_put_would_make_wins_an_id_claimed_twice() {
-        for other in ["a-other", "z-other"] {
+    fn the_older_object_wins_an_id_claimed_twice() {
+        let (early, late) = ("2026-01-01T00:00:00Z", "2026-01-01T00:00:01Z");
+        let table = [
+            ("a-other", late, early, "articles"),
+            ("z-other", late, early, "articles"),
+            ("a-other", early, late, "a-other"),
+            ("z-other", early, late, "z-other"),
+            ("a-other", early, early, "a-other"),
+            ("z-other", early, early, "articles"),
+        ];
+        for (other, others_age, age, winner) in table {
             let mut builder = synced();
-            builder.endpoint(Event::Apply(endpoint("articles", None)));
-            builder.endpoint(Event::Apply(endpoint(other, Some("articles"))));
-            assert_eq!(
-                builder.build(Instant::now()).get("articles").unwrap().endpoint.name_any(),
-                "articles"
-            );
+            for (name, id, created) in [("articles", None, age), (other, Some("articles"), others_age)] {
+                let mut object = endpoint(name, id);
+                object.metadata.creation_timestamp = serde_json::from_value(json!(created)).unwrap();
+                builder.endpoint(Event::Apply(object));
+            }
+            let directory = builder.build(Instant::now());
+            assert_eq!(directory.get("articles").unwrap().endpoint.name_any(), winner, "{other}");
         }
     }
 

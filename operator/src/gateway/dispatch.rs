@@ -2,6 +2,7 @@
 //! Every pod that could not be reached is left alone for a moment; a request that meets no pod waits in the
 //! hold.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -36,8 +37,9 @@ pub(crate) async fn dispatch(
     let deadline = admitted.deadline;
     let mut lost = 0;
     let mut refusals = 0;
+    let mut tried = None;
     loop {
-        let in_flight = ready_pod(gateway, id, deadline).await?;
+        let in_flight = ready_pod(gateway, id, tried, deadline).await?;
         let failure =
             match gateway.workers.infer(in_flight.pod().address(), message.clone(), deadline.at).await {
                 Ok(body) => return Ok(Relay::body(body, admitted, in_flight)),
@@ -70,6 +72,7 @@ pub(crate) async fn dispatch(
                     }
                     // Full, not broken: other requests may still be sent there, this one looks for a free
                     // pod.
+                    tried = Some(in_flight.pod().address());
                 }
             }
         }
@@ -78,8 +81,13 @@ pub(crate) async fn dispatch(
 }
 
 /// A pod that is ready now, or the next one that gets ready before the deadline.
-async fn ready_pod(gateway: &Gateway, id: &str, deadline: Deadline) -> Result<InFlight, Error> {
-    let next_try = match choose(&gateway.directory(), id)? {
+async fn ready_pod(
+    gateway: &Gateway,
+    id: &str,
+    tried: Option<SocketAddr>,
+    deadline: Deadline,
+) -> Result<InFlight, Error> {
+    let next_try = match choose(&gateway.directory(), id, tried)? {
         Choice::Pod(in_flight) => return Ok(in_flight),
         Choice::Wait(next_try) => next_try,
     };
@@ -87,7 +95,7 @@ async fn ready_pod(gateway: &Gateway, id: &str, deadline: Deadline) -> Result<In
         gateway.hold.wait(id).map_err(|Full { limit }| Error::TooManyHeld { id: id.to_owned(), limit })?;
     let _raised = gateway.metrics.held(id);
     let mut directory = gateway.watch_directory();
-    timeout_at(deadline.at, next_pod(&mut directory, id, next_try))
+    timeout_at(deadline.at, next_pod(&mut directory, id, tried, next_try))
         .await
         .map_err(|_| too_late(id, deadline, "a ready allocation"))?
 }
@@ -95,13 +103,14 @@ async fn ready_pod(gateway: &Gateway, id: &str, deadline: Deadline) -> Result<In
 async fn next_pod(
     directory: &mut watch::Receiver<Arc<Directory>>,
     id: &str,
+    tried: Option<SocketAddr>,
     mut next_try: Option<Instant>,
 ) -> Result<InFlight, Error> {
     loop {
         // Read first, and mark as seen: a change between the first look and this one must not be slept
         // through.
         let now_known = Arc::clone(&directory.borrow_and_update());
-        next_try = match choose(&now_known, id)? {
+        next_try = match choose(&now_known, id, tried)? {
             Choice::Pod(in_flight) => return Ok(in_flight),
             Choice::Wait(next) => next.or(next_try.filter(|at| *at > Instant::now())),
         };
@@ -124,11 +133,11 @@ enum Choice {
     Wait(Option<Instant>),
 }
 
-fn choose(directory: &Directory, id: &str) -> Result<Choice, Error> {
+fn choose(directory: &Directory, id: &str, tried: Option<SocketAddr>) -> Result<Choice, Error> {
     let Some(entry) = directory.get(id) else {
         return Err(Error::NotFound { id: id.to_owned() });
     };
-    match least_busy(&entry.pods, ROTATION.fetch_add(1, Ordering::Relaxed), Instant::now()) {
+    match least_busy(&entry.pods, tried, ROTATION.fetch_add(1, Ordering::Relaxed), Instant::now()) {
         Ok(pod) => Ok(Choice::Pod(pod.begin())),
         Err(next_try) => {
             refuse_if_stalled(entry, id)?;
@@ -149,6 +158,6 @@ fn refuse_if_stalled(entry: &Entry, id: &str) -> Result<(), Error> {
     }
 }
 
-fn too_late(id: &str, deadline: Deadline, waited_for: &'static str) -> Error {
+pub(crate) fn too_late(id: &str, deadline: Deadline, waited_for: &'static str) -> Error {
     Error::InferTimeout { id: id.to_owned(), timeout: deadline.timeout, waited_for }
 }

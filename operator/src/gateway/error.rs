@@ -65,6 +65,11 @@ pub(crate) enum Error {
     Forbidden(String),
     #[error("inference endpoint [{id}] could not be started and was removed: [{reason}] {message}")]
     StartFailed { id: String, reason: String, message: String },
+    #[error(
+        "inference endpoint [{id}], made by an earlier request, could not be started and was kept: [{reason}] {message}; to make it anew, \
+         remove it first with DELETE _inference/{id}"
+    )]
+    JoinedFailed { id: String, reason: String, message: String },
     #[error("inference endpoint [{id}] was deleted while it was being started")]
     DeletedWhileStarting { id: String },
     #[error(
@@ -139,6 +144,10 @@ impl Error {
             Self::AlreadyExists { .. } => Answer::new(Status::BAD_REQUEST, Type::ResourceAlreadyExists),
             Self::RefusedByCluster(_) => Answer::new(Status::BAD_REQUEST, Type::Validation),
             Self::StartFailed { reason, .. } => Answer::new(start_failure_status(reason), Type::Status),
+            Self::JoinedFailed { reason, .. } => Answer {
+                state: Some(State::Failed),
+                ..Answer::new(start_failure_status(reason), Type::Status)
+            },
             Self::Forbidden(_) => Answer::new(Status::FORBIDDEN, Type::Security),
             Self::NotFound { .. } => Answer::new(Status::NOT_FOUND, Type::ResourceNotFound),
             Self::WrongMethod { .. } | Self::Streaming { .. } => {

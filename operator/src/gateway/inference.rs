@@ -3,11 +3,12 @@
 use axum::extract::{Request, State};
 use axum::response::Response;
 use http::Uri;
+use tokio::time::timeout_at;
 
 use super::Gateway;
 use super::admission::Deadline;
 use super::auth::Caller;
-use super::dispatch::dispatch;
+use super::dispatch::{dispatch, too_late};
 use super::elastic::infer;
 use super::elastic::service_settings::service_name;
 use super::error::Error;
@@ -26,7 +27,9 @@ pub(crate) async fn infer(
     let deadline = Deadline::after(query.timeout.unwrap_or(gateway.settings.infer_timeout));
     let admitted = gateway.admission.admit(deadline)?;
     let (parts, body) = request.into_parts();
-    let body = request::body(&parts.headers, body, &gateway.settings).await?;
+    let body = timeout_at(deadline.at, request::body(&parts.headers, body, &gateway.settings))
+        .await
+        .map_err(|_| too_late(&target.id, deadline, "the request body"))??;
     let request = infer::parse(target.task, &body)?;
     drop(body);
     gateway.find(&target)?;

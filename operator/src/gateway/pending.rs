@@ -32,7 +32,17 @@ pub(crate) struct Pending {
     id: String,
     name: String,
     uid: String,
+    origin: Origin,
     is_settled: bool,
+}
+
+/// Where the object of a create comes from.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Origin {
+    /// This very request made it.
+    Made,
+    /// An earlier request made it. It may have served ever since, so this one must not remove it.
+    Joined,
 }
 
 /// Creates the object, or takes over the wait for one that an identical request left behind.
@@ -52,7 +62,7 @@ pub(crate) async fn claim(
     let parameters = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
     loop {
         match gateway.endpoints.create(&parameters, &object).await {
-            Ok(created) => return Ok(Pending::new(gateway, &created)),
+            Ok(created) => return Ok(Pending::new(gateway, &created, Origin::Made)),
             Err(kube::Error::Api(status)) if status.code == 409 => {}
             Err(error) => return Err(of_write(error)),
         }
@@ -81,7 +91,7 @@ pub(crate) async fn claim(
             .patch_metadata(&name, &PatchParams::apply(FIELD_MANAGER), &Patch::Merge(&patch))
             .await
         {
-            Ok(_) => return Ok(Pending::new(gateway, &existing)),
+            Ok(_) => return Ok(Pending::new(gateway, &existing, Origin::Joined)),
             // The operator reports on the object all the time, so this is common; look again.
             Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
             Err(error) => return Err(of_write(error)),
@@ -112,18 +122,23 @@ fn standing(existing: &InferenceEndpoint, wanted: &InferenceEndpoint, now: Times
 }
 
 impl Pending {
-    fn new(gateway: &Gateway, object: &InferenceEndpoint) -> Self {
+    fn new(gateway: &Gateway, object: &InferenceEndpoint, origin: Origin) -> Self {
         Self {
             endpoints: gateway.endpoints.clone(),
             id: object.inference_id().to_owned(),
             name: object.name_any(),
             uid: object.uid().unwrap_or_default(),
+            origin,
             is_settled: false,
         }
     }
 
     pub(crate) fn id(&self) -> &str {
         &self.id
+    }
+
+    pub(crate) const fn origin(&self) -> Origin {
+        self.origin
     }
 
     /// Whether this object is the one, and not another that took its name.

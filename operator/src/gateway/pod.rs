@@ -70,17 +70,18 @@ impl Drop for InFlight {
 }
 
 /// The pod with the fewest requests of this gateway. `rotation` breaks ties, or the first pod of the list
-/// would get every request of a quiet endpoint. `Err` says when the next avoided pod may be tried, if there
-/// is any.
+/// would get every request of a quiet endpoint. The pod that has refused the request already, `tried`, is taken
+/// only where there is no other. `Err` says when the next avoided pod may be tried, if there is any.
 pub(crate) fn least_busy(
     pods: &[Arc<Pod>],
+    tried: Option<SocketAddr>,
     rotation: usize,
     now: Instant,
 ) -> Result<&Arc<Pod>, Option<Instant>> {
     let (before, after) = pods.split_at(if pods.is_empty() { 0 } else { rotation % pods.len() });
     let available = after.iter().chain(before).filter(|pod| pod.avoided_until(now).is_none());
     available
-        .min_by_key(|pod| pod.in_flight())
+        .min_by_key(|pod| (tried == Some(pod.address()), pod.in_flight()))
         .ok_or_else(|| pods.iter().filter_map(|pod| pod.avoided_until(now)).min())
 }
 
@@ -101,7 +102,7 @@ mod tests {
         let now = Instant::now();
         let _first = pods[0].begin();
         let _second = pods[1].begin();
-        assert_eq!(least_busy(&pods, 0, now).unwrap().address(), pods[2].address());
+        assert_eq!(least_busy(&pods, None, 0, now).unwrap().address(), pods[2].address());
     }
 
     #[tokio::test]
@@ -109,8 +110,22 @@ mod tests {
         let pods = pods(3);
         let now = Instant::now();
         let picked: Vec<_> =
-            (0..3).map(|rotation| least_busy(&pods, rotation, now).unwrap().address()).collect();
+            (0..3).map(|rotation| least_busy(&pods, None, rotation, now).unwrap().address()).collect();
         assert_eq!(picked, [pods[0].address(), pods[1].address(), pods[2].address()]);
+    }
+
+    /// A full pod refuses at once, so it looks idle to the request that it refused.
+    #[tokio::test]
+    async fn the_pod_that_refused_is_the_last_choice() {
+        let pods = pods(2);
+        let now = Instant::now();
+        let full = Some(pods[0].address());
+        let _busy = pods[1].begin();
+        for rotation in 0..4 {
+            assert_eq!(least_busy(&pods, full, rotation, now).unwrap().address(), pods[1].address());
+        }
+        pods[1].avoid(now);
+        assert_eq!(least_busy(&pods, full, 0, now).unwrap().address(), pods[0].address());
     }
 
     /// A dead pod has no requests in flight, so it would otherwise attract all of them.
@@ -121,12 +136,12 @@ mod tests {
         let now = Instant::now();
         pods[0].avoid(now);
         for rotation in 0..4 {
-            assert_eq!(least_busy(&pods, rotation, now).unwrap().address(), pods[1].address());
+            assert_eq!(least_busy(&pods, None, rotation, now).unwrap().address(), pods[1].address());
         }
         pods[1].avoid(now + Duration::from_millis(1));
-        assert_eq!(least_busy(&pods, 0, now).unwrap_err(), Some(now + AVOIDED_FOR));
-        assert!(least_busy(&pods, 0, now + AVOIDED_FOR).is_ok());
-        assert_eq!(least_busy(&[], 7, now).unwrap_err(), None);
+        assert_eq!(least_busy(&pods, None, 0, now).unwrap_err(), Some(now + AVOIDED_FOR));
+        assert!(least_busy(&pods, None, 0, now + AVOIDED_FOR).is_ok());
+        assert_eq!(least_busy(&[], None, 7, now).unwrap_err(), None);
     }
 
     #[tokio::test]

@@ -14,7 +14,7 @@ use hyper::body::{Frame, Incoming, SizeHint};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use lexiscale_wire::{WorkerError, WorkerErrorKind};
+use lexiscale_wire::{TIMEOUT_HEADER, WorkerError, WorkerErrorKind};
 use tokio::time::{Instant, Sleep, timeout_at};
 
 use super::admission::Admitted;
@@ -22,8 +22,9 @@ use super::pod::InFlight;
 
 /// Pods answer a connection within a millisecond or are gone.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// Below the idle time after which workers close a connection.
-const POOL_IDLE: Duration = Duration::from_secs(20);
+/// Well below the 10 seconds after which workers close a connection that sends no request: one that is taken
+/// out of the pool must not be about to close.
+const POOL_IDLE: Duration = Duration::from_secs(5);
 const POOL_CONNECTIONS: usize = 64;
 /// A worker's error is a sentence; more is a mistake.
 const LARGEST_ERROR: usize = 64 << 10;
@@ -92,6 +93,8 @@ impl WorkerClient {
         *request.method_mut() = Method::POST;
         *request.uri_mut() = uri(pod);
         *request.headers_mut() = message.headers;
+        let time_left = HeaderValue::from(milliseconds_left(deadline, Instant::now()));
+        request.headers_mut().insert(TIMEOUT_HEADER, time_left);
         let response = match timeout_at(deadline, self.0.request(request)).await {
             Err(_) => return Err(Failure::DeadlinePassed),
             Ok(Err(error)) if error.is_connect() => return Err(Failure::Unreachable),
@@ -107,6 +110,12 @@ impl WorkerClient {
         let body = body.map_err(|_| Failure::DeadlinePassed)?.map_err(|_| Failure::Lost)?.to_bytes();
         Err(Failure::Refused { error: read_error(status, &body), retry_after })
     }
+}
+
+/// Rounded up, so that the gateway is the first to say that the time is over.
+fn milliseconds_left(deadline: Instant, now: Instant) -> u64 {
+    let left = deadline.saturating_duration_since(now).as_millis();
+    u64::try_from(left).unwrap_or(u64::MAX).saturating_add(1)
 }
 
 fn uri(pod: SocketAddr) -> Uri {
@@ -190,6 +199,13 @@ mod tests {
         assert_eq!(kind(429, b""), WorkerErrorKind::Overloaded);
         assert_eq!(kind(418, b""), WorkerErrorKind::Internal);
         assert_eq!(kind(500, br#"{"error":"e","type":"too_large"}"#), WorkerErrorKind::TooLarge);
+    }
+
+    #[test]
+    fn the_worker_is_told_no_less_time_than_is_left() {
+        let now = Instant::now();
+        assert_eq!(milliseconds_left(now + Duration::from_micros(1_500), now), 2);
+        assert_eq!(milliseconds_left(now, now + Duration::from_secs(1)), 1);
     }
 
     #[test]

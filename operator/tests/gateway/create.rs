@@ -249,6 +249,25 @@ async fn a_start_that_fails_says_why_and_leaves_nothing() {
     .await;
 }
 
+/// It may have served for weeks since the request that made it timed out.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_put_that_joins_never_removes_the_endpoint() {
+    with_namespace(|cluster| async move {
+        let gateway = Gateway::start(&cluster, &[]).await;
+        assert_eq!(gateway.put(&format!("{SEED}?timeout=100ms"), FIXED).await.status, 408);
+        cluster.stalls("my-elser-model", "InsufficientStorage", "the volume is full").await;
+        for _ in 0..2 {
+            let answer = gateway.put(SEED, FIXED).await;
+            assert_eq!(answer.error(), (500, "status_exception".to_owned()));
+            assert_eq!(answer.header("x-inference-state"), "failed");
+            assert!(answer.text().contains("the volume is full"), "{}", answer.text());
+            assert_eq!(cluster.ids().await, ["my-elser-model"]);
+        }
+        cluster.becomes_ready("my-elser-model", 1).await;
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_endpoint_deleted_while_it_starts_is_not_waited_for() {
     with_namespace(|cluster| async move {

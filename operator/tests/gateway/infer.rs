@@ -36,6 +36,8 @@ async fn an_embedding_comes_back_as_the_worker_wrote_it() {
         assert_eq!(answer.header("x-elastic-product"), "Elasticsearch");
         assert_eq!(worker.asked(), [r#"{"input":["Kubernetes"],"input_type":"search"}"#]);
         assert!(worker.headers()[0].contains_key("traceparent"));
+        let time_left = worker.headers()[0][lexiscale_wire::TIMEOUT_HEADER].to_str().unwrap().parse::<u64>();
+        assert!((1..=30_001).contains(&time_left.unwrap()), "the default is 30 seconds");
         let metrics = gateway.metrics().await;
         let counted =
             r#"lexiscale_gateway_requests_total{operation="Infer",endpoint="articles",outcome="Success"} 1"#;
@@ -184,6 +186,23 @@ async fn the_time_of_a_request_bounds_the_worker_too() {
         assert_eq!(answer.error(), (408, "status_exception".to_owned()));
         assert!(answer.text().contains("[300ms]"), "{}", answer.text());
         gateway.until("the worker is told", async || worker.abandoned() == 1).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_time_of_a_request_bounds_its_own_body() {
+    with_namespace(|cluster| async move {
+        articles(&cluster).await;
+        let gateway = Gateway::start(&cluster, &[]).await;
+        let mut stream = tokio::net::TcpStream::connect(gateway.address).await.unwrap();
+        let head = format!(
+            "POST {PATH}?timeout=300ms HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{{"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut status = [0; 12];
+        tokio::io::AsyncReadExt::read_exact(&mut stream, &mut status).await.unwrap();
+        assert_eq!(&status, b"HTTP/1.1 408");
     })
     .await;
 }

@@ -3,7 +3,7 @@
 use lexiscale_crds::{InferenceEndpointSpec, Service, TaskSettings, TaskType};
 
 use super::error::Refusal;
-use super::json::{Json, Object, short};
+use super::json::{Json, Object, short, short_text};
 use super::task_type::TaskTypeName;
 use super::{chunking_settings, service_settings};
 
@@ -70,6 +70,7 @@ fn service(name: Option<&str>) -> Result<Service, Refusal> {
         Some("elasticsearch") => Ok(Service::Elasticsearch),
         Some("elser") => Ok(Service::Elser),
         Some(unknown) => {
+            let unknown = short_text(unknown);
             Err(Refusal::status(format!("unknown service [{unknown}]; this server offers [elasticsearch]")))
         }
         None => Err(Refusal::status(missing("service"))),

@@ -1,7 +1,11 @@
 //! `?filter_path=`: parts of an answer. Comma-separated paths of names with dots between them; `*` stands for
 //! any characters of one name, `**` for any number of names, a leading `-` leaves the path out instead.
 
+use super::error::Refusal;
 use super::json::{Json, Object};
+
+/// Far more names than any answer is deep.
+const MOST_SEGMENTS: usize = 64;
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct FilterPath {
@@ -16,16 +20,24 @@ type Position = (usize, usize);
 
 impl FilterPath {
     /// `None` when no path is given.
-    pub(crate) fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Result<Option<Self>, Refusal> {
         let mut filter = Self::default();
         for path in text.split(',').map(str::trim).filter(|path| !path.is_empty()) {
             let (list, path) = match path.strip_prefix('-') {
                 Some(path) => (&mut filter.exclude, path),
                 None => (&mut filter.include, path),
             };
-            list.push(path.split('.').map(str::to_owned).collect());
+            let mut segments: Path = path.split('.').map(str::to_owned).collect();
+            segments.dedup_by(|next, last| next == "**" && last == "**");
+            if segments.len() > MOST_SEGMENTS {
+                return Err(Refusal::argument(format!(
+                    "a path of [filter_path] has [{}] names; at most [{MOST_SEGMENTS}] are allowed",
+                    segments.len()
+                )));
+            }
+            list.push(segments);
         }
-        (filter != Self::default()).then_some(filter)
+        Ok((filter != Self::default()).then_some(filter))
     }
 
     pub(crate) fn apply(&self, value: Json) -> Json {
@@ -71,6 +83,9 @@ fn step(paths: &[Path], positions: &[Position], name: &str) -> Step {
             next.push((path, index + 1));
         }
     }
+    // Many ways lead through `**` to one position; kept apart, they would double with every level.
+    next.sort_unstable();
+    next.dedup();
     if next.is_empty() { Step::No } else { Step::Into(next) }
 }
 
@@ -167,10 +182,26 @@ mod tests {
             ),
         ];
         for (path, expected) in table {
-            let filtered = FilterPath::parse(path).unwrap().apply(Json::parse(answer.as_bytes()).unwrap());
+            let filtered =
+                FilterPath::parse(path).unwrap().unwrap().apply(Json::parse(answer.as_bytes()).unwrap());
             assert_eq!(serde_json::to_string(&filtered).unwrap(), expected, "{path}");
         }
-        assert_eq!(FilterPath::parse(" , "), None);
+        assert_eq!(FilterPath::parse(" , "), Ok(None));
+    }
+
+    #[test]
+    fn a_path_costs_no_more_than_its_length() {
+        let collapsed = FilterPath::parse(&format!("{}x", "**.".repeat(10_000))).unwrap().unwrap();
+        assert_eq!(collapsed.include, [["**", "x"]]);
+        assert!(matches!(FilterPath::parse(&"a.".repeat(MOST_SEGMENTS)), Err(Refusal::Argument(_))));
+
+        let paths = FilterPath::parse(&format!("{}x", "**.*.".repeat(31))).unwrap().unwrap().include;
+        let mut positions = start(&paths);
+        for _ in 0..64 {
+            let Step::Into(next) = step(&paths, &positions, "a") else { panic!("no path ends at [a]") };
+            assert!(next.len() <= MOST_SEGMENTS, "{}", next.len());
+            positions = next;
+        }
     }
 
     #[test]

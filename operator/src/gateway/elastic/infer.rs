@@ -6,7 +6,7 @@ use lexiscale_wire::{InferenceRequest, InputType};
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
 use super::error::Refusal;
-use super::json::{AtDepth, Json, parse_with};
+use super::json::{AtDepth, Json, parse_with, short_text};
 use super::task_type::TaskTypeName;
 
 /// How Elasticsearch names the parser of this body in its errors.
@@ -91,7 +91,7 @@ impl<'de> Visitor<'de> for BodyReader {
         let mut seen: Vec<String> = Vec::new();
         while let Some(key) = access.next_key::<String>()? {
             if seen.contains(&key) {
-                return Err(A::Error::custom(format!("duplicate field [{key}]")));
+                return Err(A::Error::custom(format!("duplicate field [{}]", short_text(&key))));
             }
             match key.as_str() {
                 "input" => body.input = access.next_value_seed(InputReader)?,
@@ -116,7 +116,10 @@ impl<'de> Visitor<'de> for BodyReader {
                     check(&access.next_value_seed(AtDepth(2))?, "task_settings", is_object).map(drop)?;
                 }
                 "timeout" => check(&access.next_value_seed(AtDepth(2))?, "timeout", is_string).map(drop)?,
-                unknown => return Err(A::Error::custom(format!("{PARSER} unknown field [{unknown}]"))),
+                unknown => {
+                    let unknown = short_text(unknown);
+                    return Err(A::Error::custom(format!("{PARSER} unknown field [{unknown}]")));
+                }
             }
             seen.push(key);
         }
@@ -166,7 +169,8 @@ fn asked_type<E: serde::de::Error>(name: &str) -> Result<AskedType, E> {
         "clustering" => Ok(AskedType::Clustering),
         "unspecified" => Ok(AskedType::Unspecified),
         _ => Err(E::custom(format!(
-            "{PARSER} failed to parse field [input_type]: unrecognised input_type [{name}]"
+            "{PARSER} failed to parse field [input_type]: unrecognised input_type [{}]",
+            short_text(name)
         ))),
     }
 }

@@ -69,19 +69,31 @@ impl Object {
 
     /// `{key=value, key=value}` of what is left, as Elasticsearch lists unknown keys.
     pub(crate) fn listed(&self) -> String {
-        let entries: Vec<_> = self.0.iter().map(|(key, value)| format!("{key}={}", short(value))).collect();
+        const MOST: usize = 20;
+        let entry = |(key, value): &(String, Json)| format!("{}={}", short_text(key), short(value));
+        let mut entries: Vec<_> = self.0.iter().take(MOST).map(entry).collect();
+        if self.0.len() > MOST {
+            entries.push("…".to_owned());
+        }
         format!("{{{}}}", entries.join(", "))
     }
 }
 
 /// A value as it appears in a reason: enough to recognise it, never a whole body.
 pub(crate) fn short(value: &Json) -> String {
+    match value {
+        Json::String(text) => short_text(text),
+        other => short_text(&serde_json::to_string(other).unwrap_or_default()),
+    }
+}
+
+/// A client's words as they appear in a reason.
+pub(crate) fn short_text(text: &str) -> String {
     const LONGEST: usize = 100;
-    let text = match value {
-        Json::String(text) => text.clone(),
-        other => serde_json::to_string(other).unwrap_or_default(),
-    };
-    if text.chars().count() <= LONGEST { text } else { text.chars().take(LONGEST).chain(['…']).collect() }
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
 }
 
 /// Runs a seed over a whole body and puts the position in front of what is wrong, as Elasticsearch does.
@@ -171,7 +183,7 @@ impl<'de> Visitor<'de> for AtDepth {
         let mut entries = Vec::new();
         while let Some(key) = access.next_key::<String>()? {
             if !seen.insert(key.clone()) {
-                return Err(A::Error::custom(format!("duplicate field [{key}]")));
+                return Err(A::Error::custom(format!("duplicate field [{}]", short_text(&key))));
             }
             entries.push((key, access.next_value_seed(below)?));
         }
@@ -252,5 +264,14 @@ mod tests {
         assert_eq!(object.take("a"), None);
         assert_eq!(object.take("b"), Some(Json::Number(2.into())));
         assert_eq!(object.listed(), "{c=x}");
+    }
+
+    #[test]
+    fn a_reason_never_repeats_a_whole_body() {
+        assert_eq!(short_text(&"ä".repeat(100)), "ä".repeat(100));
+        assert_eq!(short_text(&"ä".repeat(101)), format!("{}…", "ä".repeat(100)));
+        let entries = (0..1_000).map(|number| (format!("{number}{}", "k".repeat(1_000)), Json::Null));
+        let listed = Object::from_entries(entries.collect()).listed();
+        assert!(listed.ends_with(", …}") && listed.chars().count() < 3_000, "{listed}");
     }
 }

@@ -47,7 +47,7 @@ impl Query {
                 "timeout" => query.timeout = time_value::parse(name, value)?,
                 "master_timeout" => drop(time_value::parse(name, value)?),
                 "pretty" | "human" | "error_trace" => drop(flag(name, value)?),
-                "filter_path" => {}
+                "filter_path" => drop(FilterPath::parse(value)?),
                 "format" if value == "json" => {}
                 "format" => {
                     return Err(Refusal::argument(format!(
@@ -84,7 +84,7 @@ impl Presentation {
         let last = |wanted: &str| pairs.iter().rev().find(|(name, _)| name == wanted).map(|(_, value)| value);
         Self {
             pretty: last("pretty").is_some_and(|value| value.is_empty() || value == "true"),
-            filter: last("filter_path").and_then(|value| FilterPath::parse(value)),
+            filter: last("filter_path").and_then(|value| FilterPath::parse(value).ok().flatten()),
         }
     }
 }
@@ -137,6 +137,7 @@ mod tests {
             "force=1",
             "format=yaml",
             "Timeout=3s",
+            &format!("filter_path={}", "a.".repeat(100)),
         ] {
             assert!(matches!(parse(text), Err(Refusal::Argument(_))), "{text}");
         }
