@@ -97,7 +97,8 @@ impl Embedder {
         let backend = OnnxBackend::load(&model, runtime, settings.threads)?;
         let warm_up =
             tokenizer.encode(WARM_UP_TEXT).map_err(|error| OpenError::WarmUpText(error.to_string()))?;
-        let engine = Engine::start(Box::new(backend), &warm_up, settings.queue, Arc::clone(&metrics))?;
+        let engine =
+            Engine::start(Box::new(backend), window, &warm_up, settings.queue, Arc::clone(&metrics))?;
         let info = WorkerInfo {
             model: manifest.source.clone(),
             revision: manifest.revision.clone(),

@@ -79,6 +79,7 @@ impl Shared {
 
 pub struct Engine {
     shared: Arc<Shared>,
+    window: usize,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -89,14 +90,15 @@ pub struct Pending {
 }
 
 impl Engine {
-    /// Runs `warm_up` through the backend first, on the calling thread.
+    /// Runs `warm_up` through the backend first, on the calling thread. `window` is the number of positions of the model.
     pub fn start(
         mut backend: Box<dyn Backend>,
+        window: usize,
         warm_up: &Tokens,
         limits: Limits,
         metrics: Arc<Metrics>,
     ) -> Result<Self, StartError> {
-        let batch = TokenBatch::new([warm_up], padded_length(warm_up.ids.len()));
+        let batch = TokenBatch::new([warm_up], padded_length(warm_up.ids.len(), window));
         let rows = backend.run(&batch).map_err(StartError::WarmUp)?;
         if rows.len() != 1 {
             return Err(StartError::WarmUpRows { rows: rows.len() });
@@ -110,7 +112,7 @@ impl Engine {
                 move || serve(&shared, backend.as_mut())
             })
             .map_err(StartError::Thread)?;
-        Ok(Self { shared, thread: Mutex::new(Some(thread)) })
+        Ok(Self { shared, window, thread: Mutex::new(Some(thread)) })
     }
 
     /// Whether so many texts would be taken now; lets a request be refused before it is tokenised.
@@ -131,7 +133,7 @@ impl Engine {
             .enumerate()
             .map(|(index, tokens)| Job {
                 input_type,
-                length: padded_length(tokens.ids.len()),
+                length: padded_length(tokens.ids.len(), self.window),
                 arrived,
                 deadline,
                 payload: Payload { index, tokens, reply: reply.clone() },

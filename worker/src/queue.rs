@@ -65,14 +65,14 @@ pub struct Queue<T> {
 }
 
 /// Rounds a number of tokens up, in steps that grow with it, so that texts of similar length can run together and none
-/// is padded by more than a quarter or by three tokens.
-pub fn padded_length(tokens: usize) -> usize {
+/// is padded by more than a quarter or by three tokens. Never beyond `window`, the positions that the model has.
+pub fn padded_length(tokens: usize, window: usize) -> usize {
     let step = match tokens {
         0..=32 => 4,
         33..=128 => 8,
         _ => 16,
     };
-    tokens.max(1).next_multiple_of(step)
+    tokens.max(1).next_multiple_of(step).min(window)
 }
 
 impl<T> Queue<T> {
@@ -269,7 +269,7 @@ mod tests {
             let mut queue = Queue::new(LIMITS);
             for (id, (tokens, is_search)) in (0_u32..).zip(&lengths) {
                 let input_type = if *is_search { InputType::Search } else { InputType::Ingest };
-                queue.push(vec![job(input_type, padded_length(*tokens), id)]).unwrap();
+                queue.push(vec![job(input_type, padded_length(*tokens, 512), id)]).unwrap();
             }
             let mut seen = Vec::new();
             while !queue.is_empty() {
@@ -284,12 +284,13 @@ mod tests {
         }
 
         #[test]
-        fn padding_is_small_and_monotone(tokens in 1_usize..2000) {
-            let padded = padded_length(tokens);
-            prop_assert!(padded >= tokens && padded - tokens < 16);
+        fn padding_is_small_and_monotone_and_stays_in_the_window(tokens in 1_usize..2000, beyond in 1_usize..600) {
+            let window = tokens + beyond;
+            let padded = padded_length(tokens, window);
+            prop_assert!((tokens..=window).contains(&padded) && padded - tokens < 16);
             prop_assert!(padded - tokens < 4 || (padded - tokens) * 4 <= tokens);
-            prop_assert!(padded_length(tokens + 1) >= padded);
-            prop_assert_eq!(padded_length(padded), padded);
+            prop_assert!(padded_length(tokens + 1, window) >= padded);
+            prop_assert_eq!(padded_length(padded, window), padded);
         }
     }
 }

@@ -66,7 +66,12 @@ pub fn fetch(wish: &Wish, tracker: &Tracker, cancel: &CancellationToken) -> Resu
     let outcome = fetch_revision(wish, &hub, &revision, &partial, tracker, cancel);
     match &outcome {
         Err(error) if error.keeps_partial() => {}
-        _ => remove_folder(&partial)?,
+        // What is left behind the next fetch removes; it must not hide how this one ended.
+        _ => {
+            if let Err(error) = remove_folder(&partial) {
+                tracing::warn!(%error, "failed to clean up");
+            }
+        }
     }
     let manifest = outcome?;
     let message = format!("fetched {} at {}", wish.source, manifest.revision);

@@ -41,7 +41,7 @@ fn app() -> App {
     let json = fs_err::read_to_string(small_source("bert-f32").join("tokenizer.json")).unwrap();
     let warm_up = Tokens { ids: vec![2, 3], is_truncated: false };
     gate.release(1);
-    let engine = Engine::start(Box::new(backend), &warm_up, LIMITS, Arc::clone(&metrics)).unwrap();
+    let engine = Engine::start(Box::new(backend), 512, &warm_up, LIMITS, Arc::clone(&metrics)).unwrap();
     assert_eq!(gate.next_batch().texts(), 1, "the warm-up ran before there was an engine");
     let info = WorkerInfo {
         model: "hf://lexiscale/test".to_owned(),
