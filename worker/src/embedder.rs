@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lexiscale_wire::{InputType, Precision, SparseEmbedding, WorkerError, WorkerErrorKind, WorkerInfo};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::backend::onnx::{LoadError, OnnxBackend, OnnxRuntime};
 use crate::engine::{Engine, EngineError, StartError, Submission, SubmitError};
 use crate::metrics::Metrics;
 use crate::model::verify::{VerifiedModel, VerifyError};
 use crate::pooling::SparseRow;
-use crate::queue::Limits;
+use crate::queue::{Full, Limits};
 use crate::tokenize::{Tokenizer, TokenizerError, Tokens};
 use crate::vocabulary::{Vocabulary, VocabularyError};
 
@@ -76,6 +76,9 @@ pub struct Embedder {
     max_texts: usize,
     /// Tokenising is arithmetic as well: no more of it at once than the worker has threads.
     tokenizing: Arc<Semaphore>,
+    /// Texts that wait for the tokenizer hold memory: no more of them than the queue could ever take.
+    untokenized: Semaphore,
+    capacity: usize,
     metrics: Arc<Metrics>,
 }
 
@@ -114,9 +117,11 @@ impl Embedder {
 
     pub fn new(parts: Parts, settings: Settings, metrics: Arc<Metrics>) -> Self {
         let Parts { tokenizer, vocabulary, engine, info } = parts;
-        let Settings { threads, queue: _, max_texts } = settings;
+        let Settings { threads, queue, max_texts } = settings;
         let tokenizing = Arc::new(Semaphore::new(threads));
-        Self { tokenizer, vocabulary, engine, info, max_texts, tokenizing, metrics }
+        let capacity = queue.capacity;
+        let untokenized = Semaphore::new(capacity);
+        Self { tokenizer, vocabulary, engine, info, max_texts, tokenizing, untokenized, capacity, metrics }
     }
 
     pub fn info(&self) -> &WorkerInfo {
@@ -170,8 +175,18 @@ impl Embedder {
         self.engine.close();
     }
 
+    fn reserve(&self, texts: usize) -> Result<SemaphorePermit<'_>, Full> {
+        let permits = u32::try_from(texts).unwrap_or(u32::MAX);
+        self.untokenized.try_acquire_many(permits).map_err(|_| {
+            let waiting = self.capacity.saturating_sub(self.untokenized.available_permits());
+            Full { waiting, capacity: self.capacity, asked: texts }
+        })
+    }
+
     async fn tokenize(&self, texts: Vec<String>) -> Result<Vec<Tokens>, WorkerError> {
         let internal = |message: String| WorkerError::new(WorkerErrorKind::Internal, message);
+        // Given back before the texts are in the queue, so that none counts twice.
+        let _reserved = self.reserve(texts.len()).map_err(|full| refused(full.into()))?;
         let permit = Arc::clone(&self.tokenizing).acquire_owned().await;
         let permit = permit.map_err(|_| internal("the worker is shutting down".to_owned()))?;
         let tokenizer = self.tokenizer.clone();

@@ -90,7 +90,7 @@ pub struct Pending {
 }
 
 impl Engine {
-    /// Runs `warm_up` through the backend first, on the calling thread. `window` is the number of positions of the model.
+    /// Runs `warm_up` through the backend first, on the calling thread. The model has `window` positions.
     pub fn start(
         mut backend: Box<dyn Backend>,
         window: usize,

@@ -49,7 +49,7 @@ pub enum DownloadError {
 pub struct Wanted {
     pub name: String,
     pub size: u64,
-    pub hash: Option<Hash>,
+    pub hash: Hash,
 }
 
 pub struct Downloader<'a> {
@@ -64,9 +64,7 @@ pub struct Downloader<'a> {
 
 /// One try's end.
 enum Try {
-    Complete {
-        announced: Option<Hash>,
-    },
+    Complete,
     /// The connection ended before the content did.
     CutOff(io::Error),
 }
@@ -77,7 +75,7 @@ impl Downloader<'_> {
         let paths = Paths::new(self.folder, &wanted.name);
         let write = |source| DownloadError::Write { file: wanted.name.clone(), source };
         if paths.whole.exists() {
-            if check(&paths.whole, wanted, wanted.hash.as_ref()).map_err(write)?.is_ok() {
+            if check(&paths.whole, wanted).map_err(write)?.is_ok() {
                 self.tracker.kept(wanted.size);
                 self.tracker.file_done();
                 return Ok(());
@@ -115,23 +113,23 @@ impl Downloader<'_> {
     /// Transfers what is missing and checks the whole.
     fn complete(&self, wanted: &Wanted, paths: &Paths) -> Result<(), DownloadError> {
         self.tracker.phase(Phase::Downloading);
-        let announced = self.transfer(wanted, paths)?;
+        self.transfer(wanted, paths)?;
         self.tracker.phase(Phase::Verifying);
         let file = || wanted.name.clone();
-        check(&paths.part, wanted, wanted.hash.as_ref().or(announced.as_ref()))
+        check(&paths.part, wanted)
             .map_err(|source| DownloadError::Write { file: file(), source })?
             .map_err(|reason| DownloadError::Wrong { file: file(), reason })
     }
 
     /// Tries until the part is complete.
-    fn transfer(&self, wanted: &Wanted, paths: &Paths) -> Result<Option<Hash>, DownloadError> {
+    fn transfer(&self, wanted: &Wanted, paths: &Paths) -> Result<(), DownloadError> {
         let mut attempts = Attempts::new(self.retry);
         loop {
             let before = paths.kept();
             let outcome = self.try_once(wanted, paths);
             let made_progress = paths.kept() > before;
             let (error, at_least) = match outcome {
-                Ok(Try::Complete { announced }) => return Ok(announced),
+                Ok(Try::Complete) => return Ok(()),
                 Ok(Try::CutOff(source)) => {
                     (DownloadError::Broken { file: wanted.name.clone(), source }, None)
                 }
@@ -157,7 +155,7 @@ impl Downloader<'_> {
         if kept > wanted.size {
             self.restart(wanted, paths)?;
         } else if kept == wanted.size && kept > 0 {
-            return Ok(Try::Complete { announced: None });
+            return Ok(Try::Complete);
         }
         let kept = paths.kept();
         let resume = (kept > 0).then(|| Resume { offset: kept, tag: paths.tag() });
@@ -190,7 +188,7 @@ impl Downloader<'_> {
 
     fn receive(&self, wanted: &Wanted, paths: &Paths, content: Content) -> Result<Try, DownloadError> {
         let write = |source| DownloadError::Write { file: wanted.name.clone(), source };
-        let Content { tag, hash: announced, body, status: _, range: _, size: _ } = content;
+        let Content { tag, body, hash: _, status: _, range: _, size: _ } = content;
         let mut file = paths.append(tag.as_deref()).map_err(write)?;
         let mut done = file.seek(SeekFrom::End(0)).map_err(write)?;
         let mut reader = body.into_with_config().limit(u64::MAX).reader();
@@ -214,7 +212,7 @@ impl Downloader<'_> {
             self.tracker.received(count as u64, Instant::now());
         }
         file.sync_all().map_err(write)?;
-        Ok(Try::Complete { announced })
+        Ok(Try::Complete)
     }
 }
 

@@ -66,10 +66,10 @@ pub fn fetch(wish: &Wish, tracker: &Tracker, cancel: &CancellationToken) -> Resu
     let outcome = fetch_revision(wish, &hub, &revision, &partial, tracker, cancel);
     match &outcome {
         Err(error) if error.keeps_partial() => {}
-        // What is left behind the next fetch removes; it must not hide how this one ended.
+        // Whatever stays behind must not hide how the fetch ended.
         _ => {
             if let Err(error) = remove_folder(&partial) {
-                tracing::warn!(%error, "failed to clean up");
+                tracing::warn!(reason = crate::telemetry::chain(&error), "failed to clean up");
             }
         }
     }
@@ -200,11 +200,15 @@ fn wanted(
         if !is_safe_name(&file.name) {
             return Err(FetchError::Name { name: file.name });
         }
-        let RemoteFile { name, size, hash } = match file.size {
-            Some(_) => file,
-            None => hub.describe(&wish.source, &revision.commit, &file.name)?,
+        let RemoteFile { name, size, hash } = if file.size.is_some() && file.hash.is_some() {
+            file
+        } else {
+            let described = hub.describe(&wish.source, &revision.commit, &file.name)?;
+            let (size, hash) = (file.size.or(described.size), file.hash.or(described.hash));
+            RemoteFile { name: file.name, size, hash }
         };
         let size = size.ok_or_else(|| FetchError::UnknownSize { name: name.clone() })?;
+        let hash = hash.ok_or_else(|| FetchError::UnknownHash { name: name.clone() })?;
         wanted.push(Wanted { name, size, hash });
     }
     Ok(wanted)

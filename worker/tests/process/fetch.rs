@@ -290,6 +290,27 @@ async fn a_bare_listing_is_enough() {
     fetcher.model();
 }
 
+/// A size alone says nothing about what has come.
+#[tokio::test]
+async fn what_no_hash_is_announced_of_is_not_taken() {
+    let files = ["config.json", "tokenizer.json", "model.safetensors"]
+        .map(|name| serde_json::json!({"rfilename": name, "size": 2}));
+    let listing = serde_json::json!({"sha": COMMIT, "siblings": files});
+    let answer = |uri: http::Uri| async move {
+        if uri.path().starts_with("/api/") { listing.to_string() } else { "{}".to_owned() }
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let hub = hub_of(&small_source("bert-f32")).await;
+    let mut fetcher = Fetcher::new(&hub);
+    fetcher.wish.hub_endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let server = tokio::spawn(async { axum::serve(listener, axum::Router::new().fallback(answer)).await });
+    let (reason, message) = fetcher.reason().await;
+    server.abort();
+    assert_eq!(reason, FetchReason::InvalidModel);
+    assert!(message.contains("does not announce a hash of"), "{message}");
+    assert_eq!(fetcher.left(), Vec::<String>::new());
+}
+
 /// A pinned commit is a promise; an answer about another one is not what was asked for.
 #[tokio::test]
 async fn another_commit_than_the_pinned_one_is_not_taken() {

@@ -192,7 +192,9 @@ async fn a_volume_that_fills_up_meanwhile_is_told_and_cleaned() {
     assert_eq!(left, "filler");
 }
 
+/// A developer's machine may refuse; where the results count, nothing may pass untested.
 #[expect(clippy::print_stderr, reason = "a test that could not run must say so")]
 fn cannot_mount() {
+    assert!(std::env::var_os("CI").is_none(), "this machine lets tests mount nothing");
     eprintln!("not tested: this machine lets tests mount nothing");
 }

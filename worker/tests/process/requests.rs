@@ -34,6 +34,10 @@ struct App {
 const LIMITS: Limits = Limits { capacity: 2, batch_texts: 1, batch_tokens: 64 };
 
 fn app() -> App {
+    app_with_threads(1)
+}
+
+fn app_with_threads(threads: usize) -> App {
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
     let registry = Arc::new(RwLock::new(registry));
@@ -59,7 +63,7 @@ fn app() -> App {
         engine,
         info,
     };
-    let settings = Settings { threads: 1, queue: LIMITS, max_texts: 4 };
+    let settings = Settings { threads, queue: LIMITS, max_texts: 4 };
     let embedder = Arc::new(Embedder::new(parts, settings, Arc::clone(&metrics)));
     let lifecycle = Lifecycle::default();
     let state = AppState { lifecycle: lifecycle.clone(), metrics, registry: Arc::clone(&registry) };
@@ -156,6 +160,23 @@ async fn a_full_queue_answers_429_and_takes_requests_again_when_it_is_not() {
         assert_eq!(task.await.unwrap().status, StatusCode::OK);
     }
     assert_eq!(app.ask(infer(r#"{"input":["d"]}"#)).await.status, StatusCode::OK);
+}
+
+/// Texts hold memory before they are in the queue as well.
+#[tokio::test]
+async fn texts_that_wait_for_the_tokenizer_count_too() {
+    // Without threads nothing gets through the tokenizer.
+    let app = app_with_threads(0);
+    app.lifecycle.ready(Arc::clone(&app.embedder));
+    let waiting = app.ask(infer(r#"{"input":["a","b"]}"#));
+    tokio::pin!(waiting);
+    let refused = tokio::select! {
+        biased;
+        answer = &mut waiting => panic!("{answer:?}"),
+        refused = app.ask(infer(r#"{"input":["c"]}"#)) => refused,
+    };
+    assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS, "{}", refused.body);
+    assert!(refused.body.contains("2 of 2 texts are waiting"), "{}", refused.body);
 }
 
 #[tokio::test]

@@ -13,19 +13,18 @@ use crate::model::manifest::hexadecimal;
 use crate::model::verify::for_each_chunk;
 
 /// The inner result says why the content is wrong.
-pub(super) fn check(path: &Path, wanted: &Wanted, hash: Option<&Hash>) -> io::Result<Result<(), String>> {
+pub(super) fn check(path: &Path, wanted: &Wanted) -> io::Result<Result<(), String>> {
     let found = fs_err::metadata(path)?.len();
     if found != wanted.size {
         return Ok(Err(format!("it has {found} bytes instead of {}", wanted.size)));
     }
-    let (kind, found, expected) = match hash {
-        None => return Ok(Ok(())),
-        Some(Hash::Sha256(expected)) => {
+    let (kind, found, expected) = match &wanted.hash {
+        Hash::Sha256(expected) => {
             let mut hash = Sha256::new();
             for_each_chunk(path, |chunk| hash.update(chunk))?;
             ("sha256", hexadecimal(&hash.finalize()), expected)
         }
-        Some(Hash::GitBlob(expected)) => {
+        Hash::GitBlob(expected) => {
             let mut hash = Sha1::new();
             hash.update(format!("blob {found}\0"));
             for_each_chunk(path, |chunk| hash.update(chunk))?;

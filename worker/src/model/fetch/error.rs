@@ -30,6 +30,8 @@ pub enum FetchError {
     Name { name: String },
     #[error("the hub does not say how large {name} is")]
     UnknownSize { name: String },
+    #[error("the hub does not announce a hash of {name}, so its content cannot be verified")]
+    UnknownHash { name: String },
     #[error("the model's files have {}, more than the {} that are allowed", ByteSize(*bytes), ByteSize(*limit))]
     TooLarge { bytes: u64, limit: u64 },
     #[error("the volume has {} free, but {} are needed for this model", ByteSize(*available), ByteSize(*needed))]
@@ -58,7 +60,10 @@ impl FetchError {
             Self::Select(_) => FetchReason::UnsupportedModel,
             Self::Config(error) => config_reason(error),
             Self::Assemble(error) => assemble_reason(error),
-            Self::Name { .. } | Self::UnknownSize { .. } | Self::TooLarge { .. } => FetchReason::InvalidModel,
+            Self::Name { .. }
+            | Self::UnknownSize { .. }
+            | Self::UnknownHash { .. }
+            | Self::TooLarge { .. } => FetchReason::InvalidModel,
             Self::Download(DownloadError::Write { .. }) | Self::Locked { .. } | Self::Volume { .. } => {
                 FetchReason::Internal
             }
