@@ -100,8 +100,13 @@ async fn an_endpoint_made_anew_at_once_serves_again() {
         world.run_endpoint("search").await;
         delete(&world, "search").await;
         let second = world.create_endpoint("search", |_| {}).await;
-        world.end_download(&succeeded("first")).await;
-        world.start_workers(2).await;
+        // Whoever is first: the collector takes the old cache and there is another download, or the new endpoint joins the
+        // cache, which then stays with its model.
+        let downloaded = succeeded("first");
+        tokio::select! {
+            () = world.start_workers(2) => {}
+            () = world.end_download(&downloaded) => world.start_workers(2).await,
+        }
         world.until_says::<InferenceEndpoint>("search", ("Ready", "True", "Serving")).await;
         let deployment: Deployment = world.get("search").await;
         assert_eq!(Some(&deployment.owner_references()[0].uid), second.metadata.uid.as_ref());
