@@ -24,6 +24,7 @@ mod request;
 mod router_tests;
 mod server;
 mod settings;
+mod tenancy;
 mod watch;
 mod worker;
 
@@ -82,7 +83,7 @@ struct Gateway(Arc<Shared>);
 
 struct Shared {
     settings: Settings,
-    endpoints: Api<InferenceEndpoint>,
+    client: Client,
     nodes: Api<Node>,
     directory: tokio::sync::watch::Receiver<Arc<Directory>>,
     workers: WorkerClient,
@@ -109,8 +110,8 @@ impl Gateway {
         draining: CancellationToken,
     ) -> Self {
         Self(Arc::new(Shared {
-            endpoints: Api::namespaced(client.clone(), &settings.namespace),
-            nodes: Api::all(client),
+            nodes: Api::all(client.clone()),
+            client,
             directory,
             workers: WorkerClient::new(),
             admission: Admission::new(settings.max_requests),
@@ -119,6 +120,11 @@ impl Gateway {
             draining,
             settings,
         }))
+    }
+
+    /// The endpoint objects of a namespace.
+    fn endpoints(&self, namespace: &str) -> Api<InferenceEndpoint> {
+        Api::namespaced(self.client.clone(), namespace)
     }
 
     /// What is known now.
@@ -134,7 +140,7 @@ impl Gateway {
     /// The endpoint that a path means.
     fn find(&self, target: &Target) -> Result<Arc<Entry>, Error> {
         let directory = self.directory();
-        let Some(entry) = directory.get(&target.id) else {
+        let Some(entry) = directory.get(&target.key()) else {
             let id = target.id.clone();
             return Err(if directory.is_complete { Error::NotFound { id } } else { Error::NotReady });
         };

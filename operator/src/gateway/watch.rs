@@ -5,6 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use futures::{Stream, StreamExt};
+use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::runtime::{WatchStreamExt, reflector::Lookup};
@@ -21,8 +22,8 @@ use super::{
 };
 
 pub(crate) async fn follow(client: Client, settings: &Settings, directory: watch::Sender<Arc<Directory>>) {
-    let endpoints: Api<InferenceEndpoint> = Api::namespaced(client.clone(), &settings.namespace);
-    let slices: Api<EndpointSlice> = Api::namespaced(client, &settings.namespace);
+    let endpoints: Api<InferenceEndpoint> = scope(client.clone(), settings);
+    let slices: Api<EndpointSlice> = scope(client, settings);
     let ours = watcher::Config::default().labels(&labels::instance_query(settings.instance.as_deref()));
     // Kubernetes copies the labels of an endpoint's Service to its slices.
     let of_workers = watcher::Config::default().labels(labels::ENDPOINT);
@@ -40,6 +41,14 @@ pub(crate) async fn follow(client: Client, settings: &Settings, directory: watch
             Change::None => {}
         }
     }
+}
+
+/// The namespaces that are served.
+fn scope<K>(client: Client, settings: &Settings) -> Api<K>
+where
+    K: kube::Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+{
+    if settings.all_namespaces { Api::all(client) } else { Api::namespaced(client, &settings.namespace) }
 }
 
 fn events<K>(api: Api<K>, config: watcher::Config) -> impl Stream<Item = Event<K>>
