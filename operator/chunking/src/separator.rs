@@ -7,13 +7,17 @@ mod class;
 mod escape;
 mod java;
 
-use fancy_regex::{Error, Regex, RegexBuilder, RegexInput, RuntimeError};
+use fancy_regex::{Regex, RegexBuilder, RegexInput};
 
 use crate::chunker::ChunkingFailed;
 use java::Unreadable;
 
-/// Matches begin in the first half of a window twice as long, so each can take at least this many bytes.
+/// A match begins at least this many bytes before its window ends, so it can be that long.
 const REACH: usize = 4096;
+/// The window behind a match, which adversaries can make as many as there are characters, and those further on, where each search
+/// is paid for by the text that it leaves behind.
+const FIRST_WINDOW: usize = 2 * REACH;
+const NEXT_WINDOW: usize = 4 * REACH;
 /// Steps back in one search. Ordinary patterns need a few for each byte of a window.
 const MOST_STEPS: usize = 250_000;
 /// Bytes of a compiled pattern; the Unicode classes of a long one fit.
@@ -88,15 +92,20 @@ impl Separator {
             if !go_on() {
                 return Err(ChunkingFailed::Stopped);
             }
-            let end = text.floor_char_boundary(window.saturating_add(2 * REACH));
+            let length = if window == from { FIRST_WINDOW } else { NEXT_WINDOW };
+            let end = text.floor_char_boundary(window.saturating_add(length));
             let is_last = end == text.len();
             // Cut at the front it is not: what stands before the window may decide.
             let input = RegexInput::new(&text[..end])
                 .from_pos(window)
                 .end_text(is_last)
                 .continue_from_previous_match_end(window == from);
-            let found = self.regex.find_input(input).map_err(|error| self.too_much(&error))?;
-            let next_window = text.floor_char_boundary(window.saturating_add(REACH));
+            // Two limits can end a search, that of steps and that of the stack, and the same patterns meet both.
+            let found = self
+                .regex
+                .find_input(input)
+                .map_err(|_| ChunkingFailed::TooManySteps(self.pattern.clone()))?;
+            let next_window = text.floor_char_boundary(end.saturating_sub(REACH));
             match found {
                 Some(found) if is_last || found.start() < next_window => {
                     return Ok(Some((found.start(), found.end())));
@@ -105,15 +114,6 @@ impl Separator {
                 Some(_) | None => window = next_window,
             }
         }
-    }
-
-    fn too_much(&self, error: &Error) -> ChunkingFailed {
-        // Both limits of a search are met by the same kind of pattern; other errors do not occur at run time.
-        debug_assert!(matches!(
-            error,
-            Error::RuntimeError(RuntimeError::BacktrackLimitExceeded | RuntimeError::StackOverflow)
-        ));
-        ChunkingFailed::TooManySteps(self.pattern.clone())
     }
 }
 

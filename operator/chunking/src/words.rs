@@ -1,8 +1,12 @@
 //! The word boundaries of a text, and the three questions that the chunkers ask about them. Computed once for each text, so that
 //! each answer costs a binary search. PURE.
 
+mod icu4j;
+
 use icu_segmenter::WordSegmenter;
 use icu_segmenter::options::WordBreakInvariantOptions;
+
+use icu4j::Part;
 
 /// Boundaries in bytes. The start of the text is a boundary too, but no segment ends there, so it is not listed.
 pub(crate) struct Words {
@@ -14,15 +18,55 @@ pub(crate) struct Words {
 
 impl Words {
     pub(crate) fn of(text: &str) -> Self {
-        let segmenter = WordSegmenter::new_dictionary(WordBreakInvariantOptions::default());
         let mut words = Self { boundaries: Vec::new(), ends: Vec::new() };
-        for (boundary, kind) in segmenter.segment_str(text).iter_with_word_type().skip(1) {
-            words.boundaries.push(boundary);
-            if kind.is_word_like() {
-                words.ends.push(boundary);
-            }
-        }
+        words.segment(text, 0);
         words
+    }
+
+    /// Takes in the segments of `text`, which begins at `offset`.
+    fn segment(&mut self, text: &str, offset: usize) {
+        let segmenter = WordSegmenter::new_dictionary(WordBreakInvariantOptions::default());
+        let (mut before, mut start) = (0, 0);
+        for (end, kind) in segmenter.segment_str(text).iter_with_word_type().skip(1) {
+            let segment = &text[start..end];
+            if !segment.is_ascii() && segment.contains(icu4j::is_syllable) {
+                self.syllables(segment, offset + start);
+            } else if icu4j::are_joined(&text[before..start], segment) {
+                self.close_later(offset + end);
+            } else {
+                self.close(offset + end, icu4j::is_word(segment, kind.is_word_like()));
+            }
+            (before, start) = (start, end);
+        }
+    }
+
+    /// Takes in a segment with Korean syllables, part by part.
+    fn syllables(&mut self, segment: &str, offset: usize) {
+        let mut start = offset;
+        for (part, kind) in icu4j::by_syllables(segment) {
+            match kind {
+                Part::Syllables => self.close(start + part.len(), true),
+                // Without syllables now, so this ends.
+                Part::Others => self.segment(part, start),
+            }
+            start += part.len();
+        }
+    }
+
+    fn close(&mut self, boundary: usize, is_word: bool) {
+        self.boundaries.push(boundary);
+        if is_word {
+            self.ends.push(boundary);
+        }
+    }
+
+    /// Makes the last segment, and with it a word, end at `boundary` instead.
+    fn close_later(&mut self, boundary: usize) {
+        let last = self.boundaries.pop();
+        if self.ends.last().copied() == last {
+            self.ends.pop();
+        }
+        self.close(boundary, true);
     }
 
     /// Where words end, in order.
@@ -85,10 +129,36 @@ mod tests {
             ("中华人民共和国", 1),
             ("สวัสดีครับ", 2),
             ("한국어 텍스트", 2),
+            ("हिन्दी भाषा में", 3),
+            ("1️⃣ ג'ורג'", 2),
+            ("let _ = __init__", 2),
+            ("e\u{301} \u{ff3f}", 1),
         ];
         for (text, words) in table {
             assert_eq!(Words::of(text).ends().len(), words, "{text}");
         }
+    }
+
+    fn segments(text: &str) -> Vec<&str> {
+        let words = Words::of(text);
+        let starts = std::iter::once(0).chain(words.boundaries.iter().copied());
+        starts.zip(&words.boundaries).map(|(start, end)| &text[start..*end]).collect()
+    }
+
+    #[test]
+    fn korean_syllables_part_from_all_else() {
+        assert_eq!(segments("2024년 3월에 API를"), ["2024", "년", " ", "3", "월에", " ", "API", "를"]);
+        assert_eq!(segments("한.b'c"), ["한", ".", "b'c"]);
+        assert_eq!(segments("b.한"), ["b", ".", "한"]);
+        assert_eq!(Words::of("2024년 b.한").ends().len(), 4);
+    }
+
+    #[test]
+    fn scripts_without_blanks_hold_on_to_letters_and_digits() {
+        assert_eq!(segments("ปี2567 ราคา5บาท"), ["ปี2567", " ", "ราคา5บาท"]);
+        assert_eq!(segments("COVIDในไทย"), ["COVIDใน", "ไทย"]);
+        assert_eq!(Words::of("ราคา5บาท").ends().len(), 1);
+        assert_eq!(segments("ไทย漢字 (ไทย)"), ["ไทย", "漢字", " ", "(", "ไทย", ")"]);
     }
 
     #[test]
