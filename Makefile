@@ -21,7 +21,7 @@ SCRIPTS = tests/cluster/cluster $(wildcard tests/cluster/selftest) tests/assets/
 # tests_in DIRECTORIES: cargo's arguments for the integration tests there.
 tests_in = $(foreach file,$(sort $(wildcard $(1:%=%/tests/*.rs))),--test $(basename $(notdir $(file)))) \
 	$(foreach file,$(sort $(wildcard $(1:%=%/tests/*/main.rs))),--test $(notdir $(patsubst %/,%,$(dir $(file)))))
-PURE_TESTS = $(call tests_in,crds operator/core worker/wire tests/hub)
+PURE_TESTS = $(call tests_in,crds operator/chunking operator/core worker/wire tests/hub)
 PROCESS_TESTS = $(call tests_in,operator worker)
 CLUSTER_TESTS = $(call tests_in,tests)
 

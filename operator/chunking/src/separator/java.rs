@@ -1,0 +1,280 @@
+//! From Java's regular expressions to those of the engine: what both write alike but mean differently is written out. PURE.
+//!
+//! Java's classes are ASCII, `.` stops at five line ends and not at one, `$` also stands before a last line end, and a bare brace
+//! is an error. What the engine knows and Java does not is refused by not being passed on.
+
+use super::{class, escape};
+
+/// Line ends of one character, but for the line feed.
+const OTHER_LINE_ENDS: &str = r"\r\x{85}\x{2028}\x{2029}";
+
+/// A pattern that Java would refuse, or that says something that is not offered.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what} at character {at}")]
+pub(super) struct Unreadable {
+    what: String,
+    at: usize,
+}
+
+/// What a pattern can switch for a part of itself: `i`, `x`, `s`, `m`, `U` and `d`.
+#[derive(Clone, Copy, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a letter of its own in the pattern")]
+pub(super) struct Flags {
+    case_insensitive: bool,
+    comments: bool,
+    dot_all: bool,
+    multi_line: bool,
+    pub(super) unicode: bool,
+    unix_lines: bool,
+}
+
+/// What holds outside of a group again where it ends.
+struct Outer {
+    flags: Flags,
+    bounded: bool,
+}
+
+pub(super) struct Reader {
+    pattern: Vec<char>,
+    position: usize,
+    pub(super) flags: Flags,
+    /// Inside a look-behind: what repeats without end is refused, as in Java.
+    bounded: bool,
+    groups: Vec<Outer>,
+    /// Groups so far that capture; decides how many digits a reference has.
+    pub(super) captures: usize,
+    out: String,
+}
+
+pub(super) fn translate(pattern: &str) -> Result<String, Unreadable> {
+    let mut reader = Reader {
+        pattern: pattern.chars().collect(),
+        position: 0,
+        flags: Flags::default(),
+        bounded: false,
+        groups: Vec::new(),
+        captures: 0,
+        out: String::new(),
+    };
+    while let Some(character) = reader.next() {
+        reader.element(character)?;
+    }
+    if reader.groups.is_empty() { Ok(reader.out) } else { Err(reader.unreadable("unclosed group")) }
+}
+
+/// A character that stands for itself, in a class or outside.
+pub(super) fn literal(character: char) -> String {
+    if character.is_ascii_alphanumeric() || !character.is_ascii() {
+        character.to_string()
+    } else {
+        format!(r"\x{{{:X}}}", u32::from(character))
+    }
+}
+
+/// Moving over the pattern.
+impl Reader {
+    pub(super) fn peek(&self) -> Option<char> {
+        self.pattern.get(self.position).copied()
+    }
+
+    pub(super) fn peek_second(&self) -> Option<char> {
+        self.pattern.get(self.position + 1).copied()
+    }
+
+    pub(super) fn next(&mut self) -> Option<char> {
+        let character = self.peek()?;
+        self.position += 1;
+        Some(character)
+    }
+
+    /// Takes `text` if it is what comes next.
+    pub(super) fn take(&mut self, text: &str) -> bool {
+        let length = text.chars().count();
+        let found = self.pattern[self.position..].iter().copied().take(length).eq(text.chars());
+        if found {
+            self.position += length;
+        }
+        found
+    }
+
+    /// The characters before `end`, which is taken too.
+    pub(super) fn take_until(&mut self, end: char) -> Option<String> {
+        let rest = &self.pattern[self.position..];
+        let length = rest.iter().position(|character| *character == end)?;
+        let taken = rest[..length].iter().collect();
+        self.position += length + 1;
+        Some(taken)
+    }
+
+    pub(super) fn unreadable(&self, what: impl Into<String>) -> Unreadable {
+        Unreadable { what: what.into(), at: self.position }
+    }
+
+    /// Whether `character` is a blank or starts a comment, where those do not count; a comment is passed over.
+    pub(super) fn is_comment(&mut self, character: char) -> bool {
+        if !self.flags.comments {
+            return false;
+        }
+        if character == '#' {
+            while self.next().is_some_and(|next| next != '\n') {}
+        }
+        character == '#' || character.is_ascii_whitespace() || character == '\x0B'
+    }
+}
+
+/// Writing out.
+impl Reader {
+    fn element(&mut self, character: char) -> Result<(), Unreadable> {
+        if self.is_comment(character) {
+            return Ok(());
+        }
+        let translated = match character {
+            '\\' => escape::outside_class(self)?,
+            '[' => class::read(self)?,
+            '.' => self.any_character(),
+            '^' => self.start(),
+            '$' if self.flags.multi_line => self.end_of_line(),
+            '$' => self.end_of_text(),
+            '(' => self.open()?,
+            ')' => {
+                let outer = self.groups.pop().ok_or_else(|| self.unreadable("unmatched [)]"))?;
+                (self.flags, self.bounded) = (outer.flags, outer.bounded);
+                ")".to_owned()
+            }
+            '|' => "|".to_owned(),
+            '*' | '+' if self.bounded => return Err(self.endless()),
+            '*' | '+' | '?' => format!("{character}{}", self.mode()),
+            '{' => self.counted()?,
+            other => literal(other),
+        };
+        self.out.push_str(&translated);
+        Ok(())
+    }
+
+    fn any_character(&self) -> String {
+        if self.flags.dot_all {
+            "(?s:.)".to_owned()
+        } else if self.flags.unix_lines {
+            r"[^\n]".to_owned()
+        } else {
+            format!(r"[^\n{OTHER_LINE_ENDS}]")
+        }
+    }
+
+    /// Of the text, or of a line that has something in it.
+    fn start(&self) -> String {
+        match (self.flags.multi_line, self.flags.unix_lines) {
+            (false, _) => r"\A".to_owned(),
+            (true, true) => r"(?:\A|(?<=\n)(?!\z))".to_owned(),
+            (true, false) => {
+                format!(r"(?:\A|(?!\z)(?:(?<=[\n{OTHER_LINE_ENDS}])(?<!\r)|(?<=\r)(?!\n)))")
+            }
+        }
+    }
+
+    fn end_of_line(&self) -> String {
+        if self.flags.unix_lines {
+            r"(?=\n|\z)".to_owned()
+        } else {
+            format!(r"(?=(?<!\r)\n|[{OTHER_LINE_ENDS}]|\z)")
+        }
+    }
+
+    /// The end, or before a line end that is the last thing; never inside CR LF.
+    pub(super) fn end_of_text(&self) -> String {
+        if self.flags.unix_lines {
+            r"(?=\n?\z)".to_owned()
+        } else {
+            format!(r"(?=(?:\r\n|(?<!\r)\n|[{OTHER_LINE_ENDS}])?\z)")
+        }
+    }
+
+    fn endless(&self) -> Unreadable {
+        self.unreadable("a look-behind without a greatest length")
+    }
+
+    /// `{n}`, `{n,}` or `{n,m}`. The numbers are read and written anew, so nothing else gets through.
+    fn counted(&mut self) -> Result<String, Unreadable> {
+        let counts = self.take_until('}').ok_or_else(|| self.unreadable("unclosed counted repetition"))?;
+        let number =
+            |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse::<u32>().ok());
+        let wrong = || format!("[{{{counts}}}] is no counted repetition");
+        let (least, most) = counts.split_once(',').unwrap_or((&counts, &counts));
+        let least = number(least).flatten().ok_or_else(|| self.unreadable(wrong()))?;
+        if most.is_empty() {
+            if self.bounded {
+                return Err(self.endless());
+            }
+            return Ok(format!("{{{least},}}{}", self.mode()));
+        }
+        let most = number(most).flatten().filter(|most| *most >= least);
+        let most = most.ok_or_else(|| self.unreadable(wrong()))?;
+        Ok(format!("{{{least},{most}}}{}", self.mode()))
+    }
+
+    /// Reluctant or possessive.
+    fn mode(&mut self) -> &'static str {
+        if self.take("?") {
+            "?"
+        } else if self.take("+") {
+            "+"
+        } else {
+            ""
+        }
+    }
+
+    fn open(&mut self) -> Result<String, Unreadable> {
+        let outer = Outer { flags: self.flags, bounded: self.bounded };
+        let opening = if !self.take("?") {
+            self.captures += 1;
+            "(".to_owned()
+        } else if let Some(kind) = [":", "=", "!", ">"].into_iter().find(|kind| self.take(kind)) {
+            format!("(?{kind}")
+        } else if let Some(kind) = ["<=", "<!"].into_iter().find(|kind| self.take(kind)) {
+            self.bounded = true;
+            format!("(?{kind}")
+        } else if self.take("<") {
+            self.captures += 1;
+            format!("(?<{}>", self.group_name()?)
+        } else {
+            return self.switch(outer);
+        };
+        self.groups.push(outer);
+        Ok(opening)
+    }
+
+    pub(super) fn group_name(&mut self) -> Result<String, Unreadable> {
+        self.take_until('>')
+            .filter(|name| name.starts_with(|first: char| first.is_ascii_alphabetic()))
+            .filter(|name| name.chars().all(|character| character.is_ascii_alphanumeric()))
+            .ok_or_else(|| {
+                self.unreadable("a group's name is letters and digits, and [>] ends it; expected one")
+            })
+    }
+
+    /// `(?i)` to the end of the enclosing group, or `(?i: )`.
+    fn switch(&mut self, outer: Outer) -> Result<String, Unreadable> {
+        let mut on = true;
+        loop {
+            match self.next() {
+                Some('-') if on => on = false,
+                Some('i') => self.flags.case_insensitive = on,
+                Some('x') => self.flags.comments = on,
+                Some('s') => self.flags.dot_all = on,
+                Some('m') => self.flags.multi_line = on,
+                Some('d') => self.flags.unix_lines = on,
+                Some('U') => self.flags.unicode = on,
+                // Case is folded for all of Unicode, asked or not.
+                Some('u') => {}
+                Some(end @ (')' | ':')) => {
+                    if end == ':' {
+                        self.groups.push(outer);
+                    }
+                    let case = if self.flags.case_insensitive { "i" } else { "-i" };
+                    return Ok(format!("(?{case}{end}"));
+                }
+                Some(_) | None => return Err(self.unreadable("unknown kind of group")),
+            }
+        }
+    }
+}

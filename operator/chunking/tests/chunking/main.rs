@@ -1,0 +1,7 @@
+//! The chunkers through their public door: texts and settings in, offsets out.
+
+mod properties;
+mod separators;
+mod settings;
+mod texts;
+mod worked_cases;
