@@ -10,6 +10,7 @@ mod dispatch;
 mod elastic;
 mod endpoints;
 mod error;
+mod gzip;
 mod hold;
 mod inference;
 mod info;
@@ -40,6 +41,7 @@ use kube::{Api, Client};
 use lexiscale_crds::InferenceEndpoint;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tower_http::compression::{CompressionLayer, CompressionLevel, predicate::SizeAbove};
 
 use self::admission::Admission;
 use self::directory::{Directory, Entry};
@@ -50,6 +52,9 @@ use self::request::Target;
 pub use self::settings::Settings;
 use self::worker::WorkerClient;
 use crate::admin::{self, Readiness};
+
+/// Bytes of an answer. Packing less than about one network packet costs time and saves none.
+const SMALLEST_PACKED: u64 = 1 << 10;
 
 fn router(gateway: &Gateway) -> Router {
     Router::new()
@@ -68,6 +73,11 @@ fn router(gateway: &Gateway) -> Router {
         .fallback(info::unknown_path)
         .method_not_allowed_fallback(info::wrong_method)
         .layer(from_fn_with_state(gateway.clone(), presentation::present))
+        .layer(
+            CompressionLayer::new()
+                .quality(CompressionLevel::Fastest)
+                .compress_when(SizeAbove::new(SMALLEST_PACKED)),
+        )
         .layer(from_fn_with_state(gateway.clone(), observe::observe))
         .with_state(gateway.clone())
 }

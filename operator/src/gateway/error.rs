@@ -27,7 +27,7 @@ pub(crate) enum Error {
     NotOffered { what: &'static str },
     #[error("{0}")]
     MediaType(#[from] MediaTypeError),
-    #[error("Content-Encoding [{0}] is not supported; send the body without it")]
+    #[error("Content-Encoding [{0}] is not supported; send the body with [gzip] or without it")]
     Encoding(String),
     #[error("request body is required")]
     NoBody,
@@ -35,7 +35,9 @@ pub(crate) enum Error {
     BodyTooLarge { limit: usize },
     #[error("the request body did not arrive within [{}ms]", .0.as_millis())]
     BodyTooSlow(Duration),
-    #[error("failed to read the request body")]
+    #[error(
+        "failed to read the request body: it ended early, or it is not packed as its Content-Encoding says"
+    )]
     BodyBroken,
     #[error("failed to read the answer that was to be written anew")]
     AnswerBroken,

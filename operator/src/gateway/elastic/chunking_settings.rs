@@ -1,11 +1,12 @@
 //! `chunking_settings`: reading what a client asks for, and the settings in force once defaults are filled
 //! in.
 
+use fancy_regex::Regex;
 use lexiscale_crds::{ChunkingSettings, ChunkingStrategy, SeparatorGroup};
 use serde::Serialize;
 
 use super::error::Refusal;
-use super::json::Object;
+use super::json::{Object, short_text};
 use super::settings_reader::{Read, SettingsReader};
 
 const SCOPE: &str = "chunking_settings";
@@ -14,6 +15,8 @@ const LARGEST_SIZE: i32 = 300;
 const DEFAULT_OVERLAP: i32 = 100;
 const DEFAULT_SENTENCE_OVERLAP: i32 = 1;
 const MOST_SEPARATORS: usize = 50;
+/// In characters. What nobody can read is no separator, and compiling takes time that grows with it.
+const LONGEST_SEPARATOR: usize = 1024;
 
 /// Paragraphs, then lines: exactly two line feeds, then a single one.
 const PLAINTEXT: [&str; 2] = [r"(?<!\n)\n\n(?!\n)", r"(?<!\n)\n(?!\n)"];
@@ -136,6 +139,11 @@ fn recursive(settings: &mut SettingsReader) -> ChunkingSettings {
         settings
             .refuse(format!("[separators] must hold 1 to {MOST_SEPARATORS} patterns, not [{}]", list.len()));
     }
+    for pattern in separators.iter().flatten().take(MOST_SEPARATORS) {
+        if let Err(problem) = compile(pattern) {
+            settings.refuse(format!("invalid value [{}]: [separators] {problem}", short_text(pattern)));
+        }
+    }
     if group.is_some() && separators.is_some() {
         settings.refuse("[separators] and [separator_group] exclude each other; give one of them");
     }
@@ -145,6 +153,18 @@ fn recursive(settings: &mut SettingsReader) -> ChunkingSettings {
         separators,
         ..ChunkingSettings::default()
     }
+}
+
+/// Compiled as it is when texts are cut, so that a bad pattern is met by who wrote it and not by who sends a text.
+fn compile(pattern: &str) -> Result<(), String> {
+    if pattern.chars().nth(LONGEST_SEPARATOR).is_some() {
+        return Err(format!("must have at most [{LONGEST_SEPARATOR}] characters each"));
+    }
+    Regex::new(pattern).map(drop).map_err(|error| {
+        // The engine draws its errors over several lines.
+        let words: Vec<_> = error.to_string().split_whitespace().map(str::to_owned).collect();
+        format!("must be regular expressions: {}", short_text(&words.join(" ")))
+    })
 }
 
 fn separator_group(settings: &mut SettingsReader, name: &str) -> Option<SeparatorGroup> {
@@ -267,6 +287,8 @@ mod tests {
                 "exclude",
             ),
             (r#"{"strategy":"recursive","separator_group":"latex"}"#, validation, "[latex]"),
+            (r#"{"strategy":"recursive","separators":["a","(b"]}"#, validation, "[(b]"),
+            (r#"{"strategy":"recursive","separators":["[z-a]"]}"#, validation, "regular expressions"),
         ];
         for (text, kind, part) in table {
             let refusal = parse_text(text).unwrap_err();
@@ -277,6 +299,15 @@ mod tests {
         assert!(
             parse_text(&format!(r#"{{"strategy":"recursive","separators":[{}]}}"#, many.join(","))).is_err()
         );
+    }
+
+    /// The groups' own patterns look around themselves, and what works there must be there for everybody.
+    #[test]
+    fn separators_may_look_around_and_match_nothing() {
+        for pattern in PLAINTEXT.iter().chain(&MARKDOWN).chain(&["", "\\s*", "(?=#)", "(a)\\1"]) {
+            assert_eq!(compile(pattern), Ok(()), "{pattern:?}");
+        }
+        assert!(compile(&"a".repeat(LONGEST_SEPARATOR + 1)).is_err());
     }
 
     #[test]
