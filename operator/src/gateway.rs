@@ -14,6 +14,7 @@ mod gzip;
 mod hold;
 mod inference;
 mod info;
+mod merge_patch;
 mod metrics;
 mod nodes;
 mod observe;
@@ -25,6 +26,8 @@ mod request;
 mod router_tests;
 mod server;
 mod settings;
+mod shown;
+mod update;
 mod watch;
 mod worker;
 
@@ -50,6 +53,7 @@ use self::hold::Hold;
 use self::metrics::Metrics;
 use self::request::Target;
 pub use self::settings::Settings;
+use self::shown::Shown;
 use self::worker::WorkerClient;
 use crate::admin::{self, Readiness};
 
@@ -64,11 +68,11 @@ fn router(gateway: &Gateway) -> Router {
         .route("/_inference/_services/{task_type}", get(info::list_services))
         .route("/_inference/{id}", endpoint())
         .route("/_inference/{id}/_stream", post(inference::stream))
-        .route("/_inference/{id}/_update", put(info::update))
+        .route("/_inference/{id}/_update", put(update::update))
         .route("/_inference/{id}/_chunk", post(info::chunk))
         .route("/_inference/{task_type}/{id}", endpoint())
         .route("/_inference/{task_type}/{id}/_stream", post(inference::stream))
-        .route("/_inference/{task_type}/{id}/_update", put(info::update))
+        .route("/_inference/{task_type}/{id}/_update", put(update::update))
         .route("/_inference/{task_type}/{id}/_chunk", post(info::chunk))
         .fallback(info::unknown_path)
         .method_not_allowed_fallback(info::wrong_method)
@@ -98,6 +102,7 @@ struct Shared {
     workers: WorkerClient,
     admission: Admission,
     hold: Hold,
+    shown: Shown,
     metrics: Metrics,
     draining: CancellationToken,
 }
@@ -125,6 +130,7 @@ impl Gateway {
             workers: WorkerClient::new(),
             admission: Admission::new(settings.max_requests),
             hold: Hold::new(settings.max_held),
+            shown: Shown::default(),
             metrics,
             draining,
             settings,

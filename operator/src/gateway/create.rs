@@ -41,7 +41,7 @@ pub(crate) async fn create(
 
     let deprecation = create::deprecation(&spec);
     let mut response = match start(&gateway, &id, spec, deadline).await {
-        Ok(endpoint) => created(&endpoint),
+        Ok(endpoint) => stored(&endpoint),
         // The endpoint is there, so what is deprecated about it is said now and not only to who comes back.
         Err(error @ Error::StartTimeout { .. }) => error.into_response(),
         Err(error) => return Err(error),
@@ -60,7 +60,8 @@ fn warning(gateway: &Gateway, text: &str) -> HeaderValue {
         .expect("the version is checked when it is parsed, the text is ours")
 }
 
-fn created(endpoint: &InferenceEndpoint) -> Response {
+/// The endpoint as it was asked for, with its state: the answer to PUT.
+pub(crate) fn stored(endpoint: &InferenceEndpoint) -> Response {
     let mut response = ok(json(&EndpointView::new(endpoint, Allocations::Stored)));
     let state = HeaderValue::from_static(EndpointState::of(endpoint).as_str());
     response.headers_mut().insert(INFERENCE_STATE, state);

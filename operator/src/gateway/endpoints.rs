@@ -7,8 +7,9 @@ use axum::response::Response;
 use http::{HeaderValue, Uri};
 use kube::ResourceExt;
 use kube::api::{DeleteParams, Preconditions};
+use lexiscale_crds::InferenceEndpoint;
 use serde::Serialize;
-use tokio::time::timeout_at;
+use tokio::time::{Instant, timeout_at};
 
 use super::Gateway;
 use super::admission::Deadline;
@@ -45,6 +46,7 @@ pub(crate) async fn get(
         return show_all(&gateway, target.task);
     }
     let entry = gateway.find(&target)?;
+    note_shown(&gateway, &entry);
     let mut response =
         ok(json(&EndpointList { endpoints: vec![EndpointView::new(&entry.endpoint, Allocations::Live)] }));
     let state = HeaderValue::from_static(EndpointState::of(&entry.endpoint).as_str());
@@ -59,10 +61,22 @@ fn show_all(gateway: &Gateway, task: Option<TaskTypeName>) -> Result<Response, E
     }
     let is_wanted =
         |entry: &&Arc<Entry>| task.is_none_or(|task| task.matches(entry.endpoint.spec.task_type.into()));
-    let wanted = directory.entries().filter(is_wanted);
+    let wanted: Vec<_> = directory.entries().filter(is_wanted).collect();
+    wanted.iter().for_each(|entry| note_shown(gateway, entry));
     Ok(ok(json(&EndpointList {
-        endpoints: wanted.map(|entry| EndpointView::new(&entry.endpoint, Allocations::Live)).collect(),
+        endpoints: wanted.iter().map(|entry| EndpointView::new(&entry.endpoint, Allocations::Live)).collect(),
     })))
+}
+
+/// An update may send the live number of an adaptive endpoint back.
+fn note_shown(gateway: &Gateway, entry: &Entry) {
+    let InferenceEndpoint { metadata, spec, status } = &*entry.endpoint;
+    let is_adaptive =
+        spec.service_settings.adaptive_allocations.is_some_and(|adaptive| adaptive.is_enabled());
+    let live = status.as_ref().and_then(|status| status.allocations);
+    if let (true, Some(uid), Some(live)) = (is_adaptive, &metadata.uid, live) {
+        gateway.shown.note(uid, live.desired, Instant::now());
+    }
 }
 
 #[derive(Serialize)]

@@ -88,6 +88,17 @@ pub(crate) enum Error {
     #[error("inference endpoint [{id}] is being deleted, and was not gone after [{}ms]", .timeout.as_millis())]
     DeleteTimeout { id: String, timeout: Duration },
 
+    // Update.
+    #[error("inference endpoint [{id}] cannot be updated while it is [{}]: it must have started first", .state.as_str())]
+    NotStarted { id: String, state: State },
+    #[error("inference endpoint [{id}] is being changed by others all the time; send the same request again")]
+    UpdateConflict { id: String },
+    #[error(
+        "inference endpoint [{id}] was not seen updated within [{}ms]; look with GET _inference/{id}, or send the same request again",
+        .timeout.as_millis()
+    )]
+    UpdateTimeout { id: String, timeout: Duration },
+
     // Inference.
     #[error("inference endpoint [{id}] is not serving: [{reason}] {message}")]
     NotServing { id: String, reason: String, message: String },
@@ -158,9 +169,10 @@ impl Error {
             Self::MediaType(MediaTypeError::Missing | MediaTypeError::Unsupported { .. }) => {
                 Answer::new(Status::NOT_ACCEPTABLE, Type::Status)
             }
-            Self::BodyTooSlow(_) | Self::InferTimeout { .. } | Self::DeleteTimeout { .. } => {
-                Answer::new(Status::REQUEST_TIMEOUT, Type::Status)
-            }
+            Self::BodyTooSlow(_)
+            | Self::InferTimeout { .. }
+            | Self::DeleteTimeout { .. }
+            | Self::UpdateTimeout { .. } => Answer::new(Status::REQUEST_TIMEOUT, Type::Status),
             Self::StartTimeout { .. } => Answer {
                 state: Some(State::Deploying),
                 ..Answer::new(Status::REQUEST_TIMEOUT, Type::ModelDeploymentTimeout)
@@ -169,7 +181,12 @@ impl Error {
             Self::NotServing { .. } => {
                 Answer { state: Some(State::Failed), ..Answer::new(Status::CONFLICT, Type::Status) }
             }
-            Self::DeletedWhileStarting { .. } => Answer::new(Status::CONFLICT, Type::Status),
+            Self::NotStarted { state, .. } => {
+                Answer { state: Some(*state), ..Answer::new(Status::CONFLICT, Type::Status) }
+            }
+            Self::DeletedWhileStarting { .. } | Self::UpdateConflict { .. } => {
+                Answer::new(Status::CONFLICT, Type::Status)
+            }
             Self::BodyTooLarge { .. } => Answer::new(Status::PAYLOAD_TOO_LARGE, Type::Status),
             Self::Encoding(_) => Answer::new(Status::UNSUPPORTED_MEDIA_TYPE, Type::Status),
             Self::TooManyRequests { .. } | Self::TooManyHeld { .. } => {

@@ -20,6 +20,10 @@ use crate::gateway::directory::Builder;
 #[path = "../../tests/gateway/case.rs"]
 mod case;
 
+mod compression;
+mod surface;
+mod update;
+
 use self::case::Case;
 
 #[derive(Parser)]

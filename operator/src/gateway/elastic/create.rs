@@ -97,7 +97,7 @@ fn missing(key: &str) -> String {
     format!("[{key}] is required and missing in the body")
 }
 
-fn string(body: &mut Object, key: &str) -> Result<Option<String>, Refusal> {
+pub(super) fn string(body: &mut Object, key: &str) -> Result<Option<String>, Refusal> {
     match body.take(key) {
         None => Ok(None),
         Some(Json::String(text)) => Ok(Some(text)),
@@ -105,7 +105,7 @@ fn string(body: &mut Object, key: &str) -> Result<Option<String>, Refusal> {
     }
 }
 
-fn object(body: &mut Object, key: &str) -> Result<Option<Object>, Refusal> {
+pub(super) fn object(body: &mut Object, key: &str) -> Result<Option<Object>, Refusal> {
     match body.take(key) {
         None => Ok(None),
         Some(Json::Object(object)) => Ok(Some(object)),
