@@ -3,6 +3,7 @@
 //! caller and body in that order. Nothing here decides how many allocations run.
 
 mod admission;
+mod attach;
 mod auth;
 mod create;
 mod directory;

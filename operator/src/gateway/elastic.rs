@@ -3,6 +3,7 @@
 //! refusal with Elasticsearch's status and type.
 
 pub(crate) mod adaptive;
+pub(crate) mod attached;
 pub(crate) mod chunking_settings;
 pub(crate) mod create;
 pub(crate) mod endpoint;

@@ -88,6 +88,29 @@ pub(crate) enum Error {
     #[error("inference endpoint [{id}] is being deleted, and was not gone after [{}ms]", .timeout.as_millis())]
     DeleteTimeout { id: String, timeout: Duration },
 
+    #[error(transparent)]
+    InUse(#[from] InUse),
+
+    // Attaching to a deployment.
+    #[error(
+        "there is no deployment [{deployment}]; [deployment_id] must be the id of an endpoint that has a deployment of its own{others}"
+    )]
+    NoDeployment { deployment: String, others: String },
+    #[error(
+        "deployment [{deployment}] serves model [{serves}] and not [{asked}], which the request names as [model_id]"
+    )]
+    OtherModel { deployment: String, asked: String, serves: String },
+    #[error(
+        "[{id}] cannot be the id of a new inference endpoint: it is the [deployment_id] of inference endpoint [{by}]; delete that \
+         one first, or choose another id"
+    )]
+    DeploymentIdTaken { id: String, by: String },
+    #[error(
+        "inference endpoint [{id}] is attached to deployment [{deployment}], whose allocations are updated through the endpoint \
+         that made it: PUT _inference/{deployment}/_update"
+    )]
+    Attached { id: String, deployment: String },
+
     // Update.
     #[error("inference endpoint [{id}] cannot be updated while it is [{}]: it must have started first", .state.as_str())]
     NotStarted { id: String, state: State },
@@ -120,6 +143,30 @@ pub(crate) enum Error {
     Kubernetes(#[source] kube::Error),
 }
 
+/// An endpoint that others are attached to: they would lose what serves them.
+#[derive(Debug)]
+pub(crate) struct InUse {
+    pub(crate) id: String,
+    pub(crate) uses: Vec<String>,
+}
+
+impl std::fmt::Display for InUse {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        const MOST: usize = 10;
+        let Self { id, uses } = self;
+        let named: Vec<_> = uses.iter().take(MOST).map(String::as_str).collect();
+        let more = if uses.len() > MOST { ", ..." } else { "" };
+        write!(
+            formatter,
+            "inference endpoints [{}{more}] are attached to the deployment of inference endpoint [{id}] and would not be served \
+             any more; delete them first, or set [force=true] to delete it all the same",
+            named.join(", ")
+        )
+    }
+}
+
+impl std::error::Error for InUse {}
+
 /// How an error is answered.
 struct Answer {
     status: StatusCode,
@@ -148,6 +195,8 @@ impl Error {
             | Self::BodyBroken
             | Self::OtherTaskType { .. }
             | Self::NameTaken { .. }
+            | Self::OtherModel { .. }
+            | Self::DeploymentIdTaken { .. }
             | Self::DefaultEndpoint { .. } => Answer::new(Status::BAD_REQUEST, Type::Status),
             Self::BadPath => Answer::new(Status::BAD_REQUEST, Type::IllegalArgument),
             Self::NoBody => Answer::new(Status::BAD_REQUEST, Type::Parse),
@@ -162,7 +211,9 @@ impl Error {
                 ..Answer::new(start_failure_status(reason), Type::Status)
             },
             Self::Forbidden(_) => Answer::new(Status::FORBIDDEN, Type::Security),
-            Self::NotFound { .. } => Answer::new(Status::NOT_FOUND, Type::ResourceNotFound),
+            Self::NotFound { .. } | Self::NoDeployment { .. } => {
+                Answer::new(Status::NOT_FOUND, Type::ResourceNotFound)
+            }
             Self::WrongMethod { .. } | Self::Streaming { .. } => {
                 Answer::new(Status::METHOD_NOT_ALLOWED, Type::Status)
             }
@@ -184,9 +235,10 @@ impl Error {
             Self::NotStarted { state, .. } => {
                 Answer { state: Some(*state), ..Answer::new(Status::CONFLICT, Type::Status) }
             }
-            Self::DeletedWhileStarting { .. } | Self::UpdateConflict { .. } => {
-                Answer::new(Status::CONFLICT, Type::Status)
-            }
+            Self::DeletedWhileStarting { .. }
+            | Self::UpdateConflict { .. }
+            | Self::InUse(_)
+            | Self::Attached { .. } => Answer::new(Status::CONFLICT, Type::Status),
             Self::BodyTooLarge { .. } => Answer::new(Status::PAYLOAD_TOO_LARGE, Type::Status),
             Self::Encoding(_) => Answer::new(Status::UNSUPPORTED_MEDIA_TYPE, Type::Status),
             Self::TooManyRequests { .. } | Self::TooManyHeld { .. } => {

@@ -50,7 +50,10 @@ pub(crate) async fn update(
     let endpoint = timeout_at(deadline.at, change(&gateway, &entry, &update))
         .await
         .map_err(|_| Error::UpdateTimeout { id: target.id.clone(), timeout })??;
-    Ok(stored(&endpoint))
+    // What serves it is another endpoint, which this update has left alone, or it is itself.
+    let deployment =
+        if endpoint.spec.service_settings.deployment_id.is_some() { entry.deployment() } else { &endpoint };
+    Ok(stored(&endpoint, deployment))
 }
 
 /// The endpoint as it is stored afterwards.
@@ -59,7 +62,7 @@ async fn change(gateway: &Gateway, entry: &Entry, update: &Update) -> Result<Arc
     let id = endpoint.inference_id().to_owned();
     let (name, uid) = (endpoint.name_any(), endpoint.uid().unwrap_or_default());
     for _ in 0..MOST_CONFLICTS {
-        let wanted = wanted(gateway, &endpoint, update)?;
+        let wanted = wanted(gateway, &endpoint, entry, update)?;
         if wanted == endpoint.spec {
             return Ok(endpoint);
         }
@@ -87,16 +90,32 @@ async fn change(gateway: &Gateway, entry: &Entry, update: &Update) -> Result<Arc
 
 fn wanted(
     gateway: &Gateway,
-    endpoint: &InferenceEndpoint,
+    endpoint: &Arc<InferenceEndpoint>,
+    entry: &Entry,
     update: &Update,
 ) -> Result<InferenceEndpointSpec, Error> {
-    let (uid, now) = (endpoint.uid().unwrap_or_default(), Instant::now());
-    let live = endpoint.status.as_ref().and_then(|status| status.allocations);
+    let own = &endpoint.spec.service_settings;
+    let deployment = if own.deployment_id.is_some() { entry.deployment() } else { endpoint };
+    let (uid, now) = (deployment.uid().unwrap_or_default(), Instant::now());
+    let live = deployment.status.as_ref().and_then(|status| status.allocations);
     let known = Known {
         live: live.map(|allocations| allocations.desired),
         was_shown: &|number| gateway.shown.has(&uid, number, now),
     };
-    Ok(update.apply(&endpoint.spec, &known)?)
+    let Some(attached_to) = &own.deployment_id else {
+        return Ok(update.apply(&endpoint.spec, &known)?);
+    };
+    // An attached endpoint shows the settings of the deployment. Those may be sent back, and not changed from here.
+    let in_force = &deployment.spec.service_settings;
+    let shown = InferenceEndpointSpec { service_settings: in_force.clone(), ..endpoint.spec.clone() };
+    let changed = update.apply(&shown, &known)?;
+    if changed.service_settings != *in_force {
+        return Err(Error::Attached {
+            id: endpoint.inference_id().to_owned(),
+            deployment: attached_to.clone(),
+        });
+    }
+    Ok(InferenceEndpointSpec { service_settings: own.clone(), ..changed })
 }
 
 /// With the version that was looked at: what the update rests on must not have changed meanwhile.

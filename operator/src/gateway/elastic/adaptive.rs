@@ -102,6 +102,15 @@ impl AdaptiveChange {
     }
 }
 
+/// An absent `enabled` is a false one.
+pub(crate) fn mean_the_same(one: AdaptiveAllocations, other: AdaptiveAllocations) -> bool {
+    let normal = |adaptive: AdaptiveAllocations| AdaptiveAllocations {
+        enabled: Some(adaptive.is_enabled()),
+        ..adaptive
+    };
+    normal(one) == normal(other)
+}
+
 fn crossed(min: Option<i32>, max: Option<i32>) -> Option<String> {
     let (min, max) = (min?, max?);
     (min > max).then(|| {

@@ -4,13 +4,30 @@
 use lexiscale_crds::{Service, ServiceSettings};
 
 use super::adaptive::AdaptiveChange;
+use super::attached;
 use super::error::{Items, Refusal};
 use super::json::Object;
 use super::settings_reader::{Read, SettingsReader};
 
 pub(crate) const SCOPE: &str = "service_settings";
 
-pub(crate) fn parse(service: Service, object: Object) -> Result<ServiceSettings, Refusal> {
+/// What a request asks for.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) settings: ServiceSettings,
+    /// What stands beside a `deployment_id` and has no effect there.
+    pub(crate) beside: Object,
+}
+
+pub(crate) fn parse(service: Service, object: Object) -> Result<Asked, Refusal> {
+    if attached::is_asked_for(&object) {
+        return attached::parse(service, object);
+    }
+    let settings = own_deployment(service, object)?;
+    Ok(Asked { settings, beside: Object::default() })
+}
+
+fn own_deployment(service: Service, object: Object) -> Result<ServiceSettings, Refusal> {
     let mut settings = SettingsReader::new(SCOPE, object);
 
     let num_allocations = settings.integer("num_allocations");
@@ -31,23 +48,28 @@ pub(crate) fn parse(service: Service, object: Object) -> Result<ServiceSettings,
             "must contain [num_allocations], at least 1, or [adaptive_allocations] with [enabled] true: one of the two is required",
         );
     }
+    // One that is good is attached::parse's.
     let deployment_id = settings.string("deployment_id");
-    if non_empty(&mut settings, "deployment_id", deployment_id).is_some() {
-        settings.refuse("[deployment_id] is not supported: every endpoint has its own deployment; remove it");
-    }
+    non_empty(&mut settings, "deployment_id", deployment_id);
 
     let (unknown, items) = settings.finish();
     items.or_refuse(())?;
     if num_allocations.given().is_some() && is_adaptive {
         return Err(number_beside_adaptive());
     }
-    model(service, model_id.as_deref())?;
+    refuse_first_elser(model_id.as_deref())?;
+    if service == Service::Elasticsearch && model_id.is_none() {
+        return Err(Refusal::status(
+            "[service_settings] does not contain the required setting [model_id], for example [.elser_model_2]",
+        ));
+    }
     refuse_unknown(&unknown, service)?;
     Ok(ServiceSettings {
         num_allocations: num_allocations.given(),
         num_threads: num_threads.given(),
         model_id,
         adaptive_allocations,
+        deployment_id: None,
     })
 }
 
@@ -122,7 +144,7 @@ fn threads(settings: &mut SettingsReader, read: Read<i32>) -> Read<i32> {
     }
 }
 
-fn non_empty(settings: &mut SettingsReader, key: &str, read: Read<String>) -> Option<String> {
+pub(super) fn non_empty(settings: &mut SettingsReader, key: &str, read: Read<String>) -> Option<String> {
     let text = read.given()?;
     if text.trim().is_empty() {
         settings.refuse(format!("invalid value empty string: [{key}] must be a non-empty string"));
@@ -131,15 +153,12 @@ fn non_empty(settings: &mut SettingsReader, key: &str, read: Read<String>) -> Op
     Some(text)
 }
 
-fn model(service: Service, model_id: Option<&str>) -> Result<(), Refusal> {
-    match (service, model_id) {
-        (_, Some(id @ ".elser_model_1")) => Err(Refusal::argument(format!(
+pub(super) fn refuse_first_elser(model_id: Option<&str>) -> Result<(), Refusal> {
+    match model_id {
+        Some(id @ ".elser_model_1") => Err(Refusal::argument(format!(
             "there is no model [{id}] on this platform; use the platform-agnostic [.elser_model_2]"
         ))),
-        (Service::Elasticsearch, None) => Err(Refusal::status(
-            "[service_settings] does not contain the required setting [model_id], for example [.elser_model_2]",
-        )),
-        (Service::Elasticsearch | Service::Elser, Some(_)) | (Service::Elser, None) => Ok(()),
+        Some(_) | None => Ok(()),
     }
 }
 
@@ -151,7 +170,7 @@ mod tests {
     use crate::gateway::elastic::error::ErrorType;
 
     fn parse_text(service: Service, text: &str) -> Result<ServiceSettings, Refusal> {
-        parse(service, Object::parse(text.as_bytes()).unwrap())
+        parse(service, Object::parse(text.as_bytes()).unwrap()).map(|asked| asked.settings)
     }
 
     #[test]

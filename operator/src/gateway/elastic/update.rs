@@ -1,9 +1,9 @@
 //! The body of `PUT _inference/{id}/_update`, and what it makes of a stored endpoint. Only the number of allocations,
 //! adaptive allocations and chunking can change.
 
-use lexiscale_crds::{AdaptiveAllocations, ChunkingSettings, InferenceEndpointSpec, Service};
+use lexiscale_crds::{ChunkingSettings, InferenceEndpointSpec, Service};
 
-use super::adaptive::AdaptiveChange;
+use super::adaptive::{AdaptiveChange, mean_the_same};
 use super::chunking_settings;
 use super::create::{object, string};
 use super::error::Refusal;
@@ -155,15 +155,6 @@ impl Update {
 /// As a whole; but settings that say nothing are none.
 fn replaced(stored: Option<&ChunkingSettings>, chunking: ChunkingSettings) -> Option<ChunkingSettings> {
     if stored.is_none() && chunking == ChunkingSettings::default() { None } else { Some(chunking) }
-}
-
-/// An absent `enabled` is a false one.
-fn mean_the_same(one: AdaptiveAllocations, other: AdaptiveAllocations) -> bool {
-    let normal = |adaptive: AdaptiveAllocations| AdaptiveAllocations {
-        enabled: Some(adaptive.is_enabled()),
-        ..adaptive
-    };
-    normal(one) == normal(other)
 }
 
 #[cfg(test)]

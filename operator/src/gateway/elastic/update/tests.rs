@@ -13,7 +13,7 @@ fn stored(allocations: &str) -> InferenceEndpointSpec {
     let body = format!(
         r#"{{"service":"elasticsearch","service_settings":{{"model_id":".elser_model_2","num_threads":1,{allocations}}}}}"#
     );
-    create::parse(SPARSE, body.as_bytes()).unwrap()
+    create::parse(SPARSE, body.as_bytes()).unwrap().spec
 }
 
 /// With three allocations running, and five shown a minute ago.
