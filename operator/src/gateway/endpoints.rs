@@ -61,7 +61,9 @@ fn show_all(gateway: &Gateway, task: Option<TaskTypeName>) -> Result<Response, E
     let is_wanted =
         |entry: &&Arc<Entry>| task.is_none_or(|task| task.matches(entry.endpoint.spec.task_type.into()));
     let wanted: Vec<_> = directory.entries().filter(is_wanted).collect();
-    wanted.iter().for_each(|entry| note_shown(gateway, entry));
+    for entry in &wanted {
+        note_shown(gateway, entry);
+    }
     Ok(ok(json(&EndpointList { endpoints: wanted.iter().map(|entry| view(entry)).collect() })))
 }
 

@@ -152,7 +152,7 @@ async fn seen(gateway: &Gateway, changed: &InferenceEndpoint) -> Result<(), Erro
 mod tests {
     use super::*;
 
-    fn endpoint(status: Value) -> InferenceEndpoint {
+    fn endpoint(status: &Value) -> InferenceEndpoint {
         serde_json::from_value(json!({
             "metadata": {"name": "a", "resourceVersion": "7", "generation": 3},
             "spec": {"taskType": "sparse_embedding", "service": "elser",
@@ -164,7 +164,7 @@ mod tests {
 
     #[test]
     fn the_patch_holds_the_version_and_what_changes() {
-        let before = endpoint(json!(null));
+        let before = endpoint(&json!(null));
         let mut wanted = before.spec.clone();
         wanted.service_settings.num_allocations = None;
         wanted.service_settings.adaptive_allocations =
@@ -195,7 +195,7 @@ mod tests {
             ),
         ];
         for (status, starts) in table {
-            assert_eq!(refuse_unless_started(&endpoint(status.clone())).is_ok(), starts, "{status}");
+            assert_eq!(refuse_unless_started(&endpoint(&status)).is_ok(), starts, "{status}");
         }
     }
 }
