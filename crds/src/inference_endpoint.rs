@@ -60,6 +60,8 @@ use crate::{
     validation = rules::inference_id_unchanged(),
     validation = rules::elasticsearch_needs_model_id(),
     validation = rules::cpu_request_within_threads(),
+    validation = rules::deployment_id_unchanged(),
+    validation = rules::attached_has_no_pods(),
 )]
 pub struct InferenceEndpointSpec {
     /// Id of the endpoint in the `_inference` API, for an id that is no Kubernetes name: up to 256 characters of

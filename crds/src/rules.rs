@@ -29,7 +29,7 @@ pub(crate) fn inference_id_unchanged() -> Rule {
 
 pub(crate) fn elasticsearch_needs_model_id() -> Rule {
     rule(
-        "self.service != 'elasticsearch' || has(self.serviceSettings.modelId)",
+        "self.service != 'elasticsearch' || has(self.serviceSettings.modelId) || has(self.serviceSettings.deploymentId)",
         "serviceSettings.modelId is required for service elasticsearch, for example .elser_model_2",
         "serviceSettings.modelId",
     )
@@ -46,7 +46,7 @@ pub(crate) fn cpu_request_within_threads() -> Rule {
 }
 
 pub(crate) fn num_threads_required() -> Rule {
-    Rule::new("has(self.numThreads)")
+    Rule::new("has(self.numThreads) || has(self.deploymentId)")
         .message("numThreads is required: the threads of each allocation, 1, 2, 4, 8, 16 or 32")
 }
 
@@ -61,7 +61,7 @@ pub(crate) fn num_threads_power_of_two() -> Rule {
 const ADAPTIVE: &str = "has(self.adaptiveAllocations) && has(self.adaptiveAllocations.enabled) && self.adaptiveAllocations.enabled";
 
 pub(crate) fn allocations_given() -> Rule {
-    Rule::new(format!("has(self.numAllocations) || ({ADAPTIVE})")).message(
+    Rule::new(format!("has(self.numAllocations) || ({ADAPTIVE}) || has(self.deploymentId)")).message(
         "numAllocations is required (at least 1) unless adaptiveAllocations.enabled is true; give exactly one of the two",
     )
 }
@@ -71,6 +71,31 @@ pub(crate) fn allocations_given_once() -> Rule {
         format!("!(has(self.numAllocations) && {ADAPTIVE})"),
         "numAllocations must not be set while adaptiveAllocations.enabled is true; give exactly one of the two",
         "numAllocations",
+    )
+}
+
+pub(crate) fn attached_has_no_allocations() -> Rule {
+    rule(
+        "!has(self.deploymentId) || !(has(self.numAllocations) || has(self.numThreads) || has(self.adaptiveAllocations))",
+        "beside deploymentId, numAllocations, numThreads and adaptiveAllocations are those of that endpoint; remove them",
+        "deploymentId",
+    )
+}
+
+pub(crate) fn deployment_id_unchanged() -> Rule {
+    rule(
+        "has(self.serviceSettings.deploymentId) == has(oldSelf.serviceSettings.deploymentId) \
+         && (!has(self.serviceSettings.deploymentId) || self.serviceSettings.deploymentId == oldSelf.serviceSettings.deploymentId)",
+        "serviceSettings.deploymentId cannot be changed; create another endpoint",
+        "serviceSettings.deploymentId",
+    )
+}
+
+pub(crate) fn attached_has_no_pods() -> Rule {
+    rule(
+        "!has(self.deployment) || !has(self.serviceSettings.deploymentId)",
+        "deployment is for the endpoint that serviceSettings.deploymentId names; remove it here",
+        "deployment",
     )
 }
 

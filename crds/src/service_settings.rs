@@ -14,6 +14,7 @@ use crate::rules;
     validation = rules::allocations_given(),
     validation = rules::allocations_given_once(),
     validation = rules::model_id_offered(),
+    validation = rules::attached_has_no_allocations(),
 )]
 pub struct ServiceSettings {
     /// Number of allocations (worker pods), at least 1. More allocations give more throughput. Required unless
@@ -29,7 +30,8 @@ pub struct ServiceSettings {
     pub num_threads: Option<i32>,
 
     /// Id of the model: one of the operator's catalog (`.elser_model_2`, for example), or a Hugging Face repository as
-    /// `organisation/name`, optionally with `@revision`. Required for service `elasticsearch`. A change downloads the new
+    /// `organisation/name`, optionally with `@revision`. Required for service `elasticsearch`, unless
+    /// there is a `deploymentId`. A change downloads the new
     /// model and rolls the workers over to it while the old model goes on serving.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
@@ -38,6 +40,13 @@ pub struct ServiceSettings {
     /// Lets the number of allocations follow the load, between a minimum and a maximum.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adaptive_allocations: Option<AdaptiveAllocations>,
+
+    /// Attaches the endpoint to the deployment of another one of this namespace, instead of giving it one of its own: the
+    /// inference id of that endpoint. Allocations, threads and model are then those of that endpoint and must not be given
+    /// here, but for `modelId`, which must be the same. Cannot be changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256), regex(pattern = r"^\.?[a-z0-9]([a-z0-9_.\-]*[a-z0-9])?$"))]
+    pub deployment_id: Option<String>,
 }
 
 /// The bounds within which the number of allocations follows the load.

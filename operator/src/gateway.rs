@@ -3,6 +3,7 @@
 //! caller and body in that order. Nothing here decides how many allocations run.
 
 mod admission;
+mod attach;
 mod auth;
 mod create;
 mod directory;
@@ -10,9 +11,11 @@ mod dispatch;
 mod elastic;
 mod endpoints;
 mod error;
+mod gzip;
 mod hold;
 mod inference;
 mod info;
+mod merge_patch;
 mod metrics;
 mod nodes;
 mod observe;
@@ -24,7 +27,9 @@ mod request;
 mod router_tests;
 mod server;
 mod settings;
+mod shown;
 mod tenancy;
+mod update;
 mod watch;
 mod worker;
 
@@ -41,6 +46,7 @@ use kube::{Api, Client};
 use lexiscale_crds::InferenceEndpoint;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tower_http::compression::{CompressionLayer, CompressionLevel, predicate::SizeAbove};
 
 use self::admission::Admission;
 use self::directory::{Directory, Entry};
@@ -49,8 +55,12 @@ use self::hold::Hold;
 use self::metrics::Metrics;
 use self::request::Target;
 pub use self::settings::Settings;
+use self::shown::Shown;
 use self::worker::WorkerClient;
 use crate::admin::{self, Readiness};
+
+/// Bytes of an answer. Packing less than about one network packet costs time and saves none.
+const SMALLEST_PACKED: u64 = 1 << 10;
 
 fn router(gateway: &Gateway) -> Router {
     Router::new()
@@ -60,15 +70,20 @@ fn router(gateway: &Gateway) -> Router {
         .route("/_inference/_services/{task_type}", get(info::list_services))
         .route("/_inference/{id}", endpoint())
         .route("/_inference/{id}/_stream", post(inference::stream))
-        .route("/_inference/{id}/_update", put(info::update))
+        .route("/_inference/{id}/_update", put(update::update))
         .route("/_inference/{id}/_chunk", post(info::chunk))
         .route("/_inference/{task_type}/{id}", endpoint())
         .route("/_inference/{task_type}/{id}/_stream", post(inference::stream))
-        .route("/_inference/{task_type}/{id}/_update", put(info::update))
+        .route("/_inference/{task_type}/{id}/_update", put(update::update))
         .route("/_inference/{task_type}/{id}/_chunk", post(info::chunk))
         .fallback(info::unknown_path)
         .method_not_allowed_fallback(info::wrong_method)
         .layer(from_fn_with_state(gateway.clone(), presentation::present))
+        .layer(
+            CompressionLayer::new()
+                .quality(CompressionLevel::Fastest)
+                .compress_when(SizeAbove::new(SMALLEST_PACKED)),
+        )
         .layer(from_fn_with_state(gateway.clone(), observe::observe))
         .with_state(gateway.clone())
 }
@@ -89,6 +104,7 @@ struct Shared {
     workers: WorkerClient,
     admission: Admission,
     hold: Hold,
+    shown: Shown,
     metrics: Metrics,
     draining: CancellationToken,
 }
@@ -116,6 +132,7 @@ impl Gateway {
             workers: WorkerClient::new(),
             admission: Admission::new(settings.max_requests),
             hold: Hold::new(settings.max_held),
+            shown: Shown::default(),
             metrics,
             draining,
             settings,

@@ -6,6 +6,8 @@
     reason = "tests fail by panic; clippy's own switch does not reach this directory"
 )]
 
+#[path = "gateway/attach.rs"]
+mod attach;
 #[path = "gateway/case.rs"]
 mod case;
 #[path = "gateway/cluster.rs"]
@@ -22,5 +24,7 @@ mod delete;
 mod harness;
 #[path = "gateway/infer.rs"]
 mod infer;
+#[path = "gateway/update.rs"]
+mod update;
 #[path = "gateway/worker.rs"]
 mod worker;

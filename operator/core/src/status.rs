@@ -1,5 +1,6 @@
 //! What the operator says about an object, computed from what it saw. PURE; `now` is a parameter.
 
+pub mod attached;
 mod conditions;
 pub mod endpoint;
 pub mod model_cache;

@@ -138,6 +138,15 @@ pub enum Invalid {
         "inference id {id:?} belongs to InferenceEndpoint {holder}, which is older; delete one of the two"
     )]
     Duplicate { id: String, holder: String },
+    #[error(
+        "serviceSettings.deploymentId {0:?} is no InferenceEndpoint of this namespace with a deployment of its own; create that \
+         endpoint, or delete this one"
+    )]
+    NoDeployment(String),
+    #[error(
+        "serviceSettings.modelId is {asked}, but deployment {deployment} serves {serves}; delete this endpoint and create it anew"
+    )]
+    OtherModel { deployment: String, asked: String, serves: String },
 }
 
 impl Invalid {
@@ -146,6 +155,8 @@ impl Invalid {
         match self {
             Self::Model(_) => "UnknownModel",
             Self::Duplicate { .. } => "DuplicateInferenceId",
+            Self::NoDeployment(_) => "DeploymentNotFound",
+            Self::OtherModel { .. } => "OtherModel",
             Self::Metadata(_)
             | Self::Threads(_)
             | Self::NoThreads
@@ -170,7 +181,15 @@ impl ValidatedEndpoint {
             inference_id: _,
             task_type: _,
             service,
-            service_settings: ServiceSettings { num_allocations, num_threads, model_id, adaptive_allocations },
+            service_settings:
+                ServiceSettings {
+                    num_allocations,
+                    num_threads,
+                    model_id,
+                    adaptive_allocations,
+                    // An attached endpoint is never planned for: see `status::attached`.
+                    deployment_id: _,
+                },
             task_settings: _,
             chunking_settings: _,
             deployment,
@@ -227,7 +246,10 @@ impl CacheRequest {
 
 /// Two objects can claim one inference id, as one may have it as its name and the other in its spec. The older one has it;
 /// of two made in the same second, the first by name.
-fn alone_with_its_id(endpoint: &InferenceEndpoint, peers: &[InferenceEndpoint]) -> Result<(), Invalid> {
+pub(crate) fn alone_with_its_id(
+    endpoint: &InferenceEndpoint,
+    peers: &[InferenceEndpoint],
+) -> Result<(), Invalid> {
     let id = endpoint.inference_id();
     let age = |endpoint: &InferenceEndpoint| {
         (endpoint.creation_timestamp().map(|time| time.0), endpoint.name_any())

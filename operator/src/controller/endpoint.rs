@@ -17,6 +17,12 @@ pub(super) async fn reconcile(object: &InferenceEndpoint, context: &Context) -> 
     };
     let endpoint = &observed.endpoint;
     let identity = Identity::of(endpoint, "InferenceEndpoint")?;
+    if let Some(deployment_id) = &endpoint.spec.service_settings.deployment_id {
+        let (peers, catalog) = (&observed.peers, &context.settings.catalog);
+        let status = status::attached::status(endpoint, deployment_id, peers, catalog, now());
+        report::endpoint(context, &identity, endpoint, &status).await?;
+        return Ok(Outcome::Settled);
+    }
     let validated = match ValidatedEndpoint::new(endpoint, &observed.peers, &context.settings.catalog) {
         Ok(validated) => validated,
         Err(invalid) => {

@@ -110,7 +110,7 @@ impl Reader<'_> {
     }
 }
 
-/// The endpoints that share an inference id with this one. The watch knows them; whoever it names is read anew, because it
+/// The endpoints that share an inference id with this one, and the one that it is attached to. The watch knows them; whoever it names is read anew, because it
 /// may have gone a moment ago.
 async fn peers(
     context: &Context,
@@ -118,10 +118,11 @@ async fn peers(
     endpoint: &InferenceEndpoint,
 ) -> Result<Vec<InferenceEndpoint>, Error> {
     let id = endpoint.inference_id();
+    let deployment = endpoint.spec.service_settings.deployment_id.as_deref();
     let candidates = context.endpoints.state().into_iter().filter(|peer| {
         peer.metadata.namespace == endpoint.metadata.namespace
             && peer.metadata.name != endpoint.metadata.name
-            && peer.inference_id() == id
+            && (peer.inference_id() == id || Some(peer.inference_id()) == deployment)
     });
     let mut peers = Vec::new();
     for candidate in candidates {

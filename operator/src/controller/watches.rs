@@ -50,7 +50,8 @@ impl Scope {
     }
 }
 
-/// Endpoints: their children, their pods, the caches that they use, and the endpoints that want the same inference id.
+/// Endpoints: their children, their pods, the caches that they use, and the endpoints that want the same inference id
+/// or are attached.
 pub(super) fn endpoints(
     client: &Client,
     scope: &Scope,
@@ -75,7 +76,7 @@ pub(super) fn endpoints(
             users_of(&cache, &by_cache)
         })
         .watches(scope.api::<InferenceEndpoint>(client), watcher::Config::default(), move |endpoint| {
-            namesakes(&endpoint, &by_peer)
+            concerned(&endpoint, &by_peer)
         })
 }
 
@@ -132,16 +133,23 @@ fn users_of(cache: &ModelCache, endpoints: &Store<InferenceEndpoint>) -> Vec<Obj
     users
 }
 
-fn namesakes(
+/// The endpoints of the same inference id, and those that are attached to this one.
+fn concerned(
     endpoint: &InferenceEndpoint,
     endpoints: &Store<InferenceEndpoint>,
 ) -> Vec<ObjectRef<InferenceEndpoint>> {
-    let same_id = |peer: &InferenceEndpoint| {
+    let is_concerned = |peer: &InferenceEndpoint| {
+        let id = endpoint.inference_id();
         peer.namespace() == endpoint.namespace()
             && peer.name_any() != endpoint.name_any()
-            && peer.inference_id() == endpoint.inference_id()
+            && (peer.inference_id() == id || peer.spec.service_settings.deployment_id.as_deref() == Some(id))
     };
-    endpoints.state().iter().filter(|peer| same_id(peer)).map(|peer| ObjectRef::from_obj(&**peer)).collect()
+    endpoints
+        .state()
+        .iter()
+        .filter(|peer| is_concerned(peer))
+        .map(|peer| ObjectRef::from_obj(&**peer))
+        .collect()
 }
 
 /// The caches that an endpoint says it uses, and those that still say so of it: one that it has left does not hear of that

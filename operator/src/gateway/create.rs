@@ -14,9 +14,10 @@ use tokio::time::timeout_at;
 
 use super::Gateway;
 use super::admission::Deadline;
+use super::attach;
 use super::auth::Caller;
-use super::directory::EndpointKey;
-use super::elastic::create;
+use super::directory::{EndpointKey, Entry};
+use super::elastic::create::{self, Create};
 use super::elastic::endpoint::{Allocations, EndpointView, State as EndpointState};
 use super::elastic::id::NewId;
 use super::error::{Error, INFERENCE_STATE};
@@ -38,18 +39,20 @@ pub(crate) async fn create(
     let (parts, body) = request.into_parts();
     let body = request::body(&parts.headers, body, &gateway.settings).await?;
     let id = NewId::parse(&target.id)?;
-    let spec = create::parse(target.task, &body)?;
+    let Create { spec, beside } = create::parse(target.task, &body)?;
     drop(body);
+    attach::refuse_taken_id(&gateway, &target.key())?;
+    let mut warnings = attach::check(&gateway, &target.tenant, &spec, &beside)?;
 
-    let deprecation = create::deprecation(&spec);
+    warnings.extend(create::deprecation(&spec).map(str::to_owned));
     let mut response = match start(&gateway, &target.tenant, &id, spec, deadline).await {
-        Ok(endpoint) => created(&endpoint),
+        Ok(entry) => stored(&entry.endpoint, entry.deployment()),
         // The endpoint is there, so what is deprecated about it is said now and not only to who comes back.
         Err(error @ Error::StartTimeout { .. }) => error.into_response(),
         Err(error) => return Err(error),
     };
-    if let Some(text) = deprecation {
-        response.headers_mut().insert(WARNING, warning(&gateway, text));
+    for text in warnings {
+        response.headers_mut().append(WARNING, warning(&gateway, &text));
     }
     Ok(response)
 }
@@ -58,13 +61,15 @@ pub(crate) async fn create(
 /// kinds of build: a hash, and `unknown`.
 fn warning(gateway: &Gateway, text: &str) -> HeaderValue {
     let version = &gateway.settings.elasticsearch_version;
-    HeaderValue::from_str(&format!("299 Elasticsearch-{version}-unknown \"{text}\""))
-        .expect("the version is checked when it is parsed, the text is ours")
+    HeaderValue::from_str(&format!("299 Elasticsearch-{version}-unknown \"{text}\"")).expect(
+        "the version is checked when it is parsed, and the text is made of our words, ids and numbers",
+    )
 }
 
-fn created(endpoint: &InferenceEndpoint) -> Response {
-    let mut response = ok(json(&EndpointView::new(endpoint, Allocations::Stored)));
-    let state = HeaderValue::from_static(EndpointState::of(endpoint).as_str());
+/// The endpoint as it was asked for, with its state: the answer to PUT.
+pub(crate) fn stored(endpoint: &InferenceEndpoint, deployment: &InferenceEndpoint) -> Response {
+    let mut response = ok(json(&EndpointView::new(endpoint, deployment, Allocations::Stored)));
+    let state = HeaderValue::from_static(EndpointState::of(deployment).as_str());
     response.headers_mut().insert(INFERENCE_STATE, state);
     response
 }
@@ -75,7 +80,7 @@ async fn start(
     id: &NewId,
     spec: InferenceEndpointSpec,
     deadline: Deadline,
-) -> Result<Arc<InferenceEndpoint>, Error> {
+) -> Result<Arc<Entry>, Error> {
     let id = id.as_str();
     let claim = async {
         refuse_more_threads_than_cpus(gateway, &spec.service_settings).await?;
@@ -91,9 +96,9 @@ async fn start(
         return Err(error);
     };
     match start? {
-        Start::Succeeded(endpoint) => {
+        Start::Succeeded(entry) => {
             pending.finish().await;
-            Ok(endpoint)
+            Ok(entry)
         }
         Start::Failed { reason, message } => match pending.origin() {
             Origin::Made => {
@@ -122,7 +127,7 @@ fn object(id: &str, spec: InferenceEndpointSpec, instance: Option<&str>) -> Infe
 }
 
 enum Start {
-    Succeeded(Arc<InferenceEndpoint>),
+    Succeeded(Arc<Entry>),
     Failed { reason: String, message: String },
     Deleted,
 }
@@ -136,9 +141,13 @@ async fn outcome(gateway: &Gateway, pending: &Pending) -> Result<Start, Error> {
         match known.get(pending.key()).filter(|entry| pending.is(&entry.endpoint)) {
             Some(entry) => {
                 was_seen = true;
+                // Nothing is started for it: what serves it is there already, or on its way for somebody else.
+                if entry.endpoint.spec.service_settings.deployment_id.is_some() {
+                    return Ok(Start::Succeeded(Arc::clone(entry)));
+                }
                 match EndpointState::of(&entry.endpoint) {
                     EndpointState::Ready | EndpointState::Idle => {
-                        return Ok(Start::Succeeded(Arc::clone(&entry.endpoint)));
+                        return Ok(Start::Succeeded(Arc::clone(entry)));
                     }
                     EndpointState::Failed => return Ok(failure(&entry.endpoint)),
                     EndpointState::Deploying => {}
@@ -180,7 +189,7 @@ mod tests {
 
     fn spec() -> InferenceEndpointSpec {
         let body = br#"{"service":"elser","service_settings":{"num_allocations":1,"num_threads":1}}"#;
-        create::parse(Some(TaskTypeName::SparseEmbedding), body).unwrap()
+        create::parse(Some(TaskTypeName::SparseEmbedding), body).unwrap().spec
     }
 
     #[test]

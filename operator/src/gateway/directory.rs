@@ -47,6 +47,16 @@ pub(crate) struct Entry {
     pub(crate) endpoint: Arc<InferenceEndpoint>,
     /// Pods that are ready and not on their way out.
     pub(crate) pods: Vec<Arc<Pod>>,
+    /// The endpoint that this one is attached to, whose pods these are.
+    holder: Option<Arc<InferenceEndpoint>>,
+}
+
+impl Entry {
+    /// The endpoint whose deployment serves: this one, unless it is attached to another. What is scaled and woken is that
+    /// one.
+    pub(crate) fn deployment(&self) -> &Arc<InferenceEndpoint> {
+        self.holder.as_ref().unwrap_or(&self.endpoint)
+    }
 }
 
 impl Directory {
@@ -59,6 +69,11 @@ impl Directory {
         let first = EndpointKey::new(namespace, "");
         let others = self.by_key.range(first..);
         others.take_while(move |(key, _)| key.namespace == namespace).map(|(_, entry)| entry)
+    }
+
+    /// The endpoints that are attached to this deployment.
+    pub(crate) fn attached_to(&self, key: &EndpointKey) -> impl Iterator<Item = &Arc<Entry>> {
+        self.entries(&key.namespace).filter(|entry| attachment(&entry.endpoint) == Some(&key.id))
     }
 }
 
@@ -171,8 +186,9 @@ impl Builder {
             }
             let service = (namespace.clone(), child_name(name));
             let pods = pods_of.get(&service).cloned().unwrap_or_default();
-            by_key.insert(key, Arc::new(Entry { endpoint: Arc::clone(endpoint), pods }));
+            by_key.insert(key, Arc::new(Entry { endpoint: Arc::clone(endpoint), pods, holder: None }));
         }
+        attach(&mut by_key);
         self.pods = kept;
         Directory { by_key, is_complete: self.endpoints.is_complete && self.slices.is_complete }
     }
@@ -180,6 +196,26 @@ impl Builder {
 
 fn named(object: &impl ResourceExt) -> Named {
     (object.namespace().unwrap_or_default(), object.name_any())
+}
+
+/// Gives every attached endpoint the pods of the one that it is attached to. That one has pods of its own, or there is
+/// nothing to attach to.
+fn attach(by_key: &mut BTreeMap<EndpointKey, Arc<Entry>>) {
+    let attached: Vec<_> = by_key
+        .iter()
+        .filter_map(|(key, entry)| {
+            let holder = by_key.get(&EndpointKey::new(&key.namespace, attachment(&entry.endpoint)?))?;
+            let (endpoint, pods) = (Arc::clone(&entry.endpoint), holder.pods.clone());
+            let is_own = attachment(&holder.endpoint).is_none();
+            let holder = Some(Arc::clone(&holder.endpoint));
+            is_own.then(|| (key.clone(), Arc::new(Entry { endpoint, pods, holder })))
+        })
+        .collect();
+    by_key.extend(attached);
+}
+
+fn attachment(endpoint: &InferenceEndpoint) -> Option<&str> {
+    endpoint.spec.service_settings.deployment_id.as_deref()
 }
 
 fn ready_addresses(slice: &EndpointSlice) -> Vec<SocketAddr> {
@@ -291,6 +327,33 @@ mod tests {
         builder.endpoint(Event::Apply(endpoint(&name, Some("a_b"))));
         builder.slice(Event::Apply(slice("s", &child_name(&name), &json!([{"addresses": ["10.0.0.1"]}]))));
         assert_eq!(addresses(&builder.build(Instant::now()), "a_b"), ["10.0.0.1:8080"]);
+    }
+
+    #[test]
+    fn an_attached_endpoint_is_served_by_the_pods_of_the_other() {
+        let attached = |name: &str, deployment: &str| {
+            let mut endpoint = endpoint(name, None);
+            endpoint.spec.service_settings =
+                serde_json::from_value(json!({"deploymentId": deployment})).unwrap();
+            endpoint
+        };
+        let mut builder = synced();
+        builder.endpoint(Event::Apply(endpoint("articles", None)));
+        builder.endpoint(Event::Apply(attached("a", "articles")));
+        builder.endpoint(Event::Apply(attached("chained", "a")));
+        builder.endpoint(Event::Apply(attached("lost", "nobody")));
+        builder.slice(Event::Apply(slice("s", "articles", &json!([{"addresses": ["10.0.0.1"]}]))));
+        let directory = builder.build(Instant::now());
+        assert_eq!(addresses(&directory, "a"), ["10.0.0.1:8080"]);
+        assert_eq!(directory.get(&key("a")).unwrap().deployment().name_any(), "articles");
+        for id in ["chained", "lost"] {
+            assert_eq!(addresses(&directory, id), Vec::<String>::new());
+            assert_eq!(directory.get(&key(id)).unwrap().deployment().name_any(), id);
+        }
+        assert_eq!(directory.attached_to(&key("articles")).count(), 1);
+        let busy = directory.get(&key("articles")).unwrap().pods[0].begin();
+        assert_eq!(directory.get(&key("a")).unwrap().pods[0].in_flight(), 1, "both count the same requests");
+        drop(busy);
     }
 
     /// As the operator decides it; the other object has no pods.

@@ -2,6 +2,8 @@
 //! `_inference` API. PURE: no clock, no client, no async. What is read here is a typed value afterwards, or a
 //! refusal with Elasticsearch's status and type.
 
+pub(crate) mod adaptive;
+pub(crate) mod attached;
 pub(crate) mod chunking_settings;
 pub(crate) mod create;
 pub(crate) mod endpoint;
@@ -17,3 +19,4 @@ pub(crate) mod services;
 pub(crate) mod settings_reader;
 pub(crate) mod task_type;
 pub(crate) mod time_value;
+pub(crate) mod update;

@@ -7,8 +7,9 @@ use axum::response::Response;
 use http::{HeaderValue, Uri};
 use kube::ResourceExt;
 use kube::api::{DeleteParams, Preconditions};
+use lexiscale_crds::InferenceEndpoint;
 use serde::Serialize;
-use tokio::time::timeout_at;
+use tokio::time::{Instant, timeout_at};
 
 use super::Gateway;
 use super::admission::Deadline;
@@ -18,7 +19,7 @@ use super::elastic::endpoint::{Allocations, EndpointList, EndpointView, State as
 use super::elastic::id::is_default_endpoint;
 use super::elastic::query::Own;
 use super::elastic::task_type::TaskTypeName;
-use super::error::{Error, INFERENCE_STATE, of_write};
+use super::error::{Error, INFERENCE_STATE, InUse, of_write};
 use super::presentation::{json, ok};
 use super::request::{self, Target};
 use super::tenancy::Tenant;
@@ -47,9 +48,9 @@ pub(crate) async fn get(
         return show_all(&gateway, &target.tenant, target.task);
     }
     let entry = gateway.find(&target)?;
-    let mut response =
-        ok(json(&EndpointList { endpoints: vec![EndpointView::new(&entry.endpoint, Allocations::Live)] }));
-    let state = HeaderValue::from_static(EndpointState::of(&entry.endpoint).as_str());
+    note_shown(&gateway, &entry);
+    let mut response = ok(json(&EndpointList { endpoints: vec![view(&entry)] }));
+    let state = HeaderValue::from_static(EndpointState::of(entry.deployment()).as_str());
     response.headers_mut().insert(INFERENCE_STATE, state);
     Ok(response)
 }
@@ -61,10 +62,26 @@ fn show_all(gateway: &Gateway, tenant: &Tenant, task: Option<TaskTypeName>) -> R
     }
     let is_wanted =
         |entry: &&Arc<Entry>| task.is_none_or(|task| task.matches(entry.endpoint.spec.task_type.into()));
-    let wanted = directory.entries(&tenant.0).filter(is_wanted);
-    Ok(ok(json(&EndpointList {
-        endpoints: wanted.map(|entry| EndpointView::new(&entry.endpoint, Allocations::Live)).collect(),
-    })))
+    let wanted: Vec<_> = directory.entries(&tenant.0).filter(is_wanted).collect();
+    for entry in &wanted {
+        note_shown(gateway, entry);
+    }
+    Ok(ok(json(&EndpointList { endpoints: wanted.iter().map(|entry| view(entry)).collect() })))
+}
+
+fn view(entry: &Entry) -> EndpointView<'_> {
+    EndpointView::new(&entry.endpoint, entry.deployment(), Allocations::Live)
+}
+
+/// An update may send the live number of an adaptive endpoint back.
+fn note_shown(gateway: &Gateway, entry: &Entry) {
+    let InferenceEndpoint { metadata, spec, status } = &**entry.deployment();
+    let is_adaptive =
+        spec.service_settings.adaptive_allocations.is_some_and(|adaptive| adaptive.is_enabled());
+    let live = status.as_ref().and_then(|status| status.allocations);
+    if let (true, Some(uid), Some(live)) = (is_adaptive, &metadata.uid, live) {
+        gateway.shown.note(uid, live.desired, Instant::now());
+    }
 }
 
 #[derive(Serialize)]
@@ -75,7 +92,7 @@ struct Deleted {
     pipelines: [&'static str; 0],
     indexes: [&'static str; 0],
     #[serde(skip_serializing_if = "Option::is_none")]
-    error_message: Option<&'static str>,
+    error_message: Option<String>,
 }
 
 pub(crate) async fn delete(
@@ -89,13 +106,22 @@ pub(crate) async fn delete(
     if is_default_endpoint(&target.id) && !query.has(Own::Force) {
         return Err(Error::DefaultEndpoint { id: target.id });
     }
+    let uses = gateway
+        .directory()
+        .attached_to(&target.key())
+        .map(|entry| entry.endpoint.inference_id().to_owned())
+        .collect();
+    let in_use = InUse { id: target.id.clone(), uses };
     if query.has(Own::DryRun) {
         return Ok(ok(json(&Deleted {
             acknowledged: false,
             pipelines: [],
             indexes: [],
-            error_message: Some(""),
+            error_message: Some(if in_use.uses.is_empty() { String::new() } else { in_use.to_string() }),
         })));
+    }
+    if !in_use.uses.is_empty() && !query.has(Own::Force) {
+        return Err(in_use.into());
     }
     let deadline = Deadline::after(query.timeout.unwrap_or(gateway.settings.create_timeout));
     let too_late = |_| Error::DeleteTimeout { id: target.id.clone(), timeout: deadline.timeout };

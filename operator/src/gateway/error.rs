@@ -27,7 +27,7 @@ pub(crate) enum Error {
     NotOffered { what: &'static str },
     #[error("{0}")]
     MediaType(#[from] MediaTypeError),
-    #[error("Content-Encoding [{0}] is not supported; send the body without it")]
+    #[error("Content-Encoding [{0}] is not supported; send the body with [gzip] or without it")]
     Encoding(String),
     #[error("request body is required")]
     NoBody,
@@ -35,7 +35,9 @@ pub(crate) enum Error {
     BodyTooLarge { limit: usize },
     #[error("the request body did not arrive within [{}ms]", .0.as_millis())]
     BodyTooSlow(Duration),
-    #[error("failed to read the request body")]
+    #[error(
+        "failed to read the request body: it ended early, or it is not packed as its Content-Encoding says"
+    )]
     BodyBroken,
     #[error("failed to read the answer that was to be written anew")]
     AnswerBroken,
@@ -90,6 +92,40 @@ pub(crate) enum Error {
     #[error("inference endpoint [{id}] is being deleted, and was not gone after [{}ms]", .timeout.as_millis())]
     DeleteTimeout { id: String, timeout: Duration },
 
+    #[error(transparent)]
+    InUse(#[from] InUse),
+
+    // Attaching to a deployment.
+    #[error(
+        "there is no deployment [{deployment}]; [deployment_id] must be the id of an endpoint that has a deployment of its own{others}"
+    )]
+    NoDeployment { deployment: String, others: String },
+    #[error(
+        "deployment [{deployment}] serves model [{serves}] and not [{asked}], which the request names as [model_id]"
+    )]
+    OtherModel { deployment: String, asked: String, serves: String },
+    #[error(
+        "[{id}] cannot be the id of a new inference endpoint: it is the [deployment_id] of inference endpoint [{by}]; delete that \
+         one first, or choose another id"
+    )]
+    DeploymentIdTaken { id: String, by: String },
+    #[error(
+        "inference endpoint [{id}] is attached to deployment [{deployment}], whose allocations are updated through the endpoint \
+         that made it: PUT _inference/{deployment}/_update"
+    )]
+    Attached { id: String, deployment: String },
+
+    // Update.
+    #[error("inference endpoint [{id}] cannot be updated while it is [{}]: it must have started first", .state.as_str())]
+    NotStarted { id: String, state: State },
+    #[error("inference endpoint [{id}] is being changed by others all the time; send the same request again")]
+    UpdateConflict { id: String },
+    #[error(
+        "inference endpoint [{id}] was not seen updated within [{}ms]; look with GET _inference/{id}, or send the same request again",
+        .timeout.as_millis()
+    )]
+    UpdateTimeout { id: String, timeout: Duration },
+
     // Inference.
     #[error("inference endpoint [{id}] is not serving: [{reason}] {message}")]
     NotServing { id: String, reason: String, message: String },
@@ -110,6 +146,30 @@ pub(crate) enum Error {
     #[error("failed to reach the Kubernetes API")]
     Kubernetes(#[source] kube::Error),
 }
+
+/// An endpoint that others are attached to: they would lose what serves them.
+#[derive(Debug)]
+pub(crate) struct InUse {
+    pub(crate) id: String,
+    pub(crate) uses: Vec<String>,
+}
+
+impl std::fmt::Display for InUse {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        const MOST: usize = 10;
+        let Self { id, uses } = self;
+        let named: Vec<_> = uses.iter().take(MOST).map(String::as_str).collect();
+        let more = if uses.len() > MOST { ", ..." } else { "" };
+        write!(
+            formatter,
+            "inference endpoints [{}{more}] are attached to the deployment of inference endpoint [{id}] and would not be served \
+             any more; delete them first, or set [force=true] to delete it all the same",
+            named.join(", ")
+        )
+    }
+}
+
+impl std::error::Error for InUse {}
 
 /// How an error is answered.
 struct Answer {
@@ -139,6 +199,8 @@ impl Error {
             | Self::BodyBroken
             | Self::OtherTaskType { .. }
             | Self::NameTaken { .. }
+            | Self::OtherModel { .. }
+            | Self::DeploymentIdTaken { .. }
             | Self::DefaultEndpoint { .. } => Answer::new(Status::BAD_REQUEST, Type::Status),
             Self::BadPath | Self::BadNamespace { .. } => {
                 Answer::new(Status::BAD_REQUEST, Type::IllegalArgument)
@@ -155,7 +217,7 @@ impl Error {
                 ..Answer::new(start_failure_status(reason), Type::Status)
             },
             Self::Forbidden(_) => Answer::new(Status::FORBIDDEN, Type::Security),
-            Self::NotFound { .. } | Self::ForeignNamespace { .. } => {
+            Self::NotFound { .. } | Self::NoDeployment { .. } | Self::ForeignNamespace { .. } => {
                 Answer::new(Status::NOT_FOUND, Type::ResourceNotFound)
             }
             Self::WrongMethod { .. } | Self::Streaming { .. } => {
@@ -164,9 +226,10 @@ impl Error {
             Self::MediaType(MediaTypeError::Missing | MediaTypeError::Unsupported { .. }) => {
                 Answer::new(Status::NOT_ACCEPTABLE, Type::Status)
             }
-            Self::BodyTooSlow(_) | Self::InferTimeout { .. } | Self::DeleteTimeout { .. } => {
-                Answer::new(Status::REQUEST_TIMEOUT, Type::Status)
-            }
+            Self::BodyTooSlow(_)
+            | Self::InferTimeout { .. }
+            | Self::DeleteTimeout { .. }
+            | Self::UpdateTimeout { .. } => Answer::new(Status::REQUEST_TIMEOUT, Type::Status),
             Self::StartTimeout { .. } => Answer {
                 state: Some(State::Deploying),
                 ..Answer::new(Status::REQUEST_TIMEOUT, Type::ModelDeploymentTimeout)
@@ -175,7 +238,13 @@ impl Error {
             Self::NotServing { .. } => {
                 Answer { state: Some(State::Failed), ..Answer::new(Status::CONFLICT, Type::Status) }
             }
-            Self::DeletedWhileStarting { .. } => Answer::new(Status::CONFLICT, Type::Status),
+            Self::NotStarted { state, .. } => {
+                Answer { state: Some(*state), ..Answer::new(Status::CONFLICT, Type::Status) }
+            }
+            Self::DeletedWhileStarting { .. }
+            | Self::UpdateConflict { .. }
+            | Self::InUse(_)
+            | Self::Attached { .. } => Answer::new(Status::CONFLICT, Type::Status),
             Self::BodyTooLarge { .. } => Answer::new(Status::PAYLOAD_TOO_LARGE, Type::Status),
             Self::Encoding(_) => Answer::new(Status::UNSUPPORTED_MEDIA_TYPE, Type::Status),
             Self::TooManyRequests { .. } | Self::TooManyHeld { .. } => {

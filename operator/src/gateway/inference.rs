@@ -43,7 +43,9 @@ pub(crate) async fn stream(
     State(gateway): State<Gateway>,
     target: Target,
     _caller: Caller,
+    uri: Uri,
 ) -> Result<Response, Error> {
+    request::query(&uri, &[])?;
     let entry = gateway.find(&target)?;
     Err(Error::Streaming { service: service_name(entry.endpoint.spec.service) })
 }

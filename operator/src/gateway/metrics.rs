@@ -18,6 +18,7 @@ const SECONDS: [f64; 14] =
 #[derive(Clone, Copy, Debug, EncodeLabelValue, Eq, Hash, PartialEq)]
 pub(crate) enum Operation {
     Create,
+    Update,
     Get,
     Delete,
     Infer,
@@ -29,6 +30,7 @@ impl Operation {
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Create => "create",
+            Self::Update => "update",
             Self::Get => "get",
             Self::Delete => "delete",
             Self::Infer => "infer",

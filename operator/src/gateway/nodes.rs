@@ -13,7 +13,7 @@ pub(crate) async fn refuse_more_threads_than_cpus(
     settings: &ServiceSettings,
 ) -> Result<(), Error> {
     // A single thread fits everywhere, and most endpoints have one.
-    if !gateway.settings.check_node_cpus || settings.num_threads == Some(1) {
+    if !gateway.settings.check_node_cpus || settings.num_threads.is_none_or(|threads| threads == 1) {
         return Ok(());
     }
     match gateway.nodes.list(&ListParams::default()).await {

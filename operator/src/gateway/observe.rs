@@ -69,6 +69,7 @@ fn operation(method: &Method, path: Option<&MatchedPath>) -> Operation {
         ("GET" | "HEAD", "/") => Operation::Info,
         ("GET" | "HEAD", _) => Operation::Get,
         ("PUT", "/_inference/{id}" | "/_inference/{task_type}/{id}") => Operation::Create,
+        ("PUT", _) => Operation::Update,
         ("DELETE", _) => Operation::Delete,
         ("POST", "/_inference/{id}" | "/_inference/{task_type}/{id}") => Operation::Infer,
         _ => Operation::Other,

@@ -21,7 +21,7 @@ use crate::clock;
 /// Until when a PUT waits for the endpoint. Absent once a PUT was answered with 200, and on what kubectl
 /// made.
 pub(crate) const WAITED_FOR_UNTIL: &str = "inference.lexiscale.io/create-waited-for-until";
-const FIELD_MANAGER: &str = "lexiscale-gateway";
+pub(crate) const FIELD_MANAGER: &str = "lexiscale-gateway";
 /// For the last word on a create whose own time is already over.
 const LAST_WORD: Duration = Duration::from_secs(2);
 /// Between looks at an object that is on its way out.

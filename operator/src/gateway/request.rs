@@ -15,6 +15,7 @@ use super::elastic::media_type::MediaType;
 use super::elastic::query::{Own, Query};
 use super::elastic::task_type::TaskTypeName;
 use super::error::Error;
+use super::gzip::{Gunzip, Unreadable};
 use super::settings::Settings;
 use super::tenancy::Tenant;
 
@@ -87,24 +88,59 @@ pub(crate) async fn body(headers: &HeaderMap, body: Body, settings: &Settings) -
         return Err(Error::NoBody);
     }
     MediaType::of_body(text(headers, &CONTENT_TYPE))?;
-    match text(headers, &CONTENT_ENCODING) {
-        None | Some("" | "identity") => {}
-        Some(other) => return Err(Error::Encoding(other.chars().take(100).collect())),
-    }
+    let coding = Coding::of(text(headers, &CONTENT_ENCODING))?;
+    // What is above the limit packed is not below it unpacked.
     if text(headers, &CONTENT_LENGTH)
         .and_then(|length| length.parse().ok())
         .is_some_and(|length: u64| length > limit as u64)
     {
         return Err(Error::BodyTooLarge { limit });
     }
-    let read = tokio::time::timeout(settings.body_timeout, Limited::new(body, limit).collect()).await;
-    let bytes = read
-        .map_err(|_| Error::BodyTooSlow(settings.body_timeout))?
-        .map_err(|error| {
-            if error.is::<LengthLimitError>() { Error::BodyTooLarge { limit } } else { Error::BodyBroken }
-        })?
-        .to_bytes();
+    let read = tokio::time::timeout(settings.body_timeout, read(Limited::new(body, limit), coding, limit));
+    let bytes = read.await.map_err(|_| Error::BodyTooSlow(settings.body_timeout))??;
     if bytes.is_empty() { Err(Error::NoBody) } else { Ok(bytes) }
+}
+
+/// How a body is packed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Coding {
+    Identity,
+    Gzip,
+}
+
+impl Coding {
+    fn of(header: Option<&str>) -> Result<Self, Error> {
+        match header.map(str::trim) {
+            None | Some("") => Ok(Self::Identity),
+            Some(name) if name.eq_ignore_ascii_case("identity") => Ok(Self::Identity),
+            Some(name) if name.eq_ignore_ascii_case("gzip") || name.eq_ignore_ascii_case("x-gzip") => {
+                Ok(Self::Gzip)
+            }
+            Some(other) => Err(Error::Encoding(other.chars().take(100).collect())),
+        }
+    }
+}
+
+async fn read(mut body: Limited<Body>, coding: Coding, limit: usize) -> Result<Bytes, Error> {
+    let broken = |error: Box<dyn std::error::Error + Send + Sync>| {
+        if error.is::<LengthLimitError>() { Error::BodyTooLarge { limit } } else { Error::BodyBroken }
+    };
+    let unreadable = |problem| match problem {
+        Unreadable::TooLarge => Error::BodyTooLarge { limit },
+        Unreadable::Corrupt => Error::BodyBroken,
+    };
+    match coding {
+        Coding::Identity => Ok(body.collect().await.map_err(broken)?.to_bytes()),
+        Coding::Gzip => {
+            let mut gunzip = Gunzip::new(limit);
+            while let Some(frame) = body.frame().await.transpose().map_err(broken)? {
+                if let Some(piece) = frame.data_ref() {
+                    gunzip.write(piece).map_err(unreadable)?;
+                }
+            }
+            Ok(gunzip.finish().map_err(unreadable)?.into())
+        }
+    }
 }
 
 /// A header that is text; one that is not is treated as one that says nothing we know.

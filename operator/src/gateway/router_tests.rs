@@ -20,6 +20,11 @@ use crate::gateway::directory::Builder;
 #[path = "../../tests/gateway/case.rs"]
 mod case;
 
+mod attach;
+mod compression;
+mod surface;
+mod update;
+
 use self::case::Case;
 
 #[derive(Parser)]
@@ -37,6 +42,10 @@ struct Harness {
 
 impl Harness {
     fn new(flags: &[&str]) -> Self {
+        Self::over(flags, directory())
+    }
+
+    fn over(flags: &[&str], directory: Directory) -> Self {
         let asked = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&asked);
         let service = tower::service_fn(move |_: Request<kube::client::Body>| {
@@ -45,7 +54,7 @@ impl Harness {
         });
         let client = Client::new(service, "default");
         let settings = Arguments::parse_from([&["gateway"], flags].concat()).settings;
-        let (sender, directory) = watch::channel(Arc::new(directory()));
+        let (sender, directory) = watch::channel(Arc::new(directory));
         let (_, metrics) = metrics::registry();
         let gateway = Gateway::new(settings, client, directory, metrics, CancellationToken::new());
         Self { router: router(&gateway), asked, _directory: sender }

@@ -8,6 +8,7 @@
     reason = "a test that cannot go on should stop and say why"
 )]
 
+mod attached;
 mod cluster;
 mod convergence;
 mod crash;

@@ -4,13 +4,15 @@ use lexiscale_chunking::Separator;
 use lexiscale_crds::{ChunkingSettings, ChunkingStrategy, SeparatorGroup};
 
 use super::error::Refusal;
-use super::json::Object;
+use super::json::{Object, short_text};
 use super::settings_reader::{Read, SettingsReader};
 
 const SCOPE: &str = "chunking_settings";
 const DEFAULT_SIZE: i32 = 250;
 const LARGEST_SIZE: i32 = 300;
 const MOST_SEPARATORS: usize = 50;
+/// In characters. What nobody can read is no separator, and compiling takes time that grows with it.
+const LONGEST_SEPARATOR: usize = 1024;
 
 pub(crate) fn parse(object: Object) -> Result<ChunkingSettings, Refusal> {
     let mut settings = SettingsReader::new(SCOPE, object);
@@ -119,8 +121,15 @@ fn recursive(settings: &mut SettingsReader) -> ChunkingSettings {
             .refuse(format!("[separators] must hold 1 to {MOST_SEPARATORS} patterns, not [{}]", list.len()));
     }
     // Compiled already here: found while a text is cut, a mistake would fail every text, and late.
-    for invalid in separators.iter().flatten().filter_map(|pattern| Separator::compile(pattern).err()) {
-        settings.refuse(invalid.to_string());
+    for pattern in separators.iter().flatten().take(MOST_SEPARATORS) {
+        if pattern.chars().nth(LONGEST_SEPARATOR).is_some() {
+            let pattern = short_text(pattern);
+            settings.refuse(format!(
+                "invalid value [{pattern}]: [separators] must have at most [{LONGEST_SEPARATOR}] characters each"
+            ));
+        } else if let Err(invalid) = Separator::compile(pattern) {
+            settings.refuse(invalid.to_string());
+        }
     }
     if group.is_some() && separators.is_some() {
         settings.refuse("[separators] and [separator_group] exclude each other; give one of them");
@@ -220,6 +229,7 @@ mod tests {
                 "exclude",
             ),
             (r#"{"strategy":"recursive","separator_group":"latex"}"#, validation, "[latex]"),
+            (r#"{"strategy":"recursive","separators":["[z-a]"]}"#, validation, "[[z-a]] in [separators]"),
         ];
         for (text, kind, part) in table {
             let refusal = parse_text(text).unwrap_err();
@@ -230,6 +240,15 @@ mod tests {
         assert!(
             parse_text(&format!(r#"{{"strategy":"recursive","separators":[{}]}}"#, many.join(","))).is_err()
         );
+    }
+
+    #[test]
+    fn a_separator_has_a_length_that_somebody_can_read() {
+        let settings = |length| {
+            parse_text(&format!(r#"{{"strategy":"recursive","separators":["{}"]}}"#, "a".repeat(length)))
+        };
+        assert!(settings(LONGEST_SEPARATOR).is_ok());
+        assert!(settings(LONGEST_SEPARATOR + 1).unwrap_err().to_string().contains("at most [1024]"));
     }
 
     #[test]

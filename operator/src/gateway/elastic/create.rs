@@ -4,11 +4,20 @@ use lexiscale_crds::{InferenceEndpointSpec, Service, TaskSettings, TaskType};
 
 use super::error::Refusal;
 use super::json::{Json, Object, short, short_text};
+use super::service_settings::Asked;
 use super::task_type::TaskTypeName;
 use super::{chunking_settings, service_settings};
 
-/// The spec that the body asks for; `inference_id` is left to the caller, who knows the object's name.
-pub(crate) fn parse(path_task: Option<TaskTypeName>, body: &[u8]) -> Result<InferenceEndpointSpec, Refusal> {
+/// What a body asks for.
+#[derive(Debug)]
+pub(crate) struct Create {
+    /// `inference_id` is left to the caller, who knows the object's name.
+    pub(crate) spec: InferenceEndpointSpec,
+    /// Service settings that stand beside a `deployment_id` and have no effect there.
+    pub(crate) beside: Object,
+}
+
+pub(crate) fn parse(path_task: Option<TaskTypeName>, body: &[u8]) -> Result<Create, Refusal> {
     let mut body = Object::parse(body)?;
     let task = task_type(path_task, string(&mut body, "task_type")?.as_deref())?;
     let service = service(string(&mut body, "service")?.as_deref())?;
@@ -18,12 +27,12 @@ pub(crate) fn parse(path_task: Option<TaskTypeName>, body: &[u8]) -> Result<Infe
     };
     let chunking_settings =
         object(&mut body, "chunking_settings")?.map(chunking_settings::parse).transpose()?;
-    let service_settings = service_settings::parse(service, settings)?;
+    let Asked { settings: service_settings, beside } = service_settings::parse(service, settings)?;
     // Dropped unread, as in Elasticsearch: sparse models have no task settings, and clients send `{}` as
     // often as not.
     let task_settings = object(&mut body, "task_settings")?.map(|_| TaskSettings::default());
     service_settings::refuse_unknown(&body, service)?;
-    Ok(InferenceEndpointSpec {
+    let spec = InferenceEndpointSpec {
         inference_id: None,
         task_type,
         service,
@@ -31,12 +40,14 @@ pub(crate) fn parse(path_task: Option<TaskTypeName>, body: &[u8]) -> Result<Infe
         task_settings,
         chunking_settings,
         deployment: None,
-    })
+    };
+    Ok(Create { spec, beside })
 }
 
 /// The deprecations that the answer has to name, if any.
 pub(crate) fn deprecation(spec: &InferenceEndpointSpec) -> Option<&'static str> {
-    match (spec.service, &spec.service_settings.model_id) {
+    let settings = &spec.service_settings;
+    match (spec.service, settings.model_id.as_ref().or(settings.deployment_id.as_ref())) {
         (Service::Elasticsearch, _) => None,
         (Service::Elser, Some(_)) => Some(
             "The [elser] service is deprecated and will be removed in a future release. Use the [elasticsearch] service instead.",
@@ -97,7 +108,7 @@ fn missing(key: &str) -> String {
     format!("[{key}] is required and missing in the body")
 }
 
-fn string(body: &mut Object, key: &str) -> Result<Option<String>, Refusal> {
+pub(super) fn string(body: &mut Object, key: &str) -> Result<Option<String>, Refusal> {
     match body.take(key) {
         None => Ok(None),
         Some(Json::String(text)) => Ok(Some(text)),
@@ -105,7 +116,7 @@ fn string(body: &mut Object, key: &str) -> Result<Option<String>, Refusal> {
     }
 }
 
-fn object(body: &mut Object, key: &str) -> Result<Option<Object>, Refusal> {
+pub(super) fn object(body: &mut Object, key: &str) -> Result<Option<Object>, Refusal> {
     match body.take(key) {
         None => Ok(None),
         Some(Json::Object(object)) => Ok(Some(object)),
@@ -130,7 +141,7 @@ mod tests {
     #[test]
     fn the_request_of_the_seed_page_is_the_example_manifest() {
         let body = br#"{"service":"elser","service_settings":{"num_allocations":1,"num_threads":1}}"#;
-        insta::assert_snapshot!(serde_json::to_string(&parse(SPARSE, body).unwrap()).unwrap(),
+        insta::assert_snapshot!(serde_json::to_string(&parse(SPARSE, body).unwrap().spec).unwrap(),
             @r#"{"taskType":"sparse_embedding","service":"elser","serviceSettings":{"numAllocations":1,"numThreads":1}}"#);
     }
 

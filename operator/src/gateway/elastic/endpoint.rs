@@ -87,6 +87,8 @@ struct ServiceSettingsView<'a> {
     model_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     adaptive_allocations: Option<AdaptiveView>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deployment_id: Option<&'a str>,
 }
 
 #[derive(Debug, Serialize)]
@@ -105,21 +107,31 @@ pub(crate) struct EndpointList<'a> {
 }
 
 impl<'a> EndpointView<'a> {
-    pub(crate) fn new(endpoint: &'a InferenceEndpoint, allocations: Allocations) -> Self {
+    /// `deployment` is the endpoint whose deployment serves: itself, unless it is attached to another one's.
+    pub(crate) fn new(
+        endpoint: &'a InferenceEndpoint,
+        deployment: &'a InferenceEndpoint,
+        allocations: Allocations,
+    ) -> Self {
         let InferenceEndpointSpec {
             inference_id: _,
             task_type,
             service,
-            service_settings,
+            service_settings: ServiceSettings { deployment_id, model_id: asked, .. },
             task_settings: _,
             chunking_settings,
             deployment: _,
         } = &endpoint.spec;
-        let ServiceSettings { num_allocations, num_threads, model_id, adaptive_allocations } =
-            service_settings;
+        let ServiceSettings {
+            num_allocations,
+            num_threads,
+            model_id,
+            adaptive_allocations,
+            deployment_id: _,
+        } = &deployment.spec.service_settings;
         let live = match allocations {
             Allocations::Stored => None,
-            Allocations::Live => endpoint
+            Allocations::Live => deployment
                 .status
                 .as_ref()
                 .and_then(|status| status.allocations)
@@ -132,8 +144,9 @@ impl<'a> EndpointView<'a> {
             service_settings: ServiceSettingsView {
                 num_allocations: live.or(*num_allocations),
                 num_threads: *num_threads,
-                model_id: model_id.as_deref(),
+                model_id: asked.as_deref().or(model_id.as_deref()),
                 adaptive_allocations: adaptive_allocations.as_ref().map(AdaptiveView::new),
+                deployment_id: deployment_id.as_deref(),
             },
             task_settings: Empty {},
             chunking_settings: chunking(*service, chunking_settings.as_ref()),
@@ -174,8 +187,8 @@ mod tests {
 
     /// The object that a PUT with this body makes.
     fn endpoint(id: &str, body: &str) -> InferenceEndpoint {
-        let spec = create::parse(Some(TaskTypeName::SparseEmbedding), body.as_bytes()).unwrap();
-        InferenceEndpoint::new(id, spec)
+        let create = create::parse(Some(TaskTypeName::SparseEmbedding), body.as_bytes()).unwrap();
+        InferenceEndpoint::new(id, create.spec)
     }
 
     fn running(mut endpoint: InferenceEndpoint, desired: i32) -> InferenceEndpoint {
@@ -185,7 +198,7 @@ mod tests {
     }
 
     fn show(endpoint: &InferenceEndpoint, allocations: Allocations) -> String {
-        serde_json::to_string_pretty(&EndpointView::new(endpoint, allocations)).unwrap()
+        serde_json::to_string_pretty(&EndpointView::new(endpoint, endpoint, allocations)).unwrap()
     }
 
     const FIXED: &str = r#"{"service":"elser","service_settings":{"num_allocations":1,"num_threads":1}}"#;
@@ -221,6 +234,17 @@ mod tests {
         insta::assert_snapshot!("elser_chunked", show(&endpoint("articles", CHUNKED), Allocations::Stored));
         let empty = ADAPTIVE.replacen('{', r#"{"chunking_settings":{},"#, 1);
         assert!(!show(&endpoint("articles", &empty), Allocations::Stored).contains("chunking_settings"));
+    }
+
+    #[test]
+    fn an_attached_endpoint_shows_the_deployment_that_serves_it() {
+        let attached = endpoint(
+            "attached",
+            r#"{"service":"elasticsearch","service_settings":{"deployment_id":"holder"},"chunking_settings":{"strategy":"none"}}"#,
+        );
+        let holder = running(endpoint("holder", ELASTICSEARCH), 5);
+        let view = EndpointView::new(&attached, &holder, Allocations::Live);
+        insta::assert_snapshot!(serde_json::to_string(&view).unwrap(), @r#"{"inference_id":"attached","task_type":"sparse_embedding","service":"elasticsearch","service_settings":{"num_allocations":5,"num_threads":2,"model_id":".elser_model_2","adaptive_allocations":{"enabled":false},"deployment_id":"holder"},"task_settings":{},"chunking_settings":{"strategy":"none"}}"#);
     }
 
     #[test]

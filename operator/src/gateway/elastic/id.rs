@@ -1,6 +1,7 @@
 //! Ids of endpoints as clients may choose them.
 
 use super::error::Refusal;
+use super::json::short_text;
 
 /// Ids become object names and labels by hashing, but a body of 10 MiB must not become one.
 const LONGEST: usize = 256;
@@ -32,6 +33,17 @@ impl NewId {
         Ok(Self(id.to_owned()))
     }
 
+    /// The id of an endpoint that a client may change: those of default endpoints are told so.
+    pub(crate) fn of_changeable(id: &str) -> Result<Self, Refusal> {
+        if is_default_endpoint(id) {
+            return Err(Refusal::request(format!(
+                "[{}] is a default inference endpoint, and those cannot be updated",
+                short_text(id)
+            )));
+        }
+        Self::parse(id)
+    }
+
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
@@ -52,6 +64,13 @@ mod tests {
         for id in ["a", "0", "my-elser-model", "a_b.c-d", "a..b", "a--b", &"x".repeat(256)] {
             assert_eq!(NewId::parse(id).unwrap().as_str(), id);
         }
+    }
+
+    #[test]
+    fn a_default_endpoint_is_changed_by_nobody() {
+        let refusal = NewId::of_changeable(".elser-2-elasticsearch").unwrap_err();
+        assert_eq!(refusal.kind(), ErrorType::ActionRequestValidation);
+        assert!(refusal.to_string().contains("default inference endpoint"), "{refusal}");
     }
 
     #[test]

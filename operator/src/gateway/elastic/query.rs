@@ -27,6 +27,7 @@ impl Own {
 pub(crate) struct Query {
     /// `None` when it is absent or zero, and the route's default applies.
     pub(crate) timeout: Option<Duration>,
+    pub(crate) master_timeout: Option<Duration>,
     own: Vec<Own>,
 }
 
@@ -45,7 +46,7 @@ impl Query {
         for (name, value) in pairs {
             match name.as_str() {
                 "timeout" => query.timeout = time_value::parse(name, value)?,
-                "master_timeout" => drop(time_value::parse(name, value)?),
+                "master_timeout" => query.master_timeout = time_value::parse(name, value)?,
                 "pretty" | "human" | "error_trace" => drop(flag(name, value)?),
                 "filter_path" => drop(FilterPath::parse(value)?),
                 "format" if value == "json" => {}

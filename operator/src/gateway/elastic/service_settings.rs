@@ -1,18 +1,33 @@
 //! `service_settings`: the model, its allocations and their threads. All that is wrong comes as one list, in
 //! the order in which Elasticsearch lists it.
 
-use lexiscale_crds::{AdaptiveAllocations, Service, ServiceSettings};
+use lexiscale_crds::{Service, ServiceSettings};
 
+use super::adaptive::AdaptiveChange;
+use super::attached;
 use super::error::{Items, Refusal};
 use super::json::Object;
 use super::settings_reader::{Read, SettingsReader};
 
-const SCOPE: &str = "service_settings";
+pub(crate) const SCOPE: &str = "service_settings";
 
-/// Elasticsearch's internal mark for "unset". Clients that read an endpoint and write it again send it.
-const UNSET: i32 = -1;
+/// What a request asks for.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) settings: ServiceSettings,
+    /// What stands beside a `deployment_id` and has no effect there.
+    pub(crate) beside: Object,
+}
 
-pub(crate) fn parse(service: Service, object: Object) -> Result<ServiceSettings, Refusal> {
+pub(crate) fn parse(service: Service, object: Object) -> Result<Asked, Refusal> {
+    if attached::is_asked_for(&object) {
+        return attached::parse(service, object);
+    }
+    let settings = own_deployment(service, object)?;
+    Ok(Asked { settings, beside: Object::default() })
+}
+
+fn own_deployment(service: Service, object: Object) -> Result<ServiceSettings, Refusal> {
     let mut settings = SettingsReader::new(SCOPE, object);
 
     let num_allocations = settings.integer("num_allocations");
@@ -24,7 +39,7 @@ pub(crate) fn parse(service: Service, object: Object) -> Result<ServiceSettings,
     };
     let num_threads = settings.integer("num_threads");
     let num_threads = threads(&mut settings, num_threads);
-    let adaptive_allocations = adaptive(&mut settings, adaptive_given);
+    let adaptive_allocations = AdaptiveChange::read(&mut settings, adaptive_given).map(AdaptiveChange::fresh);
     let model_id = settings.string("model_id");
     let model_id = non_empty(&mut settings, "model_id", model_id);
     let is_adaptive = adaptive_allocations.is_some_and(|adaptive| adaptive.is_enabled());
@@ -33,25 +48,28 @@ pub(crate) fn parse(service: Service, object: Object) -> Result<ServiceSettings,
             "must contain [num_allocations], at least 1, or [adaptive_allocations] with [enabled] true: one of the two is required",
         );
     }
+    // One that is good is attached::parse's.
     let deployment_id = settings.string("deployment_id");
-    if non_empty(&mut settings, "deployment_id", deployment_id).is_some() {
-        settings.refuse("[deployment_id] is not supported: every endpoint has its own deployment; remove it");
-    }
+    non_empty(&mut settings, "deployment_id", deployment_id);
 
     let (unknown, items) = settings.finish();
     items.or_refuse(())?;
     if num_allocations.given().is_some() && is_adaptive {
-        return Err(Refusal::request(
-            "[number_of_allocations] cannot be set while adaptive allocations are enabled; remove [num_allocations]",
+        return Err(number_beside_adaptive());
+    }
+    refuse_first_elser(model_id.as_deref())?;
+    if service == Service::Elasticsearch && model_id.is_none() {
+        return Err(Refusal::status(
+            "[service_settings] does not contain the required setting [model_id], for example [.elser_model_2]",
         ));
     }
-    model(service, model_id.as_deref())?;
     refuse_unknown(&unknown, service)?;
     Ok(ServiceSettings {
         num_allocations: num_allocations.given(),
         num_threads: num_threads.given(),
         model_id,
         adaptive_allocations,
+        deployment_id: None,
     })
 }
 
@@ -84,6 +102,12 @@ pub(crate) fn refuse_threads_above(largest_node: i32, settings: &ServiceSettings
     }
 }
 
+pub(crate) fn number_beside_adaptive() -> Refusal {
+    Refusal::request(
+        "[number_of_allocations] cannot be set while adaptive allocations are enabled; remove [num_allocations]",
+    )
+}
+
 fn is_enabled(adaptive: &Read<Object>) -> bool {
     match adaptive {
         Read::Given(object) => object
@@ -94,7 +118,7 @@ fn is_enabled(adaptive: &Read<Object>) -> bool {
     }
 }
 
-fn positive(settings: &mut SettingsReader, key: &str, read: Read<i32>) -> Read<i32> {
+pub(crate) fn positive(settings: &mut SettingsReader, key: &str, read: Read<i32>) -> Read<i32> {
     match read {
         Read::Given(value) if value <= 0 => {
             settings.refuse(format!("invalid value [{value}]: [{key}] must be a positive integer"));
@@ -120,34 +144,7 @@ fn threads(settings: &mut SettingsReader, read: Read<i32>) -> Read<i32> {
     }
 }
 
-fn adaptive(settings: &mut SettingsReader, given: Read<Object>) -> Option<AdaptiveAllocations> {
-    let object = given.given()?;
-    let mut adaptive = SettingsReader::new("adaptive_allocations", object);
-    let enabled = adaptive.boolean("enabled").given();
-    let min = adaptive.integer("min_number_of_allocations").given().filter(|min| *min != UNSET);
-    let max = adaptive.integer("max_number_of_allocations").given().filter(|max| *max != UNSET);
-    if let Some(min) = min.filter(|min| *min < 0) {
-        adaptive.refuse(format!("[min_number_of_allocations] must be null or at least 0, not [{min}]"));
-    }
-    if let Some(max) = max.filter(|max| *max < 1) {
-        adaptive.refuse(format!("[max_number_of_allocations] must be null or at least 1, not [{max}]"));
-    }
-    if let (Some(min), Some(max)) = (min, max)
-        && min > max
-    {
-        adaptive.refuse(format!(
-            "[min_number_of_allocations] of [{min}] must not exceed [max_number_of_allocations] of [{max}]"
-        ));
-    }
-    let (unknown, items) = adaptive.finish();
-    settings.items.extend(items);
-    for (key, _) in unknown.entries() {
-        settings.refuse(format!("[adaptive_allocations] does not allow the setting [{key}]"));
-    }
-    Some(AdaptiveAllocations { enabled, min_number_of_allocations: min, max_number_of_allocations: max })
-}
-
-fn non_empty(settings: &mut SettingsReader, key: &str, read: Read<String>) -> Option<String> {
+pub(super) fn non_empty(settings: &mut SettingsReader, key: &str, read: Read<String>) -> Option<String> {
     let text = read.given()?;
     if text.trim().is_empty() {
         settings.refuse(format!("invalid value empty string: [{key}] must be a non-empty string"));
@@ -156,25 +153,24 @@ fn non_empty(settings: &mut SettingsReader, key: &str, read: Read<String>) -> Op
     Some(text)
 }
 
-fn model(service: Service, model_id: Option<&str>) -> Result<(), Refusal> {
-    match (service, model_id) {
-        (_, Some(id @ ".elser_model_1")) => Err(Refusal::argument(format!(
+pub(super) fn refuse_first_elser(model_id: Option<&str>) -> Result<(), Refusal> {
+    match model_id {
+        Some(id @ ".elser_model_1") => Err(Refusal::argument(format!(
             "there is no model [{id}] on this platform; use the platform-agnostic [.elser_model_2]"
         ))),
-        (Service::Elasticsearch, None) => Err(Refusal::status(
-            "[service_settings] does not contain the required setting [model_id], for example [.elser_model_2]",
-        )),
-        (Service::Elasticsearch | Service::Elser, Some(_)) | (Service::Elser, None) => Ok(()),
+        Some(_) | None => Ok(()),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use lexiscale_crds::AdaptiveAllocations;
+
     use super::*;
     use crate::gateway::elastic::error::ErrorType;
 
     fn parse_text(service: Service, text: &str) -> Result<ServiceSettings, Refusal> {
-        parse(service, Object::parse(text.as_bytes()).unwrap())
+        parse(service, Object::parse(text.as_bytes()).unwrap()).map(|asked| asked.settings)
     }
 
     #[test]

@@ -39,6 +39,11 @@ impl SettingsReader {
         self.items.push(format!("[{}] {}", self.scope, rule.as_ref()));
     }
 
+    /// Whether a key is there that is not to be read.
+    pub(crate) fn has(&mut self, key: &str) -> bool {
+        self.object.take(key).is_some()
+    }
+
     /// A whole number. `2.0` and `"2"` are none: Elasticsearch refuses them, and so must we, or a body that
     /// works here fails there.
     pub(crate) fn integer(&mut self, key: &str) -> Read<i32> {
