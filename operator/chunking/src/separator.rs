@@ -69,11 +69,16 @@ impl Separator {
     pub(crate) fn cuts(&self, text: &str, go_on: &dyn Fn() -> bool) -> Result<Vec<usize>, ChunkingFailed> {
         let mut cuts = Vec::new();
         let mut from = 0;
-        while let Some((start, end)) = self.next_match(text, from, go_on)? {
+        let mut after = After::Match;
+        while let Some((start, end)) = self.next_match(text, from, after, go_on)? {
             if start > cuts.last().copied().unwrap_or_default() && start < text.len() {
                 cuts.push(start);
             }
-            from = if end > start { end } else { after_character(text, end) };
+            (from, after) = if end > start {
+                (end, After::Match)
+            } else {
+                (after_character(text, end), After::Character)
+            };
             if from > text.len() {
                 break;
             }
@@ -85,6 +90,7 @@ impl Separator {
         &self,
         text: &str,
         from: usize,
+        after: After,
         go_on: &dyn Fn() -> bool,
     ) -> Result<Option<(usize, usize)>, ChunkingFailed> {
         let mut window = from;
@@ -99,7 +105,7 @@ impl Separator {
             let input = RegexInput::new(&text[..end])
                 .from_pos(window)
                 .end_text(is_last)
-                .continue_from_previous_match_end(window == from);
+                .continue_from_previous_match_end(window == from && after == After::Match);
             // Two limits can end a search, that of steps and that of the stack, and the same patterns meet both.
             let found = self
                 .regex
@@ -115,6 +121,13 @@ impl Separator {
             }
         }
     }
+}
+
+/// What a search begins behind: where the match before ended (or the text begins), which `\G` stands for, or one character further.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum After {
+    Match,
+    Character,
 }
 
 /// Where the character after `position` ends; one more than the length at the end of the text.

@@ -1,6 +1,9 @@
 //! POST: from the client to a worker and back, and everything that can come between.
 
+use std::io::Write;
+
 use bytes::Bytes;
+use flate2::{Compression, read::GzDecoder, write::GzEncoder};
 use http::Request;
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
@@ -42,6 +45,31 @@ async fn an_embedding_comes_back_as_the_worker_wrote_it() {
         let counted =
             r#"lexiscale_gateway_requests_total{operation="Infer",endpoint="articles",outcome="Success"} 1"#;
         assert!(metrics.contains(counted), "{metrics}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn gzip_goes_both_ways() {
+    with_namespace(|cluster| async move {
+        articles(&cluster).await;
+        let worker = Worker::start(Behaviour::EmbedsAtLength).await;
+        cluster.routes("articles", &[worker.address]).await;
+        let gateway = Gateway::start(&cluster, &[]).await;
+        let mut packed = GzEncoder::new(Vec::new(), Compression::default());
+        packed.write_all(br#"{"input":"Kubernetes","input_type":"ingest"}"#).unwrap();
+        let request = Request::post("/_inference/articles")
+            .header("content-type", "application/json")
+            .header("content-encoding", "gzip")
+            .header("accept-encoding", "gzip");
+        let answer = gateway.request(request.body(packed.finish().unwrap().into()).unwrap()).await;
+        assert_eq!(worker.asked(), [r#"{"input":["Kubernetes"],"input_type":"ingest"}"#]);
+        assert!(!worker.headers()[0].contains_key("content-encoding"), "the worker gets it as it is");
+        assert_eq!(answer.header("content-encoding"), "gzip");
+        assert!(answer.header("vary").contains("accept-encoding"), "{}", answer.header("vary"));
+        assert!(answer.body.len() < 20_000, "{} bytes", answer.body.len());
+        let text = std::io::read_to_string(GzDecoder::new(&*answer.body)).unwrap();
+        assert_eq!((answer.status.as_u16(), text.trim_start()), (200, EMBEDDING));
     })
     .await;
 }

@@ -24,6 +24,8 @@ pub(crate) const EMBEDDING: &str =
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Behaviour {
     Embeds,
+    /// As an embedding and much white space, in pieces, without saying how long it will be.
+    EmbedsAtLength,
     /// Answers the head and then nothing more.
     Stalls,
     /// Holds every request until `release`.
@@ -115,6 +117,11 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
     let json = [(CONTENT_TYPE, "application/json")];
     let response = match shared.behaviour {
         Behaviour::Embeds => (json, EMBEDDING).into_response(),
+        Behaviour::EmbedsAtLength => {
+            let blanks = stream::iter((0..100).map(|_| Ok::<_, std::io::Error>(" ".repeat(1000))));
+            let end = stream::once(async { Ok(EMBEDDING.to_owned()) });
+            (json, Body::from_stream(stream::StreamExt::chain(blanks, end))).into_response()
+        }
         Behaviour::Waits => {
             let _permit = shared.gate.acquire().await.unwrap();
             (json, EMBEDDING).into_response()

@@ -29,7 +29,8 @@ fn nested(reader: &mut Reader, deeper: usize) -> Result<String, Unreadable> {
                 return Ok(out);
             }
             '[' => out.push_str(&nested(reader, deeper)?),
-            '&' if reader.take("&") => out.push_str("&&"),
+            // With nothing before it, Java reads over it.
+            '&' if reader.take("&") => out.push_str(if out.len() > opening { "&&" } else { "" }),
             '\\' if reader.take("Q") => {
                 while !reader.take("\\E") {
                     let quoted = reader.next().ok_or_else(|| reader.unreadable("unclosed class"))?;

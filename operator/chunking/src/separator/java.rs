@@ -40,6 +40,8 @@ pub(super) struct Reader {
     pub(super) flags: Flags,
     /// Inside a look-behind: what repeats without end is refused, as in Java.
     bounded: bool,
+    /// Right behind a repetition, where Java and the engine read another one differently.
+    repeated: bool,
     groups: Vec<Outer>,
     /// Groups so far that capture; decides how many digits a reference has.
     pub(super) captures: usize,
@@ -52,6 +54,7 @@ pub(super) fn translate(pattern: &str) -> Result<String, Unreadable> {
         position: 0,
         flags: Flags::default(),
         bounded: false,
+        repeated: false,
         groups: Vec::new(),
         captures: 0,
         out: String::new(),
@@ -128,6 +131,11 @@ impl Reader {
         if self.is_comment(character) {
             return Ok(());
         }
+        let repeats = matches!(character, '*' | '+' | '?' | '{');
+        if repeats && self.repeated {
+            return Err(self.unreadable("a repetition of a repetition; put the first in a group"));
+        }
+        self.repeated = repeats;
         let translated = match character {
             '\\' => escape::outside_class(self)?,
             '[' => class::read(self)?,

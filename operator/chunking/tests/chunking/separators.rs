@@ -37,6 +37,7 @@ fn a_bad_separator_is_named() {
         r"\x{110000}",
         r"\uD800",
         "[b-a]",
+        "a*{2}",
         r"[a-\d]",
         "(?P<n>a)",
         "(?z)",
@@ -128,6 +129,9 @@ fn what_is_written_as_in_java_is_read_as_in_java() {
         ("\n={3,}\n", "a\n===\nb", vec!["a", "\n===\nb"]),
         ("}", "a}b", vec!["a", "}b"]),
         (r"\<b\>", "a<b>", vec!["a", "<b>"]),
+        ("[&&b]", "ab", vec!["a", "b"]),
+        (r"\G", "abc", vec!["abc"]),
+        (r"\Ga", "aab", vec!["a", "ab"]),
     ];
     for (pattern, text, expected) in table {
         assert_eq!(found(text, pattern), expected, "{pattern}");
