@@ -25,6 +25,7 @@ mod router_tests;
 mod server;
 mod settings;
 mod tenancy;
+mod wake;
 mod watch;
 mod worker;
 
@@ -49,8 +50,12 @@ use self::hold::Hold;
 use self::metrics::Metrics;
 use self::request::Target;
 pub use self::settings::Settings;
+use self::wake::Wakes;
 use self::worker::WorkerClient;
 use crate::admin::{self, Readiness};
+
+/// In whose name the gateway writes.
+const FIELD_MANAGER: &str = "lexiscale-gateway";
 
 fn router(gateway: &Gateway) -> Router {
     Router::new()
@@ -89,6 +94,7 @@ struct Shared {
     workers: WorkerClient,
     admission: Admission,
     hold: Hold,
+    wakes: Wakes,
     metrics: Metrics,
     draining: CancellationToken,
 }
@@ -116,6 +122,7 @@ impl Gateway {
             workers: WorkerClient::new(),
             admission: Admission::new(settings.max_requests),
             hold: Hold::new(settings.max_held),
+            wakes: Wakes::default(),
             metrics,
             draining,
             settings,
