@@ -22,5 +22,9 @@ mod delete;
 mod harness;
 #[path = "gateway/infer.rs"]
 mod infer;
+#[path = "gateway/proxy.rs"]
+mod proxy;
 #[path = "gateway/worker.rs"]
 mod worker;
+#[path = "gateway/zero.rs"]
+mod zero;

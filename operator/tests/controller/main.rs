@@ -20,3 +20,4 @@ mod proxy;
 mod puppet;
 mod security;
 mod sharing;
+mod zero;
