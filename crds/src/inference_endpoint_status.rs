@@ -1,6 +1,6 @@
 //! `status` of an `InferenceEndpoint`.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime, Time};
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -33,6 +33,16 @@ pub struct InferenceEndpointStatus {
     /// The number of allocations.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allocations: Option<AllocationStatus>,
+
+    /// Why this number of allocations. It is also the operator's memory: under adaptive allocations the number here
+    /// counts until something changes it, whoever leads and however often the operator starts anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decision: Option<ScalingDecision>,
+
+    /// How long the latest wake-up from zero took until an allocation was ready, in seconds, rounded up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub cold_start_seconds: Option<i32>,
 
     /// Label selector of the worker pods, for the scale subresource.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -77,6 +87,25 @@ pub struct AllocationStatus {
     pub current: i32,
     /// Allocations that answer requests.
     pub ready: i32,
+}
+
+/// The latest decision about the number of allocations.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ScalingDecision {
+    /// Allocations that should run. 0 is an idle endpoint; its next request wakes it.
+    #[schemars(range(min = 0))]
+    pub allocations: i32,
+    /// One word for the reason: `Fixed`, `Start`, `WokenUp`, `Bounds`, `Idle`.
+    #[schemars(length(min = 1, max = 64))]
+    pub reason: String,
+    /// The reason in a sentence, with its numbers.
+    pub message: String,
+    /// When this number was decided. A wake-up starts the idle time anew from here.
+    pub time: Time,
+    /// The latest wake-up that was taken note of: what the annotation `inference.lexiscale.io/wake-requested-at` said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wake_requested_at: Option<MicroTime>,
 }
 
 /// A failure of a child object, with what is needed to act on it.

@@ -22,7 +22,9 @@ pub use chunking_settings::{ChunkingSettings, ChunkingStrategy, SeparatorGroup};
 pub use conditions::{ConditionType, Conditions};
 pub use deployment_settings::{CacheSettings, DeploymentSettings};
 pub use inference_endpoint::{InferenceEndpoint, InferenceEndpointSpec, Service, TaskSettings, TaskType};
-pub use inference_endpoint_status::{AllocationStatus, Failure, InferenceEndpointStatus, ModelStatus};
+pub use inference_endpoint_status::{
+    AllocationStatus, Failure, InferenceEndpointStatus, ModelStatus, ScalingDecision,
+};
 pub use model_cache::{CachePhase, CacheProgress, ModelCache, ModelCacheSpec, ModelCacheStatus};
 pub use service_settings::{AdaptiveAllocations, ServiceSettings};
 

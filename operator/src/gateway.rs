@@ -30,6 +30,7 @@ mod settings;
 mod shown;
 mod tenancy;
 mod update;
+mod wake;
 mod watch;
 mod worker;
 
@@ -56,9 +57,12 @@ use self::metrics::Metrics;
 use self::request::Target;
 pub use self::settings::Settings;
 use self::shown::Shown;
+use self::wake::Wakes;
 use self::worker::WorkerClient;
 use crate::admin::{self, Readiness};
 
+/// In whose name the gateway writes.
+const FIELD_MANAGER: &str = "lexiscale-gateway";
 /// Bytes of an answer. Packing less than about one network packet costs time and saves none.
 const SMALLEST_PACKED: u64 = 1 << 10;
 
@@ -105,6 +109,7 @@ struct Shared {
     admission: Admission,
     hold: Hold,
     shown: Shown,
+    wakes: Wakes,
     metrics: Metrics,
     draining: CancellationToken,
 }
@@ -133,6 +138,7 @@ impl Gateway {
             admission: Admission::new(settings.max_requests),
             hold: Hold::new(settings.max_held),
             shown: Shown::default(),
+            wakes: Wakes::default(),
             metrics,
             draining,
             settings,

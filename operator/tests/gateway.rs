@@ -24,7 +24,11 @@ mod delete;
 mod harness;
 #[path = "gateway/infer.rs"]
 mod infer;
+#[path = "gateway/proxy.rs"]
+mod proxy;
 #[path = "gateway/update.rs"]
 mod update;
 #[path = "gateway/worker.rs"]
 mod worker;
+#[path = "gateway/zero.rs"]
+mod zero;

@@ -18,6 +18,8 @@ pub struct Answer {
     pub status: u16,
     /// The `Warning` header.
     pub warning: Option<String>,
+    /// How long the request waited for a first allocation, in milliseconds.
+    pub cold_start: Option<u64>,
     /// Body as it came.
     pub text: String,
     /// Body as JSON, null if it is none.
@@ -72,11 +74,14 @@ impl Gateway {
         let agent = self.agent.clone();
         tokio::task::spawn_blocking(move || {
             let mut response = agent.run(request)?;
-            let warning =
-                response.headers().get("warning").and_then(|value| value.to_str().ok()).map(str::to_owned);
+            let header = |name: &str| {
+                response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
+            };
+            let warning = header("warning");
+            let cold_start = header("x-inference-cold-start-ms").and_then(|text| text.parse().ok());
             let text = response.body_mut().read_to_string()?;
             let body = serde_json::from_str(&text).unwrap_or_default();
-            Ok(Answer { status: response.status().as_u16(), warning, text, body })
+            Ok(Answer { status: response.status().as_u16(), warning, cold_start, text, body })
         })
         .await?
     }

@@ -1,66 +1,160 @@
 //! How many allocations an endpoint should have, and why. PURE.
 //!
-//! Today: the fixed number, or the number that an adaptive endpoint starts with. What load asks for joins here.
+//! The latest decision is kept in `status.decision` and is all the memory there is: what is remembered stays until the spec
+//! changes or a request wakes the endpoint. What load asks for joins here.
 
-use crate::validated::Allocations;
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
+use lexiscale_crds::ScalingDecision;
+
+use crate::{
+    validated::{AllocationBounds, Allocations},
+    wake,
+};
 
 /// A number of allocations with its reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decision {
     pub replicas: u32,
     pub reason: Reason,
+    /// The reason in a sentence, with its numbers.
+    pub message: String,
+    /// When this number was decided.
+    pub time: Timestamp,
+    /// The latest wake-up that was taken note of.
+    pub wake_requested_at: Option<Timestamp>,
 }
 
 /// Why this number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reason {
     /// `numAllocations`.
     Fixed,
     /// An adaptive endpoint starts with its minimum, or with one where the minimum is zero: nobody has shown yet that
-    /// it is idle.
+    /// it is idle. One that was fixed starts with what it had.
     Start,
+    /// A request came while it slept at zero.
+    WokenUp,
+    /// The number that was remembered was outside of its bounds.
+    Bounds,
+    /// What was remembered has a reason that is not decided here.
+    Other(String),
 }
 
-/// Decides for an endpoint about which nothing is known but its spec.
-pub fn decide(allocations: Allocations) -> Decision {
-    match allocations {
-        Allocations::Fixed(count) => Decision { replicas: count.get(), reason: Reason::Fixed },
-        Allocations::Adaptive(bounds) => {
-            Decision { replicas: bounds.minimum().max(1), reason: Reason::Start }
+impl Reason {
+    fn read(word: &str) -> Self {
+        [Self::Fixed, Self::Start, Self::WokenUp, Self::Bounds]
+            .into_iter()
+            .find(|reason| reason.as_str() == word)
+            .unwrap_or_else(|| Self::Other(word.to_owned()))
+    }
+
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Fixed => "Fixed",
+            Self::Start => "Start",
+            Self::WokenUp => "WokenUp",
+            Self::Bounds => "Bounds",
+            Self::Other(word) => word,
         }
+    }
+}
+
+impl Decision {
+    /// From the status. A number that cannot be is no memory.
+    pub fn read(stored: &ScalingDecision) -> Option<Self> {
+        let ScalingDecision { allocations, reason, message, time, wake_requested_at } = stored;
+        Some(Self {
+            replicas: u32::try_from(*allocations).ok()?,
+            reason: Reason::read(reason),
+            message: message.clone(),
+            time: time.0,
+            wake_requested_at: wake_requested_at.as_ref().map(|time| time.0),
+        })
+    }
+
+    /// As the status keeps it.
+    pub fn stored(&self) -> ScalingDecision {
+        let Self { replicas, reason, message, time, wake_requested_at } = self;
+        ScalingDecision {
+            allocations: i32::try_from(*replicas).unwrap_or(i32::MAX),
+            reason: reason.as_str().to_owned(),
+            message: message.clone(),
+            time: Time(*time),
+            wake_requested_at: wake_requested_at.map(MicroTime),
+        }
+    }
+}
+
+/// Decides for an endpoint from its spec, from what was decided before, and from the wake-up that gateways ask for.
+pub fn decide(
+    allocations: Allocations,
+    memory: Option<&Decision>,
+    wake_requested_at: Option<Timestamp>,
+    now: Timestamp,
+) -> Decision {
+    let noted = memory.and_then(|memory| memory.wake_requested_at);
+    let asked = wake_requested_at.filter(|_| wake::is_unanswered(wake_requested_at, noted));
+    let (replicas, reason, message) = match (allocations, memory) {
+        (Allocations::Fixed(count), _) => (count.get(), Reason::Fixed, format!("numAllocations is {count}")),
+        (Allocations::Adaptive(bounds), None) => start(bounds),
+        (Allocations::Adaptive(bounds), Some(memory)) => match (memory.replicas, asked) {
+            (0, Some(asked)) => woken(bounds, asked),
+            (0, None) => (0, memory.reason.clone(), asleep(memory, bounds)),
+            (1.., _) => awake(memory, bounds),
+        },
+    };
+    // The time is the number's: a word more in its message does not make it younger.
+    let same = memory.filter(|memory| memory.replicas == replicas && memory.reason == reason);
+    let time = same.map_or(now, |memory| memory.time);
+    Decision { replicas, reason, message, time, wake_requested_at }
+}
+
+type Reasoned = (u32, Reason, String);
+
+fn start(bounds: AllocationBounds) -> Reasoned {
+    let minimum = bounds.minimum();
+    let replicas = minimum.max(1);
+    (replicas, Reason::Start, format!("starts with {replicas}, for a minimum of {minimum}"))
+}
+
+/// Exactly one, whatever the load; a minimum that was raised meanwhile counts from now on.
+fn woken(bounds: AllocationBounds, asked: Timestamp) -> Reasoned {
+    let replicas = bounds.minimum().max(1);
+    (replicas, Reason::WokenUp, format!("woken to {replicas} by a request of {asked}"))
+}
+
+/// What a message says about a minimum that does not count yet.
+const NOT_YET: &str = "; minNumberOfAllocations ";
+
+/// A raised minimum does not wake what sleeps, as in Elasticsearch. That is said for as long as it is so.
+fn asleep(memory: &Decision, bounds: AllocationBounds) -> String {
+    let reason = memory.message.split(NOT_YET).next().unwrap_or_default();
+    match bounds.minimum() {
+        0 => reason.to_owned(),
+        minimum => format!("{reason}{NOT_YET}{minimum} counts from the next request on"),
+    }
+}
+
+fn awake(memory: &Decision, bounds: AllocationBounds) -> Reasoned {
+    let (before, minimum, maximum) = (memory.replicas, bounds.minimum(), bounds.maximum().get());
+    let replicas = before.clamp(minimum, maximum);
+    if replicas != before {
+        let message = format!("{replicas} instead of {before}, for bounds of {minimum} to {maximum}");
+        (replicas, Reason::Bounds, message)
+    } else if memory.reason == Reason::Fixed {
+        let message = format!("goes on with {replicas}, the numAllocations of before");
+        (replicas, Reason::Start, message)
+    } else {
+        (replicas, memory.reason.clone(), memory.message.clone())
     }
 }
 
 /// The allocations that must serve before the endpoint counts as ready. An adaptive endpoint that is growing beyond its
-/// minimum serves what it promised all the while.
+/// minimum serves what it promised all the while, and one that sleeps promised none.
 pub fn required(allocations: Allocations, decision: &Decision) -> u32 {
     match allocations {
         Allocations::Fixed(count) => count.get(),
         Allocations::Adaptive(bounds) => bounds.minimum().max(1).min(decision.replicas),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::num::NonZeroU32;
-
-    use super::*;
-    use crate::validated::AllocationBounds;
-
-    #[test]
-    fn adaptive_starts_at_its_minimum_or_at_one() {
-        for (minimum, maximum, start) in [(3, 10, 3), (0, 10, 1), (1, 1, 1)] {
-            let bounds = AllocationBounds::new(minimum, maximum).unwrap();
-            let decision = decide(Allocations::Adaptive(bounds));
-            assert_eq!(decision, Decision { replicas: start, reason: Reason::Start });
-        }
-    }
-
-    #[test]
-    fn a_fixed_number_is_that_number() {
-        let allocations = Allocations::Fixed(NonZeroU32::new(7).unwrap());
-        let decision = decide(allocations);
-        assert_eq!(decision, Decision { replicas: 7, reason: Reason::Fixed });
-        assert_eq!(required(allocations, &decision), 7);
     }
 }

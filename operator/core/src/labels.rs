@@ -27,6 +27,9 @@ pub const VOLUME_CLAIM: &str = "inference.lexiscale.io/volume-claim";
 /// Annotation for users, on an endpoint or a cache: a new value tries a failed download again.
 pub const RETRY: &str = "inference.lexiscale.io/retry";
 
+/// Annotation that a gateway writes on an endpoint at zero, once for each sleep: when a request asked for it (RFC 3339).
+pub const WAKE_REQUESTED_AT: &str = "inference.lexiscale.io/wake-requested-at";
+
 /// Annotation of every child: hash of what was last applied, so that a pass which would apply the same writes nothing.
 pub const APPLIED: &str = "inference.lexiscale.io/applied";
 /// Annotation of worker pods: hash of their template, to tell the new revision's pods from the old one's.

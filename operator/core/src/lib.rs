@@ -21,3 +21,4 @@ pub mod settings;
 pub mod status;
 pub mod validated;
 pub mod volume;
+pub mod wake;

@@ -15,25 +15,27 @@ pub(super) async fn reconcile(object: &InferenceEndpoint, context: &Context) -> 
     let Some(observed) = observe::endpoint(context, object).await? else {
         return Ok(Outcome::Gone);
     };
+    // One moment for the whole pass: what it decides and what it reports have the same time.
+    let now = now();
     let endpoint = &observed.endpoint;
     let identity = Identity::of(endpoint, "InferenceEndpoint")?;
     if let Some(deployment_id) = &endpoint.spec.service_settings.deployment_id {
         let (peers, catalog) = (&observed.peers, &context.settings.catalog);
-        let status = status::attached::status(endpoint, deployment_id, peers, catalog, now());
+        let status = status::attached::status(endpoint, deployment_id, peers, catalog, now);
         report::endpoint(context, &identity, endpoint, &status).await?;
         return Ok(Outcome::Settled);
     }
     let validated = match ValidatedEndpoint::new(endpoint, &observed.peers, &context.settings.catalog) {
         Ok(validated) => validated,
         Err(invalid) => {
-            let status = status::endpoint::of_invalid(&observed, &invalid, now());
+            let status = status::endpoint::of_invalid(&observed, &invalid, now);
             report::endpoint(context, &identity, endpoint, &status).await?;
             return Ok(Outcome::Invalid);
         }
     };
-    let plan = plan::endpoint::plan(&validated, &observed, &context.settings);
+    let plan = plan::endpoint::plan(&validated, &observed, &context.settings, now);
     let rejections = context.applier.carry_out(&identity, &plan.writes).await?;
-    let status = status::endpoint::of_plan(&validated, &observed, &plan, &rejections, now());
+    let status = status::endpoint::of_plan(&validated, &observed, &plan, &rejections, now);
     report::endpoint(context, &identity, endpoint, &status).await?;
     Ok(match (rejections.is_empty(), plan.leftovers.is_empty()) {
         (false, _) => Outcome::after_rejection(),

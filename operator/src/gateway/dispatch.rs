@@ -18,6 +18,7 @@ use super::directory::{Directory, EndpointKey, Entry};
 use super::error::Error;
 use super::hold::Full;
 use super::pod::{InFlight, least_busy};
+use super::wake::Waiter;
 use super::worker::{Failure, Message, Relay};
 
 /// A request that made one worker die is given to one more and no third: it may be the request's fault.
@@ -33,13 +34,14 @@ pub(crate) async fn dispatch(
     key: &EndpointKey,
     message: Message,
     admitted: Admitted,
+    waiter: &mut Waiter<'_>,
 ) -> Result<Body, Error> {
     let deadline = admitted.deadline;
     let mut lost = 0;
     let mut refusals = 0;
     let mut tried = None;
     loop {
-        let in_flight = ready_pod(gateway, key, tried, deadline).await?;
+        let in_flight = ready_pod(gateway, key, tried, deadline, waiter).await?;
         let failure =
             match gateway.workers.infer(in_flight.pod().address(), message.clone(), deadline.at).await {
                 Ok(body) => return Ok(Relay::body(body, admitted, in_flight)),
@@ -86,6 +88,7 @@ async fn ready_pod(
     key: &EndpointKey,
     tried: Option<SocketAddr>,
     deadline: Deadline,
+    waiter: &mut Waiter<'_>,
 ) -> Result<InFlight, Error> {
     let next_try = match choose(&gateway.directory(), key, tried)? {
         Choice::Pod(in_flight) => return Ok(in_flight),
@@ -94,6 +97,7 @@ async fn ready_pod(
     let _held =
         gateway.hold.wait(key).map_err(|Full { limit }| Error::TooManyHeld { id: key.id.clone(), limit })?;
     let _raised = gateway.metrics.held(key);
+    let _waiting = waiter.begin();
     let mut directory = gateway.watch_directory();
     timeout_at(deadline.at, next_pod(&mut directory, key, tried, next_try))
         .await
@@ -146,14 +150,21 @@ fn choose(directory: &Directory, key: &EndpointKey, tried: Option<SocketAddr>) -
     }
 }
 
-/// Nothing serves, and nothing will before somebody acts: waiting would only hide that.
+/// Nothing serves, and nothing will before somebody acts: waiting would only hide that. One that is ready nevertheless
+/// sleeps, or loses its pods at this moment; what it served last, it serves again.
 fn refuse_if_stalled(entry: &Entry, id: &str) -> Result<(), Error> {
     match entry.endpoint.condition(ConditionType::Stalled) {
-        Some(stalled) if stalled.status == "True" && entry.pods.is_empty() => Err(Error::NotServing {
-            id: id.to_owned(),
-            reason: stalled.reason.clone(),
-            message: stalled.message.clone(),
-        }),
+        Some(stalled)
+            if stalled.status == "True"
+                && entry.pods.is_empty()
+                && !entry.endpoint.is(ConditionType::Ready) =>
+        {
+            Err(Error::NotServing {
+                id: id.to_owned(),
+                reason: stalled.reason.clone(),
+                message: stalled.message.clone(),
+            })
+        }
         Some(_) | None => Ok(()),
     }
 }

@@ -14,6 +14,7 @@ use super::elastic::service_settings::service_name;
 use super::error::Error;
 use super::presentation::{json, ok};
 use super::request::{self, Target};
+use super::wake::Waiter;
 use super::worker::Message;
 
 pub(crate) async fn infer(
@@ -35,7 +36,10 @@ pub(crate) async fn infer(
     gateway.find(&target)?;
     let message = Message::new(json(&request), &parts.headers);
     drop(request);
-    dispatch(&gateway, &target.key(), message, admitted).await.map(ok)
+    let key = target.key();
+    let mut waiter = Waiter::new(&gateway, &key);
+    let answer = dispatch(&gateway, &key, message, admitted, &mut waiter).await.map(ok);
+    waiter.answer(answer)
 }
 
 /// Sparse embeddings come as one answer; there is nothing to stream.

@@ -10,6 +10,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use super::directory::EndpointKey;
+use super::wake::WakeMetrics;
 
 /// A query takes milliseconds on a warm worker, a cold start a minute.
 const SECONDS: [f64; 14] =
@@ -65,9 +66,17 @@ struct ByOperation {
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
-struct ByEndpoint {
+pub(crate) struct ByEndpoint {
     namespace: String,
     endpoint: String,
+}
+
+impl ByEndpoint {
+    /// `key` is of an endpoint that exists.
+    pub(crate) fn of(key: &EndpointKey) -> Self {
+        let EndpointKey { namespace, id: endpoint } = key.clone();
+        Self { namespace, endpoint }
+    }
 }
 
 #[derive(Clone)]
@@ -78,10 +87,12 @@ pub(crate) struct Metrics {
     held: Family<ByEndpoint, Gauge>,
     retries: Counter,
     connections: Gauge,
+    pub(crate) wake: WakeMetrics,
 }
 
 impl Metrics {
     pub(crate) fn new(registry: &mut Registry) -> Self {
+        let registry = registry.sub_registry_with_prefix("lexiscale_gateway");
         let metrics = Self {
             requests: Family::default(),
             seconds: Family::new_with_constructor(|| Histogram::new(SECONDS)),
@@ -89,8 +100,8 @@ impl Metrics {
             held: Family::default(),
             retries: Counter::default(),
             connections: Gauge::default(),
+            wake: WakeMetrics::new(registry),
         };
-        let registry = registry.sub_registry_with_prefix("lexiscale_gateway");
         registry.register(
             "requests",
             "Requests by operation, endpoint and outcome",
@@ -130,8 +141,7 @@ impl Metrics {
     }
 
     pub(crate) fn held(&self, key: &EndpointKey) -> Raised {
-        let EndpointKey { namespace, id: endpoint } = key.clone();
-        Raised::new(self.held.get_or_create_owned(&ByEndpoint { namespace, endpoint }))
+        Raised::new(self.held.get_or_create_owned(&ByEndpoint::of(key)))
     }
 
     pub(crate) fn connection(&self) -> Raised {

@@ -12,16 +12,15 @@ use lexiscale_crds::InferenceEndpoint;
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 
-use super::Gateway;
 use super::admission::Deadline;
 use super::directory::EndpointKey;
 use super::error::{Error, of_write};
+use super::{FIELD_MANAGER, Gateway};
 use crate::clock;
 
 /// Until when a PUT waits for the endpoint. Absent once a PUT was answered with 200, and on what kubectl
 /// made.
 pub(crate) const WAITED_FOR_UNTIL: &str = "inference.lexiscale.io/create-waited-for-until";
-pub(crate) const FIELD_MANAGER: &str = "lexiscale-gateway";
 /// For the last word on a create whose own time is already over.
 const LAST_WORD: Duration = Duration::from_secs(2);
 /// Between looks at an object that is on its way out.

@@ -13,7 +13,6 @@ use lexiscale_crds::{ConditionType, Conditions, InferenceEndpoint, InferenceEndp
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout_at};
 
-use super::Gateway;
 use super::admission::Deadline;
 use super::auth::Caller;
 use super::create::stored;
@@ -23,8 +22,8 @@ use super::elastic::id::NewId;
 use super::elastic::update::{self, Known, Update};
 use super::error::{Error, of_write};
 use super::merge_patch::difference;
-use super::pending::FIELD_MANAGER;
 use super::request::{self, Target};
+use super::{FIELD_MANAGER, Gateway};
 
 /// Writes that met somebody else's. The operator reports on an object often, but not that often.
 const MOST_CONFLICTS: usize = 16;

@@ -21,3 +21,4 @@ mod proxy;
 mod puppet;
 mod security;
 mod sharing;
+mod zero;

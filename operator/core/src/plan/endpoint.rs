@@ -1,5 +1,7 @@
 //! The plan of an endpoint. PURE.
 
+use jiff::Timestamp;
+
 use super::{
     Write,
     cache_choice::{CacheChoice, ready_cache, releases},
@@ -14,6 +16,7 @@ use crate::{
     rollout::Rollout,
     settings::Settings,
     validated::ValidatedEndpoint,
+    wake,
 };
 
 /// What an endpoint needs written, with what the decision rested on.
@@ -32,8 +35,12 @@ pub fn plan<'a>(
     endpoint: &ValidatedEndpoint,
     observed: &'a ObservedEndpoint,
     settings: &Settings,
+    now: Timestamp,
 ) -> EndpointPlan<'a> {
-    let decision = autoscaler::decide(endpoint.allocations);
+    let object = &observed.endpoint;
+    let memory = object.status.as_ref().and_then(|status| Decision::read(status.decision.as_ref()?));
+    let asked = wake::requested_at(object);
+    let decision = autoscaler::decide(endpoint.allocations, memory.as_ref(), asked, now);
     let mut rollout = Rollout::new(observed.deployment.as_ref(), &observed.pods);
     let cache = CacheChoice::new(endpoint, &observed.caches, &rollout, settings);
     let workers = Workers { endpoint, settings, decision: &decision };

@@ -1,6 +1,7 @@
 //! The status of an endpoint. PURE.
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 use lexiscale_crds::{
     AllocationStatus, CachePhase, ConditionType, Conditions, Failure, InferenceEndpoint,
@@ -12,7 +13,7 @@ use super::{
     conditions::{Said, last_failure, of_failed_pass as of_failure},
 };
 use crate::{
-    autoscaler,
+    autoscaler::{self, Decision, Reason},
     desired::service,
     failure::Severity,
     labels::{self, Component},
@@ -69,9 +70,12 @@ pub fn of_plan(
     };
     let model = |served: &ServedModel| model_status(served, observed, endpoint);
     let settled = verdict.is_settled() && leftovers.is_empty();
+    let conditions = verdict.conditions(&previous.conditions, object.metadata.generation, now);
+    let cold_start_seconds =
+        cold_start(&previous, decision, &conditions, now).or(previous.cold_start_seconds);
     InferenceEndpointStatus {
         observed_generation: object.metadata.generation,
-        conditions: verdict.conditions(&previous.conditions, object.metadata.generation, now),
+        conditions,
         url: Some(service::url(identity.name(), identity.namespace())),
         model: Some(model(serving)),
         pending_model: pending.map(model),
@@ -80,6 +84,8 @@ pub fn of_plan(
             current: signed(rollout.current),
             ready: signed(rollout.ready),
         }),
+        decision: Some(decision.stored()),
+        cold_start_seconds,
         selector: Some(labels::to_query(&labels::worker_selector(identity.name()))),
         last_failure: last_failure(previous.last_failure.as_ref(), found, settled, now),
     }
@@ -120,7 +126,7 @@ fn hindrance(plan: &EndpointPlan<'_>, rejections: &[Rejection]) -> Option<Hindra
     of_rejections(rejections)
         .or_else(|| of_cache(cache.existing, &cache.name))
         .or_else(|| of_workers(rollout))
-        .or_else(|| (!rollout.complete).then(|| underway(rollout, decision.replicas)))
+        .or_else(|| (!rollout.complete).then(|| underway(rollout, decision)))
 }
 
 fn of_rejections(rejections: &[Rejection]) -> Option<Hindrance> {
@@ -200,14 +206,19 @@ fn of_workers(rollout: &Rollout) -> Option<Hindrance> {
     Some(Hindrance { severity, said, failure: Some(failure) })
 }
 
-fn underway(rollout: &Rollout, desired: u32) -> Hindrance {
-    let ready = rollout.ready;
+fn underway(rollout: &Rollout, decision: &Decision) -> Hindrance {
+    let (ready, desired) = (rollout.ready, decision.replicas);
     if rollout.old_revision_serves() {
         Hindrance::passing("Rolling", format!("workers are being replaced; {ready} of {desired} serve"))
     } else if rollout.current > desired {
         Hindrance::passing(
             "Scaling",
             format!("{desired} allocations are asked for, {} are there", rollout.current),
+        )
+    } else if decision.reason == Reason::WokenUp && ready == 0 {
+        Hindrance::passing(
+            "WakingUp",
+            format!("a request asked for it; 0 of {desired} allocations are ready"),
         )
     } else {
         Hindrance::passing("StartingWorkers", format!("{ready} of {desired} allocations are ready"))
@@ -228,18 +239,43 @@ fn verdict(endpoint: &ValidatedEndpoint, plan: &EndpointPlan<'_>, hindrance: Opt
         }
         (false, Some(Hindrance { severity: Severity::Passing, said, .. })) => Verdict::Working(said.clone()),
         (false, Some(Hindrance { severity: Severity::Stalling, said, .. })) => Verdict::Stuck(said.clone()),
-        (false, None) => Verdict::Working(underway(rollout, decision.replicas).said),
+        (false, None) => Verdict::Working(underway(rollout, decision).said),
     }
 }
 
 fn serving(rollout: &Rollout, desired: u32) -> Said {
     let ready = rollout.ready;
+    if desired == 0 {
+        return Said::new(
+            "Idle",
+            "idle at 0 allocations; the next request wakes it and waits until it is answered",
+        );
+    }
     let message = if ready > desired {
         format!("{ready} allocations serve, {desired} are asked for")
     } else {
         format!("{ready} of {desired} allocations serve")
     };
     Said::new("Serving", message)
+}
+
+/// How long a wake-up took that ends with this pass. The status is written now in any case, so that this costs no write.
+fn cold_start(
+    previous: &InferenceEndpointStatus,
+    decision: &Decision,
+    conditions: &[Condition],
+    now: Timestamp,
+) -> Option<i32> {
+    let ready = |conditions: &[Condition], status: &str| {
+        let found = conditions.iter().find(|condition| condition.type_ == ConditionType::Ready.as_str());
+        found.filter(|ready| ready.status == status).map(|ready| ready.last_transition_time.0)
+    };
+    // The pass that woke it took its readiness away. A later roll of an endpoint that was woken long ago is no wake-up.
+    let began = ready(&previous.conditions, "False").filter(|since| *since == decision.time);
+    let is_over = decision.reason == Reason::WokenUp && ready(conditions, "True").is_some();
+    let began = began.filter(|_| is_over)?;
+    let seconds = now.duration_since(began).as_millis().max(1).saturating_add(999) / 1000;
+    Some(i32::try_from(seconds).unwrap_or(i32::MAX))
 }
 
 fn model_status(

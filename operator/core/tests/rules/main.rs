@@ -6,4 +6,6 @@ mod endpoints;
 mod examples;
 mod fixtures;
 mod idempotence;
+mod scaling;
 mod world;
+mod zero;

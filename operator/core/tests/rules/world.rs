@@ -132,7 +132,7 @@ impl World {
     }
 
     pub(crate) fn plan_endpoint<'a>(&self, name: &str, observed: &'a ObservedEndpoint) -> EndpointPlan<'a> {
-        plan::endpoint::plan(&self.validated(name), observed, &self.settings)
+        plan::endpoint::plan(&self.validated(name), observed, &self.settings, self.now)
     }
 
     pub(crate) fn plan_cache(&self, name: &str) -> CachePlan {

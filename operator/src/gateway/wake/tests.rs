@@ -1,0 +1,324 @@
+//! Many requests, several gateways, one API server of which only the one object exists. It stores and refuses as the real one
+//! does; `operator/tests/gateway` ask that one.
+
+use std::sync::{Arc, Mutex};
+
+use axum::body::Body;
+use clap::Parser;
+use futures::future::join_all;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::BodyExt;
+use kube::Client;
+use kube::runtime::watcher::Event;
+use lexiscale_core::labels::WAKE_REQUESTED_AT;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use super::*;
+use crate::gateway::directory::Builder;
+use crate::gateway::error::Error;
+use crate::gateway::settings::Settings;
+
+#[derive(Parser)]
+struct Arguments {
+    #[command(flatten)]
+    settings: Settings,
+}
+
+/// The one object, and what the API server was asked.
+struct Store {
+    object: Value,
+    stored_patches: usize,
+    refused_patches: usize,
+    /// Requests that fail before the API server is back.
+    away_for: usize,
+}
+
+#[derive(Clone)]
+struct ApiServer(Arc<Mutex<Store>>);
+
+impl ApiServer {
+    fn new(decision: &Value) -> Self {
+        let object = json!({
+            "apiVersion": "inference.lexiscale.io/v1alpha1", "kind": "InferenceEndpoint",
+            "metadata": {"name": "a", "namespace": "default", "uid": "u", "resourceVersion": "10"},
+            "spec": {"taskType": "sparse_embedding", "service": "elser",
+                     "serviceSettings": {"numThreads": 1, "adaptiveAllocations": {"enabled": true}}},
+            "status": {"decision": decision, "allocations": {"desired": 0, "current": 0, "ready": 0}},
+        });
+        Self(Arc::new(Mutex::new(Store { object, stored_patches: 0, refused_patches: 0, away_for: 0 })))
+    }
+
+    fn store<T>(&self, act: impl FnOnce(&mut Store) -> T) -> T {
+        act(&mut self.0.lock().unwrap())
+    }
+
+    fn patches(&self) -> (usize, usize) {
+        self.store(|store| (store.stored_patches, store.refused_patches))
+    }
+
+    /// Somebody else writes: the version moves on.
+    fn touch(&self) {
+        self.store(|store| bump(&mut store.object));
+    }
+
+    async fn answer(self, request: Request<kube::client::Body>) -> std::io::Result<Response<Body>> {
+        let (head, body) = request.into_parts();
+        let body = body.collect().await.map_err(std::io::Error::other)?.to_bytes();
+        // Both gateways have decided by the time the first patch arrives.
+        tokio::task::yield_now().await;
+        self.store(|store| {
+            if store.away_for > 0 {
+                store.away_for -= 1;
+                return Err(std::io::Error::other("connection refused"));
+            }
+            if head.method != Method::PATCH {
+                return Ok(json_response(StatusCode::OK, &store.object));
+            }
+            let patch: Value = serde_json::from_slice(&body)?;
+            if patch["metadata"]["resourceVersion"] != store.object["metadata"]["resourceVersion"] {
+                store.refused_patches += 1;
+                let status = json!({"kind": "Status", "status": "Failure", "code": 409, "reason": "Conflict", "message": "changed"});
+                return Ok(json_response(StatusCode::CONFLICT, &status));
+            }
+            store.stored_patches += 1;
+            store.object["metadata"]["annotations"] = patch["metadata"]["annotations"].clone();
+            bump(&mut store.object);
+            Ok(json_response(StatusCode::OK, &store.object))
+        })
+    }
+
+    fn gateway(&self, flags: &[&str]) -> Watched {
+        let server = self.clone();
+        let service = tower::service_fn(move |request| server.clone().answer(request));
+        let settings = Arguments::parse_from([&["gateway"], flags].concat()).settings;
+        let mut builder = Builder::default();
+        builder.endpoint(Event::Init);
+        builder.endpoint(Event::InitDone);
+        builder.slice(Event::InitDone);
+        let (sender, directory) = watch::channel(Arc::default());
+        let (_, metrics) = crate::gateway::metrics::registry();
+        let client = Client::new(service, "default");
+        let gateway = Gateway::new(settings, client, directory, metrics, CancellationToken::new());
+        let mut watched = Watched { gateway, builder, sender, server: self.clone() };
+        watched.look();
+        watched
+    }
+}
+
+fn bump(object: &mut Value) {
+    let version: u64 = object["metadata"]["resourceVersion"].as_str().unwrap().parse().unwrap();
+    object["metadata"]["resourceVersion"] = json!((version + 1).to_string());
+}
+
+fn json_response(status: StatusCode, body: &Value) -> Response<Body> {
+    let mut response = Response::new(Body::from(body.to_string()));
+    *response.status_mut() = status;
+    response
+}
+
+/// A gateway whose watch delivers when the test says so.
+struct Watched {
+    gateway: Gateway,
+    builder: Builder,
+    sender: watch::Sender<Arc<Directory>>,
+    server: ApiServer,
+}
+
+impl Watched {
+    /// What the watch would show now.
+    fn seen(&mut self) -> Arc<Directory> {
+        let object = self.server.store(|store| store.object.clone());
+        self.builder.endpoint(Event::Apply(serde_json::from_value(object).unwrap()));
+        Arc::new(self.builder.build(Instant::now()))
+    }
+
+    fn show(&self, directory: Arc<Directory>) {
+        self.sender.send_replace(directory);
+    }
+
+    fn look(&mut self) {
+        let seen = self.seen();
+        self.show(seen);
+    }
+
+    /// What the watch would show with an allocation that is ready.
+    fn seen_started(&mut self) -> Arc<Directory> {
+        let slice = serde_json::from_value(json!({
+            "metadata": {"name": "a-1", "namespace": "default", "labels": {"kubernetes.io/service-name": "a"}},
+            "addressType": "IPv4", "ports": [{"name": "http", "port": 8080}],
+            "endpoints": [{"addresses": ["10.0.0.1"], "conditions": {"ready": true}}],
+        }));
+        self.builder.slice(Event::Apply(slice.unwrap()));
+        self.seen()
+    }
+
+    /// A request that waits as the dispatcher lets it, for so long.
+    async fn request(&self, patience: Duration) -> axum::response::Response {
+        let key = key();
+        let mut waiter = Waiter::new(&self.gateway, &key);
+        let mut directory = self.gateway.watch_directory();
+        let outcome = {
+            let _waiting = waiter.begin();
+            let started = directory.wait_for(|directory| !directory.get(&key).unwrap().pods.is_empty());
+            tokio::time::timeout(patience, started).await.map(drop)
+        };
+        let too_late =
+            Error::InferTimeout { id: key.id.clone(), timeout: patience, waited_for: "a ready allocation" };
+        let result = outcome.map(|()| axum::response::Response::default()).map_err(|_| too_late);
+        waiter.answer(result).unwrap()
+    }
+
+    fn is_at_rest(&self) -> bool {
+        self.gateway.wakes.lock().is_empty()
+    }
+}
+
+fn key() -> EndpointKey {
+    EndpointKey::new("default", "a")
+}
+
+fn header(response: &axum::response::Response, name: &str) -> Option<u64> {
+    response.headers().get(name).map(|value| value.to_str().unwrap().parse().unwrap())
+}
+
+fn idle(noted: Option<&str>) -> Value {
+    json!({"allocations": 0, "reason": "Idle", "message": "m", "time": "2026-01-01T00:00:00Z", "wakeRequestedAt": noted})
+}
+
+const MINUTE: Duration = Duration::from_mins(1);
+
+/// Time for everything that is due by then.
+async fn after(milliseconds: u64) {
+    tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_thousand_requests_at_two_gateways_cost_one_patch() {
+    let server = ApiServer::new(&idle(None));
+    let (mut first, mut second) = (server.gateway(&[]), server.gateway(&[]));
+    // Written a moment ago: one of the watches has not seen it yet.
+    server.touch();
+    first.look();
+    let started = [first.seen_started(), second.seen_started()];
+    let requests = join_all((0..1000).map(|number| {
+        let watched = if number % 2 == 0 { &first } else { &second };
+        watched.request(MINUTE)
+    }));
+    let wake = async {
+        after(20_000).await;
+        assert_eq!(server.patches(), (1, 1), "the other gateway looked again and saw that all is done");
+        let [by_first, by_second] = started;
+        first.show(by_first);
+        second.show(by_second);
+    };
+    let (answers, ()) = tokio::join!(requests, wake);
+    assert!(answers.iter().all(|answer| answer.status() == StatusCode::OK));
+    assert!(answers.iter().all(|answer| header(answer, "x-inference-cold-start-ms") == Some(20_000)));
+    assert_eq!(server.patches().0, 1);
+    assert!(first.is_at_rest() && second.is_at_rest());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_was_asked_for_or_is_awake_is_not_patched() {
+    let awake =
+        json!({"allocations": 1, "reason": "WokenUp", "message": "m", "time": "2026-01-01T00:00:00Z"});
+    for (decision, annotation) in [(awake, None), (idle(None), Some("2026-01-01T00:00:00Z"))] {
+        let server = ApiServer::new(&decision);
+        server.store(|store| {
+            store.object["metadata"]["annotations"] =
+                annotation.map_or(json!({}), |text| json!({WAKE_REQUESTED_AT: text}));
+        });
+        let gateway = server.gateway(&[]);
+        assert_eq!(gateway.request(MINUTE).await.status(), StatusCode::REQUEST_TIMEOUT);
+        assert_eq!(server.patches(), (0, 0), "{decision}");
+    }
+}
+
+/// Decided and asked at the same moment: the request is there when the endpoint falls asleep.
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_falls_asleep_while_it_is_waited_for_is_woken() {
+    let awake = json!({"allocations": 1, "reason": "Start", "message": "m", "time": "2026-01-01T00:00:00Z"});
+    let server = ApiServer::new(&awake);
+    let mut gateway = server.gateway(&[]);
+    server.store(|store| store.object["status"]["decision"] = idle(None));
+    let asleep = gateway.seen();
+    let falls_asleep = async {
+        after(500).await;
+        assert_eq!(server.patches(), (0, 0));
+        gateway.show(asleep);
+        after(10).await;
+        assert_eq!(server.patches(), (1, 0));
+    };
+    tokio::join!(gateway.request(MINUTE), falls_asleep);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_api_server_that_is_away_is_asked_again_and_not_after_the_last_request_left() {
+    let server = ApiServer::new(&idle(None));
+    server.store(|store| store.away_for = 6);
+    let gateway = server.gateway(&[]);
+    gateway.request(MINUTE).await;
+    assert_eq!((server.patches(), server.store(|store| store.away_for)), ((1, 0), 0));
+
+    let server = ApiServer::new(&idle(None));
+    server.store(|store| store.away_for = 1000);
+    let gateway = server.gateway(&[]);
+    gateway.request(Duration::from_secs(5)).await;
+    let left = server.store(|store| store.away_for);
+    assert!((990..1000).contains(&left), "{left}");
+    after(600_000).await;
+    assert_eq!(server.store(|store| store.away_for), left);
+}
+
+/// A client that gives up at once and comes again is still a client.
+#[tokio::test(start_paused = true)]
+async fn a_request_that_has_no_time_wakes_all_the_same() {
+    let server = ApiServer::new(&idle(None));
+    let gateway = server.gateway(&[]);
+    let answer = gateway.request(Duration::ZERO).await;
+    assert_eq!(answer.status(), StatusCode::REQUEST_TIMEOUT);
+    after(10).await;
+    assert_eq!(server.patches(), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_comes_too_early_is_told_when_to_come_again() {
+    let server = ApiServer::new(&idle(None));
+    let mut gateway = server.gateway(&[]);
+    let answer = gateway.request(Duration::from_secs(4)).await;
+    assert_eq!(header(&answer, "retry-after"), Some(11), "of 15 seconds, as nothing was measured");
+    let full = || {
+        let key = key();
+        let waiter = Waiter::new(&gateway.gateway, &key);
+        waiter.answer(Err(Error::TooManyHeld { id: "a".to_owned(), limit: 1 })).unwrap()
+    };
+    assert_eq!(header(&full(), "retry-after"), Some(15));
+
+    server.store(|store| store.object["status"]["coldStartSeconds"] = json!(60));
+    gateway.look();
+    let answer = gateway.request(Duration::from_secs(4)).await;
+    assert_eq!(header(&answer, "retry-after"), Some(56), "as the operator measured");
+}
+
+/// The next client is told what this start took, although nobody waits any more.
+#[tokio::test(start_paused = true)]
+async fn a_start_is_measured_from_its_first_request() {
+    let server = ApiServer::new(&idle(None));
+    let mut gateway = server.gateway(&[]);
+    let started = gateway.seen_started();
+    let late = async {
+        after(5_000).await;
+        gateway.request(MINUTE).await
+    };
+    let start = async {
+        after(8_000).await;
+        gateway.show(started);
+    };
+    let (first, second, ()) = tokio::join!(gateway.request(MINUTE), late, start);
+    assert_eq!(header(&first, "x-inference-cold-start-ms"), Some(8_000));
+    assert_eq!(header(&second, "x-inference-cold-start-ms"), Some(3_000));
+    let expected = gateway.gateway.wakes.cold_starts.expected(&gateway.gateway.directory(), &key());
+    assert_eq!(expected, Duration::from_secs(8));
+    assert!(gateway.is_at_rest());
+}
