@@ -16,6 +16,7 @@ mod info;
 mod metrics;
 mod nodes;
 mod observe;
+mod page;
 mod pending;
 mod pod;
 mod presentation;
@@ -36,6 +37,7 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodRouter, get, post, put};
 use futures::TryFutureExt;
 use k8s_openapi::api::core::v1::Node;
+use kube::runtime::reflector;
 use kube::{Api, Client};
 use lexiscale_crds::InferenceEndpoint;
 use tokio::net::TcpListener;
@@ -46,6 +48,7 @@ use self::directory::{Directory, Entry};
 use self::error::Error;
 use self::hold::Hold;
 use self::metrics::Metrics;
+use self::page::Page;
 use self::request::Target;
 pub use self::settings::Settings;
 use self::worker::WorkerClient;
@@ -53,7 +56,11 @@ use crate::admin::{self, Readiness};
 
 fn router(gateway: &Gateway) -> Router {
     Router::new()
-        .route("/", get(info::banner))
+        .route("/", get(page::root))
+        .route("/_page/page.css", get(page::style))
+        .route("/_page/page.js", get(page::script))
+        .route("/_page/icon.svg", get(page::icon))
+        .route("/_page/endpoints", get(page::endpoints))
         .route("/_inference", get(endpoints::list))
         .route("/_inference/_services", get(info::list_services))
         .route("/_inference/_services/{task_type}", get(info::list_services))
@@ -89,6 +96,7 @@ struct Shared {
     admission: Admission,
     hold: Hold,
     metrics: Metrics,
+    page: Page,
     draining: CancellationToken,
 }
 
@@ -106,6 +114,7 @@ impl Gateway {
         client: Client,
         directory: tokio::sync::watch::Receiver<Arc<Directory>>,
         metrics: Metrics,
+        page: Page,
         draining: CancellationToken,
     ) -> Self {
         Self(Arc::new(Shared {
@@ -116,6 +125,7 @@ impl Gateway {
             admission: Admission::new(settings.max_requests),
             hold: Hold::new(settings.max_held),
             metrics,
+            page,
             draining,
             settings,
         }))
@@ -174,8 +184,15 @@ pub async fn serve(
     let (registry, metrics) = metrics::registry();
     let readiness = Readiness::default();
     let (directory, known) = tokio::sync::watch::channel(Arc::default());
-    let gateway =
-        Gateway::new(settings.clone(), client.clone(), known.clone(), metrics.clone(), shutdown.clone());
+    let (caches, writer) = reflector::store();
+    let gateway = Gateway::new(
+        settings.clone(),
+        client.clone(),
+        known.clone(),
+        metrics.clone(),
+        Page::new(caches),
+        shutdown.clone(),
+    );
 
     // Background work ends with this function: the probe and the watch go on while requests are drained.
     let ended = CancellationToken::new();
@@ -183,9 +200,15 @@ pub async fn serve(
     let probes = admin::serve(admin, registry, readiness.clone(), ended.clone());
     tokio::spawn(probes.inspect_err(|error| tracing::error!(%error, "failed to serve probes and metrics")));
     let follow = {
-        let settings = settings.clone();
+        let (client, settings) = (client.clone(), settings.clone());
         async move { watch::follow(client, &settings, directory).await }
     };
+    let follow_caches = {
+        let settings = settings.clone();
+        async move { watch::follow_caches(client, &settings, writer).await }
+    };
+    tokio::spawn(ended.clone().run_until_cancelled_owned(follow_caches));
+    tokio::spawn(ended.clone().run_until_cancelled_owned(page::record(gateway.clone())));
     tokio::spawn(ended.clone().run_until_cancelled_owned(follow));
     tokio::spawn(ended.run_until_cancelled_owned(ready_once_complete(
         known,

@@ -41,6 +41,11 @@ impl Directory {
         self.by_id.get(id)
     }
 
+    /// The endpoints of all namespaces.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Entry>> {
+        self.by_id.values()
+    }
+
     pub(crate) fn entries(&self) -> impl Iterator<Item = &Arc<Entry>> {
         self.by_id.values()
     }
