@@ -107,12 +107,12 @@ function drawDownload(card, download) {
   bar.hidden = phase === "Failed";
 }
 
-function drawTime(node, time, now) {
+function drawTime(node, time, now, words) {
   const then = Date.parse(time ?? "");
   node.hidden = !Number.isFinite(then);
   if (node.hidden) return;
   node.dateTime = time;
-  write(node, `${duration(Math.max(0, (now - then) / 1000))} ago`);
+  write(node, words(duration(Math.max(0, (now - then) / 1000))));
 }
 
 function draw(card, endpoint, page) {
@@ -130,11 +130,11 @@ function draw(card, endpoint, page) {
   write(part(card, "ready"), String(allocations.ready));
   drawDownload(card, endpoint.download);
   drawHistory(card, endpoint, page);
-  drawTime(part(card, "decided"), decision?.time, page.now);
+  drawTime(part(card, "decided"), decision?.time, page.now, (past) => `${past} ago`);
   write(part(card, "decision-reason"), decision?.reason ?? "");
   write(part(card, "decision-message"), decision?.message ?? "");
   part(card, "decision").hidden = !decision;
-  drawTime(part(card, "since"), condition?.since, page.now);
+  drawTime(part(card, "since"), condition?.since, page.now, (past) => `for ${past}`);
   write(part(card, "reason"), condition?.reason ?? "Waiting");
   write(part(card, "message"), condition ? condition.message : "the operator has not looked at it yet");
   // What serves as it should is told by its numbers; then only the decision is news.
@@ -176,16 +176,18 @@ function show(page) {
     if (place !== card) at("list").insertBefore(card, place ?? null);
   });
   at("empty").hidden = present.size > 0;
-  offer([...present]);
+  offer(page.endpoints);
 }
 
-function offer(ids) {
+function offer(endpoints) {
   const select = at("endpoint");
+  const ids = endpoints.map(({ id }) => id);
   const offered = [...select.options].map((option) => option.value);
   if (ids.length !== offered.length || ids.some((id, index) => id !== offered[index])) {
     const chosen = select.value;
     select.replaceChildren(...ids.map((id) => new Option(id, id)));
-    if (ids.includes(chosen)) select.value = chosen;
+    const ready = endpoints.find(({ state }) => state === "ready")?.id ?? ids[0];
+    select.value = ids.includes(chosen) ? chosen : ready;
   }
   at("embed").disabled = !ids.length;
 }
