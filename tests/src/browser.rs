@@ -1,4 +1,4 @@
-//! A headless Chromium, as a user of the gateway's page has one, driven through WebDriver. Of that protocol five requests are
+//! A headless Chromium, as a user of the gateway's page has one, driven through `WebDriver`. Of that protocol five requests are
 //! enough here; the crates for it bring twenty others along, and a licence of their own.
 
 use std::{process::Stdio, time::Duration};

@@ -25,10 +25,10 @@ const CARD: &str = r##"
         message: text("message"), line: card.querySelector("path.ready").getAttribute("d"), said: card.innerText } : null;"##;
 
 /// Chooses an endpoint, types a text and presses the button.
-const TRY: &str = r##"
+const TRY: &str = r#"
     document.getElementById("endpoint").value = arguments[0];
     document.getElementById("text").value = arguments[1];
-    document.getElementById("embed").click();"##;
+    document.getElementById("embed").click();"#;
 
 /// The tokens in the order shown, the marked words, and the whole painted text; null while there are none.
 const RESULT: &str = r##"
@@ -90,7 +90,7 @@ async fn with_endpoint(
 }
 
 /// The weights on the page are those of the API, strongest first, and words of the text are tinted by the weight of their token.
-async fn ensure_painted(result: &Value, text: &str, embedding: &Value) -> Result<()> {
+fn ensure_painted(result: &Value, text: &str, embedding: &Value) -> Result<()> {
     let tokens: Vec<(String, f64)> = serde_json::from_value(result["tokens"].clone())?;
     ensure!(tokens.windows(2).all(|pair| pair[0].1 >= pair[1].1), "not strongest first: {tokens:?}");
     let shown: BTreeMap<&str, f64> = tokens.iter().map(|(token, weight)| (token.as_str(), *weight)).collect();
@@ -144,7 +144,7 @@ async fn the_page_lists_an_endpoint_and_paints_a_text() -> Result<()> {
             let body = json!({ "input": text }).to_string();
             let answer =
                 gateway.call("POST", &format!("/_inference/sparse_embedding/{ID}"), Some(&body)).await?;
-            ensure_painted(&result, &text, &answer.body["sparse_embedding"][0]["embedding"]).await
+            ensure_painted(&result, &text, &answer.body["sparse_embedding"][0]["embedding"])
         })
         .await?;
         with_browser(

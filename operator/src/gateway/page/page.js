@@ -155,8 +155,8 @@ function newCard(id) {
   button.setAttribute("aria-label", `Try ${id}`);
   button.addEventListener("click", () => {
     at("endpoint").value = id;
-    at("text").focus();
-    at("try").scrollIntoView({ behavior: "smooth" });
+    at("text").focus({ preventScroll: true });
+    at("try").scrollIntoView();
   });
   return card;
 }

@@ -268,6 +268,17 @@ mod tests {
         insta::assert_snapshot!(serde_json::to_string_pretty(&view).unwrap());
     }
 
+    /// The controller's shape; one of another version that has more fields is read as well.
+    #[test]
+    fn the_last_decision_is_read_as_the_controller_writes_it() {
+        let stored = json!({"allocations": 3, "reason": "LoadRose", "message": "m", "time": "2026-01-01T00:00:00Z", "more": 1});
+        let told: Decision = serde_json::from_value(stored).unwrap();
+        assert_eq!(
+            (told.allocations, told.reason.as_str(), told.message.as_str()),
+            (Some(3), "LoadRose", "m")
+        );
+    }
+
     #[test]
     fn a_model_that_is_there_is_no_download() {
         let endpoint = endpoint(&json!({"model": model("serving", "cache-1")}));
