@@ -26,7 +26,7 @@ PROCESS_TESTS = $(call tests_in,operator worker)
 CLUSTER_TESTS = $(call tests_in,tests)
 
 .PHONY: help setup fmt lint fmt-check clippy docs scripts deny audit chart generate check-generated test test-unit \
-	test-process test-cluster assets images cluster-up cluster-down cluster-status demo demo-down clean
+	test-process test-cluster assets images bench-gateway cluster-up cluster-down cluster-status demo demo-down clean
 
 # Print this list
 help:
@@ -53,9 +53,15 @@ test-process: setup assets cluster-up
 
 # Tests of the installed chart on the cluster
 test-cluster: setup assets
-	tests/tools/setup browser
+	tests/tools/setup chromium:/usr/bin/chromium chromium-driver:/usr/bin/chromedriver
 	tests/demo/demo install
 	eval "$$($(CLUSTER) env)"; $(if $(CLUSTER_TESTS),$(CARGO_TEST) $(CLUSTER_TESTS),echo "no cluster tests")
+
+# Measure the gateway beside nginx: added latency, what a core carries, waiting, zero; writes target/bench/gateway.json
+bench-gateway:
+	tests/tools/setup nginx-light:/usr/sbin/nginx
+	cargo build --quiet --locked --release --workspace --bins
+	$(or $(CARGO_TARGET_DIR),target)/release/lexiscale-bench gateway $(BENCH_ARGS)
 
 # All checks that run no test
 lint: setup fmt-check clippy docs scripts check-generated deny chart

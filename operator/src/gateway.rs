@@ -25,6 +25,7 @@ mod request;
 mod router_tests;
 mod server;
 mod settings;
+mod tenancy;
 mod watch;
 mod worker;
 
@@ -89,7 +90,7 @@ struct Gateway(Arc<Shared>);
 
 struct Shared {
     settings: Settings,
-    endpoints: Api<InferenceEndpoint>,
+    client: Client,
     nodes: Api<Node>,
     directory: tokio::sync::watch::Receiver<Arc<Directory>>,
     workers: WorkerClient,
@@ -118,8 +119,8 @@ impl Gateway {
         draining: CancellationToken,
     ) -> Self {
         Self(Arc::new(Shared {
-            endpoints: Api::namespaced(client.clone(), &settings.namespace),
-            nodes: Api::all(client),
+            nodes: Api::all(client.clone()),
+            client,
             directory,
             workers: WorkerClient::new(),
             admission: Admission::new(settings.max_requests),
@@ -129,6 +130,11 @@ impl Gateway {
             draining,
             settings,
         }))
+    }
+
+    /// The endpoint objects of a namespace.
+    fn endpoints(&self, namespace: &str) -> Api<InferenceEndpoint> {
+        Api::namespaced(self.client.clone(), namespace)
     }
 
     /// What is known now.
@@ -144,7 +150,7 @@ impl Gateway {
     /// The endpoint that a path means.
     fn find(&self, target: &Target) -> Result<Arc<Entry>, Error> {
         let directory = self.directory();
-        let Some(entry) = directory.get(&target.id) else {
+        let Some(entry) = directory.get(&target.key()) else {
             let id = target.id.clone();
             return Err(if directory.is_complete { Error::NotFound { id } } else { Error::NotReady });
         };

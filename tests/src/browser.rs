@@ -118,7 +118,7 @@ async fn driver() -> Result<(Child, String)> {
         .stdout(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
-        .context("failed to run chromedriver; `tests/tools/setup browser` installs it")?;
+        .context("failed to run chromedriver; `make test-cluster` installs it")?;
     let stdout = driver.stdout.take().context("chromedriver has no output")?;
     let mut lines = BufReader::new(stdout).lines();
     let port = async {

@@ -3,6 +3,9 @@
 {{- if and .Values.watchNamespaces (not (has .Values.gateway.namespace .Values.watchNamespaces)) }}
 {{- fail (printf "gateway.namespace %s is not in watchNamespaces: its endpoints would never be served" .Values.gateway.namespace) }}
 {{- end }}
+{{- if and .Values.watchNamespaces .Values.gateway.allNamespaces }}
+{{- fail "gateway.allNamespaces serves every namespace, watchNamespaces names some: endpoints elsewhere would never get pods; unset one of the two" }}
+{{- end }}
 {{- with .Values.defaultEndpoint }}
 {{- if and .enabled (gt (int .minNumberOfAllocations) (int .maxNumberOfAllocations)) }}
 {{- fail "defaultEndpoint.maxNumberOfAllocations must be at least defaultEndpoint.minNumberOfAllocations" }}

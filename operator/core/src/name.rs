@@ -93,7 +93,8 @@ fn is_subdomain(name: &str) -> bool {
     !name.is_empty() && name.split('.').all(is_dns_label)
 }
 
-fn is_dns_label(label: &str) -> bool {
+/// Whether Kubernetes takes it as a namespace's name, for example.
+pub fn is_dns_label(label: &str) -> bool {
     let within =
         |character: u8| character.is_ascii_lowercase() || character.is_ascii_digit() || character == b'-';
     !label.is_empty() && label.bytes().all(within) && !label.starts_with('-') && !label.ends_with('-')

@@ -15,6 +15,7 @@ use tokio::time::timeout_at;
 use super::Gateway;
 use super::admission::Deadline;
 use super::auth::Caller;
+use super::directory::EndpointKey;
 use super::elastic::create;
 use super::elastic::endpoint::{Allocations, EndpointView, State as EndpointState};
 use super::elastic::id::NewId;
@@ -23,6 +24,7 @@ use super::nodes::refuse_more_threads_than_cpus;
 use super::pending::{self, Origin, Pending};
 use super::presentation::{json, ok};
 use super::request::{self, Target};
+use super::tenancy::Tenant;
 
 pub(crate) async fn create(
     State(gateway): State<Gateway>,
@@ -40,7 +42,7 @@ pub(crate) async fn create(
     drop(body);
 
     let deprecation = create::deprecation(&spec);
-    let mut response = match start(&gateway, &id, spec, deadline).await {
+    let mut response = match start(&gateway, &target.tenant, &id, spec, deadline).await {
         Ok(endpoint) => created(&endpoint),
         // The endpoint is there, so what is deprecated about it is said now and not only to who comes back.
         Err(error @ Error::StartTimeout { .. }) => error.into_response(),
@@ -69,6 +71,7 @@ fn created(endpoint: &InferenceEndpoint) -> Response {
 
 async fn start(
     gateway: &Gateway,
+    tenant: &Tenant,
     id: &NewId,
     spec: InferenceEndpointSpec,
     deadline: Deadline,
@@ -76,13 +79,14 @@ async fn start(
     let id = id.as_str();
     let claim = async {
         refuse_more_threads_than_cpus(gateway, &spec.service_settings).await?;
-        pending::claim(gateway, object(id, spec, gateway.settings.instance.as_deref()), deadline).await
+        let wanted = object(id, spec, gateway.settings.instance.as_deref());
+        pending::claim(gateway, &tenant.0, wanted, deadline).await
     };
     let pending = timeout_at(deadline.at, claim)
         .await
         .map_err(|_| Error::StoreTimeout { id: id.to_owned(), timeout: deadline.timeout })??;
     let Ok(start) = timeout_at(deadline.at, outcome(gateway, &pending)).await else {
-        let error = too_late(gateway, id, deadline);
+        let error = too_late(gateway, pending.key(), deadline);
         pending.give_up().await;
         return Err(error);
     };
@@ -129,7 +133,7 @@ async fn outcome(gateway: &Gateway, pending: &Pending) -> Result<Start, Error> {
     let mut was_seen = false;
     loop {
         let known = Arc::clone(&directory.borrow_and_update());
-        match known.get(pending.id()).filter(|entry| pending.is(&entry.endpoint)) {
+        match known.get(pending.key()).filter(|entry| pending.is(&entry.endpoint)) {
             Some(entry) => {
                 was_seen = true;
                 match EndpointState::of(&entry.endpoint) {
@@ -155,15 +159,15 @@ fn failure(endpoint: &InferenceEndpoint) -> Start {
     Start::Failed { reason, message }
 }
 
-fn too_late(gateway: &Gateway, id: &str, deadline: Deadline) -> Error {
+fn too_late(gateway: &Gateway, key: &EndpointKey, deadline: Deadline) -> Error {
     let directory = gateway.directory();
     let progress = directory
-        .get(id)
+        .get(key)
         .and_then(|entry| entry.endpoint.condition(ConditionType::Ready))
         .map(|condition| condition.message.clone())
         .filter(|message| !message.is_empty());
     Error::StartTimeout {
-        id: id.to_owned(),
+        id: key.id.clone(),
         timeout: deadline.timeout,
         progress: progress.unwrap_or_else(|| "no progress is reported yet".to_owned()),
     }

@@ -20,10 +20,23 @@ const SERVICE_NAME: &str = "kubernetes.io/service-name";
 /// The port of the worker's API.
 const PORT_NAME: &str = "http";
 
-/// Endpoints in the order of their ids.
+/// How the gateway names an endpoint.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub(crate) struct EndpointKey {
+    pub(crate) namespace: String,
+    pub(crate) id: String,
+}
+
+impl EndpointKey {
+    pub(crate) fn new(namespace: impl Into<String>, id: impl Into<String>) -> Self {
+        Self { namespace: namespace.into(), id: id.into() }
+    }
+}
+
+/// Endpoints in the order of their namespaces, and there of their ids.
 #[derive(Debug, Default)]
 pub(crate) struct Directory {
-    by_id: BTreeMap<String, Arc<Entry>>,
+    by_key: BTreeMap<EndpointKey, Arc<Entry>>,
     /// Both watches have delivered everything there was; before, an absent endpoint proves nothing.
     pub(crate) is_complete: bool,
 }
@@ -37,17 +50,20 @@ pub(crate) struct Entry {
 }
 
 impl Directory {
-    pub(crate) fn get(&self, id: &str) -> Option<&Arc<Entry>> {
-        self.by_id.get(id)
+    pub(crate) fn get(&self, key: &EndpointKey) -> Option<&Arc<Entry>> {
+        self.by_key.get(key)
     }
 
     /// The endpoints of all namespaces.
     pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Entry>> {
-        self.by_id.values()
+        self.by_key.values()
     }
 
-    pub(crate) fn entries(&self) -> impl Iterator<Item = &Arc<Entry>> {
-        self.by_id.values()
+    /// The endpoints of a namespace.
+    pub(crate) fn entries(&self, namespace: &str) -> impl Iterator<Item = &Arc<Entry>> {
+        let first = EndpointKey::new(namespace, "");
+        let others = self.by_key.range(first..);
+        others.take_while(move |(key, _)| key.namespace == namespace).map(|(_, entry)| entry)
     }
 }
 
@@ -57,20 +73,23 @@ pub(crate) struct Builder {
     endpoints: Watched<Arc<InferenceEndpoint>>,
     slices: Watched<Slice>,
     /// Pods outlive snapshots, and with them their counts of requests in flight.
-    pods: HashMap<(String, SocketAddr), Arc<Pod>>,
+    pods: HashMap<(Named, SocketAddr), Arc<Pod>>,
 }
+
+/// Namespace and name of an object.
+type Named = (String, String);
 
 /// The ready addresses of one slice.
 struct Slice {
-    service: String,
+    service: Named,
     addresses: Vec<SocketAddr>,
 }
 
-/// Objects of one kind by name. A restarted watch fills `arriving` first, so that nothing vanishes in
+/// Objects of one kind. A restarted watch fills `arriving` first, so that nothing vanishes in
 /// between.
 struct Watched<T> {
-    present: BTreeMap<String, T>,
-    arriving: BTreeMap<String, T>,
+    present: BTreeMap<Named, T>,
+    arriving: BTreeMap<Named, T>,
     is_complete: bool,
 }
 
@@ -91,11 +110,11 @@ impl<T> Watched<T> {
     fn apply<K: ResourceExt>(&mut self, event: Event<K>, read: impl FnOnce(K) -> T) -> Change {
         match event {
             Event::Apply(object) => {
-                self.present.insert(object.name_any(), read(object));
+                self.present.insert(named(&object), read(object));
                 Change::Visible
             }
             Event::Delete(object) => {
-                self.present.remove(&object.name_any());
+                self.present.remove(&named(&object));
                 Change::Visible
             }
             Event::Init => {
@@ -103,7 +122,7 @@ impl<T> Watched<T> {
                 Change::None
             }
             Event::InitApply(object) => {
-                self.arriving.insert(object.name_any(), read(object));
+                self.arriving.insert(named(&object), read(object));
                 Change::None
             }
             Event::InitDone => {
@@ -122,14 +141,17 @@ impl Builder {
 
     pub(crate) fn slice(&mut self, event: Event<EndpointSlice>) -> Change {
         self.slices.apply(event, |slice| Slice {
-            service: slice.labels().get(SERVICE_NAME).cloned().unwrap_or_default(),
+            service: (
+                slice.namespace().unwrap_or_default(),
+                slice.labels().get(SERVICE_NAME).cloned().unwrap_or_default(),
+            ),
             addresses: ready_addresses(&slice),
         })
     }
 
     /// `now` is when pods that are new were first seen.
     pub(crate) fn build(&mut self, now: Instant) -> Directory {
-        let mut pods_of: HashMap<&str, Vec<Arc<Pod>>> = HashMap::new();
+        let mut pods_of: HashMap<&Named, Vec<Arc<Pod>>> = HashMap::new();
         let mut kept = HashMap::with_capacity(self.pods.len());
         for slice in self.slices.present.values() {
             for address in &slice.addresses {
@@ -143,21 +165,26 @@ impl Builder {
                 kept.insert(key, pod);
             }
         }
-        let mut by_id: BTreeMap<String, Arc<Entry>> = BTreeMap::new();
-        for (name, endpoint) in &self.endpoints.present {
-            let id = endpoint.inference_id();
+        let mut by_key: BTreeMap<EndpointKey, Arc<Entry>> = BTreeMap::new();
+        for ((namespace, name), endpoint) in &self.endpoints.present {
+            let key = EndpointKey::new(namespace, endpoint.inference_id());
             // Two objects can claim one id. The operator gives it to the older one, and so must we; of two
             // made in the same second, the first by name, which is the one that is met first here.
             let age = |endpoint: &InferenceEndpoint| endpoint.creation_timestamp().map(|time| time.0);
-            if by_id.get(id).is_some_and(|holder| age(&holder.endpoint) <= age(endpoint)) {
+            if by_key.get(&key).is_some_and(|holder| age(&holder.endpoint) <= age(endpoint)) {
                 continue;
             }
-            let pods = pods_of.get(child_name(name).as_str()).cloned().unwrap_or_default();
-            by_id.insert(id.to_owned(), Arc::new(Entry { endpoint: Arc::clone(endpoint), pods }));
+            let service = (namespace.clone(), child_name(name));
+            let pods = pods_of.get(&service).cloned().unwrap_or_default();
+            by_key.insert(key, Arc::new(Entry { endpoint: Arc::clone(endpoint), pods }));
         }
         self.pods = kept;
-        Directory { by_id, is_complete: self.endpoints.is_complete && self.slices.is_complete }
+        Directory { by_key, is_complete: self.endpoints.is_complete && self.slices.is_complete }
     }
+}
+
+fn named(object: &impl ResourceExt) -> Named {
+    (object.namespace().unwrap_or_default(), object.name_any())
 }
 
 fn ready_addresses(slice: &EndpointSlice) -> Vec<SocketAddr> {
@@ -195,7 +222,7 @@ mod tests {
 
     fn endpoint(name: &str, id: Option<&str>) -> InferenceEndpoint {
         serde_json::from_value(json!({
-            "metadata": {"name": name},
+            "metadata": {"name": name, "namespace": "default"},
             "spec": {"inferenceId": id, "taskType": "sparse_embedding", "service": "elser",
                      "serviceSettings": {"numAllocations": 1, "numThreads": 1}},
         }))
@@ -204,7 +231,7 @@ mod tests {
 
     fn slice(name: &str, service: &str, endpoints: &serde_json::Value) -> EndpointSlice {
         serde_json::from_value(json!({
-            "metadata": {"name": name, "labels": {"kubernetes.io/service-name": service}},
+            "metadata": {"name": name, "namespace": "default", "labels": {"kubernetes.io/service-name": service}},
             "addressType": "IPv4",
             "ports": [{"name": "metrics", "port": 9}, {"name": "http", "port": 8080}],
             "endpoints": endpoints,
@@ -212,8 +239,12 @@ mod tests {
         .unwrap()
     }
 
+    fn key(id: &str) -> EndpointKey {
+        EndpointKey::new("default", id)
+    }
+
     fn addresses(directory: &Directory, id: &str) -> Vec<String> {
-        directory.get(id).unwrap().pods.iter().map(|pod| pod.address().to_string()).collect()
+        directory.get(&key(id)).unwrap().pods.iter().map(|pod| pod.address().to_string()).collect()
     }
 
     fn synced() -> Builder {
@@ -250,12 +281,12 @@ mod tests {
         builder.endpoint(Event::Apply(endpoint("articles", None)));
         let ready = json!([{"addresses": ["10.0.0.1"]}]);
         builder.slice(Event::Apply(slice("articles-1", "articles", &ready)));
-        let before = Arc::clone(&builder.build(Instant::now()).get("articles").unwrap().pods[0]);
+        let before = Arc::clone(&builder.build(Instant::now()).get(&key("articles")).unwrap().pods[0]);
         let _busy = before.begin();
         builder.slice(Event::Apply(slice("articles-2", "articles", &ready)));
         let directory = builder.build(Instant::now());
         assert_eq!(addresses(&directory, "articles").len(), 1);
-        assert_eq!(directory.get("articles").unwrap().pods[0].in_flight(), 1);
+        assert_eq!(directory.get(&key("articles")).unwrap().pods[0].in_flight(), 1);
     }
 
     #[test]
@@ -287,8 +318,29 @@ mod tests {
                 builder.endpoint(Event::Apply(object));
             }
             let directory = builder.build(Instant::now());
-            assert_eq!(directory.get("articles").unwrap().endpoint.name_any(), winner, "{other}");
+            assert_eq!(directory.get(&key("articles")).unwrap().endpoint.name_any(), winner, "{other}");
         }
+    }
+
+    /// The same name and id in two namespaces are two endpoints, each with its own pods.
+    #[test]
+    fn namespaces_are_kept_apart() {
+        let mut builder = synced();
+        for (namespace, address) in [("a", "10.0.0.1"), ("b", "10.0.0.2")] {
+            let mut object = endpoint("articles", None);
+            object.metadata.namespace = Some(namespace.to_owned());
+            builder.endpoint(Event::Apply(object));
+            let mut slice = slice("articles-1", "articles", &json!([{"addresses": [address]}]));
+            slice.metadata.namespace = Some(namespace.to_owned());
+            builder.slice(Event::Apply(slice));
+        }
+        let directory = builder.build(Instant::now());
+        for (namespace, address) in [("a", "10.0.0.1:8080"), ("b", "10.0.0.2:8080")] {
+            let pods = &directory.get(&EndpointKey::new(namespace, "articles")).unwrap().pods;
+            assert_eq!(pods.iter().map(|pod| pod.address().to_string()).collect::<Vec<_>>(), [address]);
+            assert_eq!(directory.entries(namespace).count(), 1);
+        }
+        assert_eq!(directory.entries("c").count(), 0);
     }
 
     /// A relist after a broken watch must not answer 404 for endpoints that are merely not listed yet.
@@ -302,8 +354,8 @@ mod tests {
         builder.slice(Event::InitDone);
         assert!(builder.build(Instant::now()).is_complete);
         builder.endpoint(Event::Init);
-        assert!(builder.build(Instant::now()).get("articles").is_some());
+        assert!(builder.build(Instant::now()).get(&key("articles")).is_some());
         builder.endpoint(Event::InitDone);
-        assert!(builder.build(Instant::now()).get("articles").is_none());
+        assert!(builder.build(Instant::now()).get(&key("articles")).is_none());
     }
 }

@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Gateway;
 use super::admission::{Admitted, Deadline};
-use super::directory::{Directory, Entry};
+use super::directory::{Directory, EndpointKey, Entry};
 use super::error::Error;
 use super::hold::Full;
 use super::pod::{InFlight, least_busy};
@@ -30,7 +30,7 @@ static ROTATION: AtomicUsize = AtomicUsize::new(0);
 
 pub(crate) async fn dispatch(
     gateway: &Gateway,
-    id: &str,
+    key: &EndpointKey,
     message: Message,
     admitted: Admitted,
 ) -> Result<Body, Error> {
@@ -39,32 +39,32 @@ pub(crate) async fn dispatch(
     let mut refusals = 0;
     let mut tried = None;
     loop {
-        let in_flight = ready_pod(gateway, id, tried, deadline).await?;
+        let in_flight = ready_pod(gateway, key, tried, deadline).await?;
         let failure =
             match gateway.workers.infer(in_flight.pod().address(), message.clone(), deadline.at).await {
                 Ok(body) => return Ok(Relay::body(body, admitted, in_flight)),
                 Err(failure) => failure,
             };
         match failure {
-            Failure::DeadlinePassed => return Err(too_late(id, deadline, "an answer")),
+            Failure::DeadlinePassed => return Err(too_late(&key.id, deadline, "an answer")),
             // The worker never saw it, so it may be sent again as often as the deadline allows.
             Failure::Unreachable => in_flight.pod().avoid(Instant::now()),
             Failure::Lost => {
                 in_flight.pod().avoid(Instant::now());
                 lost += 1;
                 if lost > MOST_LOST {
-                    return Err(Error::WorkerLost { id: id.to_owned() });
+                    return Err(Error::WorkerLost { id: key.id.clone() });
                 }
             }
             Failure::Refused { error, retry_after } => {
                 if error.kind == WorkerErrorKind::NotReady {
                     in_flight.pod().avoid(Instant::now());
                 } else {
-                    let has_another = gateway.directory().get(id).is_some_and(|entry| entry.pods.len() > 1);
+                    let has_another = gateway.directory().get(key).is_some_and(|entry| entry.pods.len() > 1);
                     refusals += 1;
                     if !error.kind.is_retryable() || refusals > MOST_REFUSALS || !has_another {
                         return Err(Error::Worker {
-                            id: id.to_owned(),
+                            id: key.id.clone(),
                             kind: error.kind,
                             message: error.error,
                             retry_after,
@@ -83,26 +83,26 @@ pub(crate) async fn dispatch(
 /// A pod that is ready now, or the next one that gets ready before the deadline.
 async fn ready_pod(
     gateway: &Gateway,
-    id: &str,
+    key: &EndpointKey,
     tried: Option<SocketAddr>,
     deadline: Deadline,
 ) -> Result<InFlight, Error> {
-    let next_try = match choose(&gateway.directory(), id, tried)? {
+    let next_try = match choose(&gateway.directory(), key, tried)? {
         Choice::Pod(in_flight) => return Ok(in_flight),
         Choice::Wait(next_try) => next_try,
     };
     let _held =
-        gateway.hold.wait(id).map_err(|Full { limit }| Error::TooManyHeld { id: id.to_owned(), limit })?;
-    let _raised = gateway.metrics.held(id);
+        gateway.hold.wait(key).map_err(|Full { limit }| Error::TooManyHeld { id: key.id.clone(), limit })?;
+    let _raised = gateway.metrics.held(key);
     let mut directory = gateway.watch_directory();
-    timeout_at(deadline.at, next_pod(&mut directory, id, tried, next_try))
+    timeout_at(deadline.at, next_pod(&mut directory, key, tried, next_try))
         .await
-        .map_err(|_| too_late(id, deadline, "a ready allocation"))?
+        .map_err(|_| too_late(&key.id, deadline, "a ready allocation"))?
 }
 
 async fn next_pod(
     directory: &mut watch::Receiver<Arc<Directory>>,
-    id: &str,
+    key: &EndpointKey,
     tried: Option<SocketAddr>,
     mut next_try: Option<Instant>,
 ) -> Result<InFlight, Error> {
@@ -110,7 +110,7 @@ async fn next_pod(
         // Read first, and mark as seen: a change between the first look and this one must not be slept
         // through.
         let now_known = Arc::clone(&directory.borrow_and_update());
-        next_try = match choose(&now_known, id, tried)? {
+        next_try = match choose(&now_known, key, tried)? {
             Choice::Pod(in_flight) => return Ok(in_flight),
             Choice::Wait(next) => next.or(next_try.filter(|at| *at > Instant::now())),
         };
@@ -133,14 +133,14 @@ enum Choice {
     Wait(Option<Instant>),
 }
 
-fn choose(directory: &Directory, id: &str, tried: Option<SocketAddr>) -> Result<Choice, Error> {
-    let Some(entry) = directory.get(id) else {
-        return Err(Error::NotFound { id: id.to_owned() });
+fn choose(directory: &Directory, key: &EndpointKey, tried: Option<SocketAddr>) -> Result<Choice, Error> {
+    let Some(entry) = directory.get(key) else {
+        return Err(Error::NotFound { id: key.id.clone() });
     };
     match least_busy(&entry.pods, tried, ROTATION.fetch_add(1, Ordering::Relaxed), Instant::now()) {
         Ok(pod) => Ok(Choice::Pod(pod.begin())),
         Err(next_try) => {
-            refuse_if_stalled(entry, id)?;
+            refuse_if_stalled(entry, &key.id)?;
             Ok(Choice::Wait(next_try))
         }
     }

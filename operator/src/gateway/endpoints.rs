@@ -13,7 +13,7 @@ use tokio::time::timeout_at;
 use super::Gateway;
 use super::admission::Deadline;
 use super::auth::Caller;
-use super::directory::{Directory, Entry};
+use super::directory::{Directory, EndpointKey, Entry};
 use super::elastic::endpoint::{Allocations, EndpointList, EndpointView, State as EndpointState};
 use super::elastic::id::is_default_endpoint;
 use super::elastic::query::Own;
@@ -21,17 +21,19 @@ use super::elastic::task_type::TaskTypeName;
 use super::error::{Error, INFERENCE_STATE, of_write};
 use super::presentation::{json, ok};
 use super::request::{self, Target};
+use super::tenancy::Tenant;
 
 /// The two ids that mean every endpoint, for GET only.
 const EVERY: [&str; 2] = ["_all", "*"];
 
 pub(crate) async fn list(
     State(gateway): State<Gateway>,
+    tenant: Tenant,
     _caller: Caller,
     uri: Uri,
 ) -> Result<Response, Error> {
     request::query(&uri, &[])?;
-    show_all(&gateway, None)
+    show_all(&gateway, &tenant, None)
 }
 
 pub(crate) async fn get(
@@ -42,7 +44,7 @@ pub(crate) async fn get(
 ) -> Result<Response, Error> {
     request::query(&uri, &[])?;
     if EVERY.contains(&target.id.as_str()) {
-        return show_all(&gateway, target.task);
+        return show_all(&gateway, &target.tenant, target.task);
     }
     let entry = gateway.find(&target)?;
     let mut response =
@@ -52,14 +54,14 @@ pub(crate) async fn get(
     Ok(response)
 }
 
-fn show_all(gateway: &Gateway, task: Option<TaskTypeName>) -> Result<Response, Error> {
+fn show_all(gateway: &Gateway, tenant: &Tenant, task: Option<TaskTypeName>) -> Result<Response, Error> {
     let directory = gateway.directory();
     if !directory.is_complete {
         return Err(Error::NotReady);
     }
     let is_wanted =
         |entry: &&Arc<Entry>| task.is_none_or(|task| task.matches(entry.endpoint.spec.task_type.into()));
-    let wanted = directory.entries().filter(is_wanted);
+    let wanted = directory.entries(&tenant.0).filter(is_wanted);
     Ok(ok(json(&EndpointList {
         endpoints: wanted.map(|entry| EndpointView::new(&entry.endpoint, Allocations::Live)).collect(),
     })))
@@ -97,26 +99,25 @@ pub(crate) async fn delete(
     }
     let deadline = Deadline::after(query.timeout.unwrap_or(gateway.settings.create_timeout));
     let too_late = |_| Error::DeleteTimeout { id: target.id.clone(), timeout: deadline.timeout };
-    timeout_at(deadline.at, remove(&gateway, &entry)).await.map_err(too_late)??;
+    timeout_at(deadline.at, remove(&gateway, &target.key(), &entry)).await.map_err(too_late)??;
     Ok(ok(json(&Deleted { acknowledged: true, pipelines: [], indexes: [], error_message: None })))
 }
 
 /// Deletes the object and waits until this gateway does not know it any more, so that the client's next
 /// request sees what it did.
-async fn remove(gateway: &Gateway, entry: &Entry) -> Result<(), Error> {
+async fn remove(gateway: &Gateway, key: &EndpointKey, entry: &Entry) -> Result<(), Error> {
     let uid = entry.endpoint.uid();
     let parameters = DeleteParams {
         // An endpoint created anew in between is not the one that was asked about.
         preconditions: Some(Preconditions { uid: uid.clone(), resource_version: None }),
         ..DeleteParams::background()
     };
-    match gateway.endpoints.delete(&entry.endpoint.name_any(), &parameters).await {
+    match gateway.endpoints(&key.namespace).delete(&entry.endpoint.name_any(), &parameters).await {
         Ok(_) => {}
         Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
         Err(error) => return Err(of_write(error)),
     }
-    let id = entry.endpoint.inference_id();
     let is_gone =
-        |directory: &Arc<Directory>| directory.get(id).is_none_or(|entry| entry.endpoint.uid() != uid);
+        |directory: &Arc<Directory>| directory.get(key).is_none_or(|entry| entry.endpoint.uid() != uid);
     gateway.watch_directory().wait_for(is_gone).await.map(drop).map_err(|_| Error::NotReady)
 }

@@ -45,6 +45,10 @@ pub(crate) enum Error {
     // What the request asks for.
     #[error("{0}")]
     Refused(#[from] Refusal),
+    #[error("[{name}] is no namespace: lower-case letters, digits and inner hyphens, at most 63")]
+    BadNamespace { name: String },
+    #[error("namespace [{name}] is not served here, or does not exist")]
+    ForeignNamespace { name: String },
     #[error("inference endpoint [{id}] does not exist")]
     NotFound { id: String },
     #[error("inference endpoint [{id}] has task type [{stored}], the path asks for [{requested}]")]
@@ -136,7 +140,9 @@ impl Error {
             | Self::OtherTaskType { .. }
             | Self::NameTaken { .. }
             | Self::DefaultEndpoint { .. } => Answer::new(Status::BAD_REQUEST, Type::Status),
-            Self::BadPath => Answer::new(Status::BAD_REQUEST, Type::IllegalArgument),
+            Self::BadPath | Self::BadNamespace { .. } => {
+                Answer::new(Status::BAD_REQUEST, Type::IllegalArgument)
+            }
             Self::NoBody => Answer::new(Status::BAD_REQUEST, Type::Parse),
             Self::MediaType(MediaTypeError::WrongVersion { .. }) => {
                 Answer::new(Status::BAD_REQUEST, Type::MediaTypeHeader)
@@ -149,7 +155,9 @@ impl Error {
                 ..Answer::new(start_failure_status(reason), Type::Status)
             },
             Self::Forbidden(_) => Answer::new(Status::FORBIDDEN, Type::Security),
-            Self::NotFound { .. } => Answer::new(Status::NOT_FOUND, Type::ResourceNotFound),
+            Self::NotFound { .. } | Self::ForeignNamespace { .. } => {
+                Answer::new(Status::NOT_FOUND, Type::ResourceNotFound)
+            }
             Self::WrongMethod { .. } | Self::Streaming { .. } => {
                 Answer::new(Status::METHOD_NOT_ALLOWED, Type::Status)
             }

@@ -4,16 +4,18 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
+use super::directory::EndpointKey;
+
 pub(crate) struct Hold {
     /// How many wait, by endpoint. Touched only by requests that have to wait.
-    waiting: Mutex<HashMap<String, usize>>,
+    waiting: Mutex<HashMap<EndpointKey, usize>>,
     limit: usize,
 }
 
 /// One waiting request.
 pub(crate) struct Held<'a> {
     hold: &'a Hold,
-    id: &'a str,
+    key: &'a EndpointKey,
 }
 
 /// As many requests wait as may.
@@ -27,25 +29,25 @@ impl Hold {
         Self { waiting: Mutex::default(), limit }
     }
 
-    pub(crate) fn wait<'a>(&'a self, id: &'a str) -> Result<Held<'a>, Full> {
+    pub(crate) fn wait<'a>(&'a self, key: &'a EndpointKey) -> Result<Held<'a>, Full> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = waiting.entry(id.to_owned()).or_default();
+        let count = waiting.entry(key.clone()).or_default();
         if *count >= self.limit {
             return Err(Full { limit: self.limit });
         }
         *count += 1;
-        Ok(Held { hold: self, id })
+        Ok(Held { hold: self, key })
     }
 }
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
         let mut waiting = self.hold.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = waiting.get_mut(self.id) {
+        if let Some(count) = waiting.get_mut(self.key) {
             *count -= 1;
             // Ids come and go; a map that only grows would be a leak.
             if *count == 0 {
-                waiting.remove(self.id);
+                waiting.remove(self.key);
             }
         }
     }
@@ -58,18 +60,19 @@ mod tests {
     #[test]
     fn every_endpoint_has_its_own_bound() {
         let hold = Hold::new(2);
-        let first = hold.wait("a").unwrap_or_else(|full| panic!("{full:?}"));
-        let _second = hold.wait("a");
-        assert_eq!(hold.wait("a").err(), Some(Full { limit: 2 }));
-        assert!(hold.wait("b").is_ok());
+        let (a, b) = (EndpointKey::new("n", "a"), EndpointKey::new("n", "b"));
+        let first = hold.wait(&a).unwrap_or_else(|full| panic!("{full:?}"));
+        let _second = hold.wait(&a);
+        assert_eq!(hold.wait(&a).err(), Some(Full { limit: 2 }));
+        assert!(hold.wait(&b).is_ok());
         drop(first);
-        assert!(hold.wait("a").is_ok());
+        assert!(hold.wait(&a).is_ok());
     }
 
     #[test]
     fn nothing_is_kept_of_endpoints_that_nobody_waits_for() {
         let hold = Hold::new(2);
-        drop(hold.wait("a"));
+        drop(hold.wait(&EndpointKey::new("n", "a")));
         assert!(hold.waiting.lock().unwrap().is_empty());
     }
 }

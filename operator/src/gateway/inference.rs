@@ -35,7 +35,7 @@ pub(crate) async fn infer(
     gateway.find(&target)?;
     let message = Message::new(json(&request), &parts.headers);
     drop(request);
-    dispatch(&gateway, &target.id, message, admitted).await.map(ok)
+    dispatch(&gateway, &target.key(), message, admitted).await.map(ok)
 }
 
 /// Sparse embeddings come as one answer; there is nothing to stream.

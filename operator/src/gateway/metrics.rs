@@ -9,6 +9,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use super::directory::EndpointKey;
+
 /// A query takes milliseconds on a warm worker, a cold start a minute.
 const SECONDS: [f64; 14] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0, 120.0];
@@ -49,6 +51,7 @@ pub(crate) enum Outcome {
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 struct Labels {
     operation: Operation,
+    namespace: String,
     /// Empty for ids that do not exist, or any client could make any number of series.
     endpoint: String,
     outcome: Outcome,
@@ -61,6 +64,7 @@ struct ByOperation {
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 struct ByEndpoint {
+    namespace: String,
     endpoint: String,
 }
 
@@ -102,8 +106,16 @@ impl Metrics {
         metrics
     }
 
-    pub(crate) fn finished(&self, operation: Operation, endpoint: String, outcome: Outcome, seconds: f64) {
-        self.requests.get_or_create(&Labels { operation, endpoint, outcome }).inc();
+    /// `key` is of an endpoint that exists.
+    pub(crate) fn finished(
+        &self,
+        operation: Operation,
+        key: Option<EndpointKey>,
+        outcome: Outcome,
+        seconds: f64,
+    ) {
+        let EndpointKey { namespace, id: endpoint } = key.unwrap_or_else(|| EndpointKey::new("", ""));
+        self.requests.get_or_create(&Labels { operation, namespace, endpoint, outcome }).inc();
         self.seconds.get_or_create(&ByOperation { operation }).observe(seconds);
     }
 
@@ -115,8 +127,9 @@ impl Metrics {
         Raised::new(self.in_flight.get_or_create_owned(&ByOperation { operation }))
     }
 
-    pub(crate) fn held(&self, endpoint: &str) -> Raised {
-        Raised::new(self.held.get_or_create_owned(&ByEndpoint { endpoint: endpoint.to_owned() }))
+    pub(crate) fn held(&self, key: &EndpointKey) -> Raised {
+        let EndpointKey { namespace, id: endpoint } = key.clone();
+        Raised::new(self.held.get_or_create_owned(&ByEndpoint { namespace, endpoint }))
     }
 
     pub(crate) fn connection(&self) -> Raised {
@@ -156,18 +169,23 @@ mod tests {
     #[test]
     fn names_and_labels_are_what_dashboards_ask_for() {
         let (registry, metrics) = registry();
-        let held = metrics.held("articles");
+        let held = metrics.held(&EndpointKey::new("default", "articles"));
         let in_flight = metrics.in_flight(Operation::Infer);
         drop(in_flight);
-        metrics.finished(Operation::Infer, "articles".to_owned(), Outcome::Success, 0.5);
+        metrics.finished(
+            Operation::Infer,
+            Some(EndpointKey::new("default", "articles")),
+            Outcome::Success,
+            0.5,
+        );
         let mut text = String::new();
         encode(&mut text, &registry).unwrap();
         drop(held);
         for line in [
-            r#"lexiscale_gateway_requests_total{operation="Infer",endpoint="articles",outcome="Success"} 1"#,
+            r#"lexiscale_gateway_requests_total{operation="Infer",namespace="default",endpoint="articles",outcome="Success"} 1"#,
             r#"lexiscale_gateway_request_duration_seconds_bucket{le="0.5",operation="Infer"} 1"#,
             r#"lexiscale_gateway_requests_in_flight{operation="Infer"} 0"#,
-            r#"lexiscale_gateway_requests_held{endpoint="articles"} 1"#,
+            r#"lexiscale_gateway_requests_held{namespace="default",endpoint="articles"} 1"#,
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }

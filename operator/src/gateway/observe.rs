@@ -13,7 +13,9 @@ use hyper::body::{Frame, SizeHint};
 use tokio::time::Instant;
 
 use super::Gateway;
+use super::directory::EndpointKey;
 use super::metrics::{Operation, Outcome, Raised};
+use super::tenancy::Tenant;
 
 /// A request under way; dropping it writes the line.
 struct Watch {
@@ -22,8 +24,9 @@ struct Watch {
     path: String,
     operation: Operation,
     /// As the path names it, whether it exists or not.
-    id: Option<String>,
-    endpoint: String,
+    named: Option<EndpointKey>,
+    /// The endpoint that exists.
+    key: Option<EndpointKey>,
     began: Instant,
     status: Option<StatusCode>,
     is_complete: bool,
@@ -34,14 +37,16 @@ pub(crate) async fn observe(State(gateway): State<Gateway>, request: Request, ne
     let began = Instant::now();
     let (mut parts, body) = request.into_parts();
     let operation = operation(&parts.method, parts.extensions.get::<MatchedPath>());
+    let tenant = parts.extract_with_state::<Tenant, _>(&gateway).await.ok();
     let id = id(parts.extract::<RawPathParams>().await.ok());
-    let endpoint = known_endpoint(&gateway, id.as_deref());
+    let named = tenant.zip(id).map(|(Tenant(namespace), id)| EndpointKey { namespace, id });
+    let key = known(&gateway, named.as_ref());
     let mut watch = Watch {
         method: parts.method.clone(),
         path: parts.uri.path().to_owned(),
         operation,
-        id,
-        endpoint,
+        named,
+        key,
         began,
         status: None,
         is_complete: false,
@@ -75,9 +80,9 @@ fn id(parameters: Option<RawPathParams>) -> Option<String> {
     parameters.iter().find(|(name, _)| *name == "id").map(|(_, value)| value.to_owned())
 }
 
-/// The id as a label, or nothing for an id that does not exist.
-fn known_endpoint(gateway: &Gateway, id: Option<&str>) -> String {
-    id.filter(|id| gateway.directory().get(id).is_some()).unwrap_or_default().to_owned()
+/// What becomes a label: nothing for an endpoint that does not exist.
+fn known(gateway: &Gateway, named: Option<&EndpointKey>) -> Option<EndpointKey> {
+    named.filter(|key| gateway.directory().get(key).is_some()).cloned()
 }
 
 impl Drop for Watch {
@@ -99,12 +104,9 @@ impl Drop for Watch {
             milliseconds = seconds * 1000.0,
             "request"
         );
-        let mut endpoint = std::mem::take(&mut self.endpoint);
         // A create makes the endpoint that it is counted for, a delete ends it.
-        if endpoint.is_empty() {
-            endpoint = known_endpoint(&self.gateway, self.id.as_deref());
-        }
-        self.gateway.metrics.finished(self.operation, endpoint, outcome, seconds);
+        let key = self.key.take().or_else(|| known(&self.gateway, self.named.as_ref()));
+        self.gateway.metrics.finished(self.operation, key, outcome, seconds);
     }
 }
 

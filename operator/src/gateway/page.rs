@@ -25,6 +25,7 @@ use super::auth::Caller;
 use super::directory::Entry;
 use super::error::Error;
 use super::presentation::{json, ok};
+use super::tenancy::Tenant;
 use super::{Gateway, info, request};
 use crate::clock;
 
@@ -94,6 +95,7 @@ fn part(media_type: &'static str, text: &'static str) -> Response {
 /// `GET /_page/endpoints`: what the page shows, out of this process's memory.
 pub(crate) async fn endpoints(
     State(gateway): State<Gateway>,
+    tenant: Tenant,
     _caller: Caller,
     uri: Uri,
 ) -> Result<Response, Error> {
@@ -104,8 +106,8 @@ pub(crate) async fn endpoints(
     }
     let body = {
         let history = gateway.page.history.lock().unwrap_or_else(PoisonError::into_inner);
-        let endpoints = directory.entries().map(|entry| &*entry.endpoint);
-        json(&View::new(&gateway.settings.namespace, endpoints, &gateway.page.caches, &history, clock::now()))
+        let endpoints = directory.entries(&tenant.0).map(|entry| &*entry.endpoint);
+        json(&View::new(&tenant.0, endpoints, &gateway.page.caches, &history, clock::now()))
     };
     let mut response = ok(body);
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

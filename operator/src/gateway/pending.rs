@@ -14,6 +14,7 @@ use tokio::runtime::Handle;
 
 use super::Gateway;
 use super::admission::Deadline;
+use super::directory::EndpointKey;
 use super::error::{Error, of_write};
 use crate::clock;
 
@@ -29,7 +30,7 @@ const RECHECK: Duration = Duration::from_millis(100);
 /// The right to answer for one create. Dropped without a word (the client left), it gives the right back.
 pub(crate) struct Pending {
     endpoints: Api<InferenceEndpoint>,
-    id: String,
+    key: EndpointKey,
     name: String,
     uid: String,
     origin: Origin,
@@ -48,12 +49,15 @@ pub(crate) enum Origin {
 /// Creates the object, or takes over the wait for one that an identical request left behind.
 pub(crate) async fn claim(
     gateway: &Gateway,
+    namespace: &str,
     wanted: InferenceEndpoint,
     deadline: Deadline,
 ) -> Result<Pending, Error> {
     let id = wanted.inference_id().to_owned();
     let name = wanted.name_any();
-    if gateway.directory().get(&id).is_some_and(|entry| entry.endpoint.name_any() != name) {
+    let key = EndpointKey::new(namespace, &id);
+    let endpoints = gateway.endpoints(namespace);
+    if gateway.directory().get(&key).is_some_and(|entry| entry.endpoint.name_any() != name) {
         return Err(Error::AlreadyExists { id });
     }
     let until = clock::now().saturating_add(deadline.timeout).unwrap_or(Timestamp::MAX).to_string();
@@ -61,12 +65,15 @@ pub(crate) async fn claim(
     object.annotations_mut().insert(WAITED_FOR_UNTIL.to_owned(), until.clone());
     let parameters = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
     loop {
-        match gateway.endpoints.create(&parameters, &object).await {
-            Ok(created) => return Ok(Pending::new(gateway, &created, Origin::Made)),
+        match endpoints.create(&parameters, &object).await {
+            Ok(created) => return Ok(Pending::new(endpoints, key, &created, Origin::Made)),
             Err(kube::Error::Api(status)) if status.code == 409 => {}
+            Err(kube::Error::Api(status)) if status.code == 404 => {
+                return Err(Error::ForeignNamespace { name: key.namespace });
+            }
             Err(error) => return Err(of_write(error)),
         }
-        let Some(existing) = gateway.endpoints.get_opt(&name).await.map_err(Error::Kubernetes)? else {
+        let Some(existing) = endpoints.get_opt(&name).await.map_err(Error::Kubernetes)? else {
             continue;
         };
         if existing.metadata.deletion_timestamp.is_some() {
@@ -86,12 +93,9 @@ pub(crate) async fn claim(
             "resourceVersion": existing.resource_version(),
             "annotations": {WAITED_FOR_UNTIL: until},
         }});
-        match gateway
-            .endpoints
-            .patch_metadata(&name, &PatchParams::apply(FIELD_MANAGER), &Patch::Merge(&patch))
-            .await
+        match endpoints.patch_metadata(&name, &PatchParams::apply(FIELD_MANAGER), &Patch::Merge(&patch)).await
         {
-            Ok(_) => return Ok(Pending::new(gateway, &existing, Origin::Joined)),
+            Ok(_) => return Ok(Pending::new(endpoints, key, &existing, Origin::Joined)),
             // The operator reports on the object all the time, so this is common; look again.
             Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
             Err(error) => return Err(of_write(error)),
@@ -122,10 +126,15 @@ fn standing(existing: &InferenceEndpoint, wanted: &InferenceEndpoint, now: Times
 }
 
 impl Pending {
-    fn new(gateway: &Gateway, object: &InferenceEndpoint, origin: Origin) -> Self {
+    fn new(
+        endpoints: Api<InferenceEndpoint>,
+        key: EndpointKey,
+        object: &InferenceEndpoint,
+        origin: Origin,
+    ) -> Self {
         Self {
-            endpoints: gateway.endpoints.clone(),
-            id: object.inference_id().to_owned(),
+            endpoints,
+            key,
             name: object.name_any(),
             uid: object.uid().unwrap_or_default(),
             origin,
@@ -133,8 +142,8 @@ impl Pending {
         }
     }
 
-    pub(crate) fn id(&self) -> &str {
-        &self.id
+    pub(crate) fn key(&self) -> &EndpointKey {
+        &self.key
     }
 
     pub(crate) const fn origin(&self) -> Origin {

@@ -9,23 +9,34 @@ use http::{HeaderMap, HeaderName, Uri};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Body as _;
 
+use super::Gateway;
+use super::directory::EndpointKey;
 use super::elastic::media_type::MediaType;
 use super::elastic::query::{Own, Query};
 use super::elastic::task_type::TaskTypeName;
 use super::error::Error;
 use super::settings::Settings;
+use super::tenancy::Tenant;
 
 /// What the path names. The id is decoded once, as it came.
 #[derive(Debug)]
 pub(crate) struct Target {
+    pub(crate) tenant: Tenant,
     pub(crate) task: Option<TaskTypeName>,
     pub(crate) id: String,
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for Target {
+impl Target {
+    pub(crate) fn key(&self) -> EndpointKey {
+        EndpointKey::new(&self.tenant.0, &self.id)
+    }
+}
+
+impl FromRequestParts<Gateway> for Target {
     type Rejection = Error;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
+    async fn from_request_parts(parts: &mut Parts, state: &Gateway) -> Result<Self, Error> {
+        let tenant = Tenant::from_request_parts(parts, state).await?;
         let mut task = None;
         let mut id = String::new();
         for (name, value) in path_parameters(parts, state).await? {
@@ -34,7 +45,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Target {
                 _ => id = value,
             }
         }
-        Ok(Self { task, id })
+        Ok(Self { tenant, task, id })
     }
 }
 
@@ -50,10 +61,10 @@ async fn path_parameters<S: Send + Sync>(
 #[derive(Debug)]
 pub(crate) struct TaskTarget(pub(crate) Option<TaskTypeName>);
 
-impl<S: Send + Sync> FromRequestParts<S> for TaskTarget {
+impl FromRequestParts<Gateway> for TaskTarget {
     type Rejection = Error;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
+    async fn from_request_parts(parts: &mut Parts, state: &Gateway) -> Result<Self, Error> {
         Target::from_request_parts(parts, state).await.map(|target| Self(target.task))
     }
 }

@@ -53,7 +53,7 @@ impl Harness {
     }
 
     async fn send(&self, request: Request<impl Into<Body>>) -> (StatusCode, HeaderMap, Vec<u8>) {
-        let request = server::without_trailing_slash(request.map(Into::into));
+        let request = tenancy::routable(request.map(Into::into));
         let response: Response = self.router.clone().oneshot(request).await.unwrap();
         let (head, body) = response.into_parts();
         (head.status, head.headers, body.collect().await.unwrap().to_bytes().to_vec())
@@ -72,7 +72,7 @@ fn directory() -> Directory {
     let adaptive = json!({"numThreads": 1, "adaptiveAllocations": {"enabled": true, "minNumberOfAllocations": 0, "maxNumberOfAllocations": 32}});
     let endpoint = |name: &str, id: Option<&str>, service: &str, settings: &Value| -> InferenceEndpoint {
         serde_json::from_value(json!({
-            "metadata": {"name": name, "generation": 1},
+            "metadata": {"name": name, "namespace": "default", "generation": 1},
             "spec": {"inferenceId": id, "taskType": "sparse_embedding", "service": service, "serviceSettings": settings},
             "status": {
                 "allocations": {"desired": 3, "current": 3, "ready": 1},
@@ -99,6 +99,28 @@ fn directory() -> Directory {
 
 /// Every bad request of the list is refused as Elasticsearch refuses it, and none of them reaches the API
 /// server, so none can store anything.
+#[tokio::test]
+async fn a_tenant_is_seen_only_where_all_are_served() {
+    let alone = Harness::new(&[]);
+    let all = Harness::new(&["--all-namespaces"]);
+    let table = [
+        ("/namespaces/default/_inference/articles", StatusCode::OK, StatusCode::OK),
+        ("/namespaces/default", StatusCode::OK, StatusCode::OK),
+        ("/namespaces/team-a/_inference", StatusCode::NOT_FOUND, StatusCode::OK),
+        ("/namespaces/team-a/_inference/articles", StatusCode::NOT_FOUND, StatusCode::NOT_FOUND),
+        ("/namespaces/Team/_inference", StatusCode::BAD_REQUEST, StatusCode::BAD_REQUEST),
+        ("/namespaces//_inference", StatusCode::BAD_REQUEST, StatusCode::BAD_REQUEST),
+    ];
+    for (path, in_one, in_all) in table {
+        for (harness, expected) in [(&alone, in_one), (&all, in_all)] {
+            let request = Request::get(path).body(Body::empty()).unwrap();
+            assert_eq!(harness.send(request).await.0, expected, "{path}");
+        }
+    }
+    let (_, list) = all.get("/namespaces/team-a/_inference").await;
+    assert_eq!(list, r#"{"endpoints":[]}"#);
+}
+
 #[tokio::test]
 async fn bad_requests_are_refused_and_store_nothing() {
     let harness = Harness::new(&[]);
@@ -282,11 +304,13 @@ async fn the_page_is_told_of_every_endpoint_without_asking_the_api_server() {
 #[tokio::test]
 async fn a_prefix_without_its_slash_leads_to_the_one_with_it() {
     let harness = Harness::new(&[]);
-    let request = visit("/").extension(page::Unslashed("tenant".to_owned())).body(Body::empty()).unwrap();
+    let request = visit("/namespaces/default").body(Body::empty()).unwrap();
     let (status, headers, _) = harness.send(request).await;
     assert_eq!(status, StatusCode::TEMPORARY_REDIRECT);
-    assert_eq!(headers["location"], "./tenant/");
-    let request = Request::get("/").extension(page::Unslashed("tenant".to_owned()));
-    let (status, ..) = harness.send(request.body(Body::empty()).unwrap()).await;
-    assert_eq!(status, StatusCode::OK, "the banner needs no slash");
+    assert_eq!(headers["location"], "./default/");
+    let (status, ..) = harness.send(visit("/namespaces/default/").body(Body::empty()).unwrap()).await;
+    assert_eq!(status, StatusCode::OK);
+    harness.get("/namespaces/default").await;
+    let (_, body) = harness.get("/namespaces/default/_page/endpoints").await;
+    assert!(body.contains(r#""namespace":"default""#), "{body}");
 }

@@ -9,8 +9,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use http::uri::PathAndQuery;
-use http::{Request, Uri};
+use http::Request;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -22,6 +21,7 @@ use tower::ServiceExt;
 
 use super::metrics::Metrics;
 use super::settings::Settings;
+use super::tenancy::routable;
 
 const MOST_HEADERS: usize = 100;
 /// Of a whole head, and of what is read ahead. Elasticsearch allows 16 KiB of headers.
@@ -91,10 +91,7 @@ async fn connection(
     let service = service_fn(move |request: Request<hyper::body::Incoming>| {
         let router = router.clone();
         async move {
-            router
-                .oneshot(without_trailing_slash(request).map(Body::new))
-                .await
-                .map_err(|never: Infallible| match never {})
+            router.oneshot(routable(request).map(Body::new)).await.map_err(|never: Infallible| match never {})
         }
     });
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
@@ -107,44 +104,5 @@ async fn connection(
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection broke");
-    }
-}
-
-/// Elasticsearch's router does not see slashes at the end of a path.
-pub(crate) fn without_trailing_slash<B>(mut request: Request<B>) -> Request<B> {
-    let path = request.uri().path();
-    let trimmed = path.trim_end_matches('/');
-    if trimmed.len() == path.len() || trimmed.is_empty() {
-        return request;
-    }
-    let text = match request.uri().query() {
-        Some(query) => format!("{trimmed}?{query}"),
-        None => trimmed.to_owned(),
-    };
-    let mut parts = request.uri().clone().into_parts();
-    if let Ok(path_and_query) = PathAndQuery::try_from(text) {
-        parts.path_and_query = Some(path_and_query);
-        if let Ok(uri) = Uri::from_parts(parts) {
-            *request.uri_mut() = uri;
-        }
-    }
-    request
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn slashes_at_the_end_do_not_count() {
-        let trimmed = |uri: &'static str| {
-            let mut request = Request::new(());
-            *request.uri_mut() = Uri::from_static(uri);
-            without_trailing_slash(request).uri().to_string()
-        };
-        assert_eq!(trimmed("/_inference/a/"), "/_inference/a");
-        assert_eq!(trimmed("/_inference//?pretty"), "/_inference?pretty");
-        assert_eq!(trimmed("/"), "/");
-        assert_eq!(trimmed("/a?b=/"), "/a?b=/");
     }
 }

@@ -16,9 +16,13 @@ pub struct Settings {
     #[arg(long, env = "LEXISCALE_ADMIN_LISTEN", default_value = "0.0.0.0:8080")]
     pub admin_listen: SocketAddr,
 
-    /// Namespace whose `InferenceEndpoint` objects are served.
+    /// Namespace whose `InferenceEndpoint` objects are served at `/`.
     #[arg(long, env = "LEXISCALE_NAMESPACE", default_value = "default")]
     pub namespace: String,
+
+    /// Serve the `InferenceEndpoint` objects of every other namespace too, each under `/namespaces/{namespace}`.
+    #[arg(long, env = "LEXISCALE_ALL_NAMESPACES")]
+    pub all_namespaces: bool,
 
     /// Name of the operator that this gateway belongs to, where several share a cluster: it serves and makes the objects whose
     /// label `inference.lexiscale.io/operator` is this name. Without a name it serves those that lack the label.

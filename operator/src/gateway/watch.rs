@@ -5,6 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use futures::{Stream, StreamExt, future};
+use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::runtime::{
@@ -24,8 +25,8 @@ use super::{
 };
 
 pub(crate) async fn follow(client: Client, settings: &Settings, directory: watch::Sender<Arc<Directory>>) {
-    let endpoints: Api<InferenceEndpoint> = Api::namespaced(client.clone(), &settings.namespace);
-    let slices: Api<EndpointSlice> = Api::namespaced(client, &settings.namespace);
+    let endpoints: Api<InferenceEndpoint> = scope(client.clone(), settings);
+    let slices: Api<EndpointSlice> = scope(client, settings);
     let ours = watcher::Config::default().labels(&labels::instance_query(settings.instance.as_deref()));
     // Kubernetes copies the labels of an endpoint's Service to its slices.
     let of_workers = watcher::Config::default().labels(labels::ENDPOINT);
@@ -47,12 +48,20 @@ pub(crate) async fn follow(client: Client, settings: &Settings, directory: watch
 
 /// Model caches, for the page only: nothing that serves waits for them.
 pub(crate) async fn follow_caches(client: Client, settings: &Settings, writer: Writer<ModelCache>) {
-    let caches = events(Api::namespaced(client, &settings.namespace), watcher::Config::default());
+    let caches = events(scope(client, settings), watcher::Config::default());
     let seen = caches.scan(writer, |writer, event| {
         writer.apply_watcher_event(&event);
         future::ready(Some(()))
     });
     seen.for_each(|()| future::ready(())).await;
+}
+
+/// The namespaces that are served.
+fn scope<K>(client: Client, settings: &Settings) -> Api<K>
+where
+    K: kube::Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+{
+    if settings.all_namespaces { Api::all(client) } else { Api::namespaced(client, &settings.namespace) }
 }
 
 fn events<K>(api: Api<K>, config: watcher::Config) -> impl Stream<Item = Event<K>>

@@ -1,0 +1,67 @@
+//! Figures of several rounds: minimum, median, maximum, because the machine is noisy. Printed as a table, and
+//! written flat as JSON with the unit in the key.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::Path;
+
+use anyhow::Result;
+use serde_json::{Map, Value, json};
+
+#[derive(Default)]
+pub(crate) struct Figures(BTreeMap<String, Vec<f64>>);
+
+impl Figures {
+    /// Adds a round's figure. The key ends in its unit.
+    pub(crate) fn add(&mut self, key: impl Into<String>, value: f64) {
+        self.0.entry(key.into()).or_default().push(value);
+    }
+
+    pub(crate) fn median(&self, key: &str) -> f64 {
+        self.0.get(key).map_or(f64::NAN, |values| summary(values)[1])
+    }
+
+    /// Adds, round by round, how many times `numerator` is `denominator`.
+    pub(crate) fn ratio(&mut self, key: &str, numerator: &str, denominator: &str) {
+        let empty = Vec::new();
+        let (over, under) =
+            (self.0.get(numerator).unwrap_or(&empty), self.0.get(denominator).unwrap_or(&empty));
+        let ratios: Vec<f64> = over.iter().zip(under).map(|(over, under)| over / under).collect();
+        self.0.insert(key.to_owned(), ratios);
+    }
+
+    pub(crate) fn table(&self) -> String {
+        let mut text = format!("{:<48}{:>14}{:>14}{:>14}\n", "figure", "min", "median", "max");
+        for (key, values) in &self.0 {
+            let [min, median, max] = summary(values);
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "{key:<48}{min:>14.3}{median:>14.3}{max:>14.3}");
+        }
+        text
+    }
+
+    pub(crate) fn write(&self, path: &Path) -> Result<()> {
+        let mut flat = Map::new();
+        for (key, values) in &self.0 {
+            for (name, value) in ["min", "median", "max"].iter().zip(summary(values)) {
+                flat.insert(format!("{name}_{key}"), json!(value));
+            }
+        }
+        fs_err::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
+        Ok(fs_err::write(path, format!("{:#}\n", Value::Object(flat)))?)
+    }
+}
+
+fn summary(values: &[f64]) -> [f64; 3] {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    [0.0, 0.5, 1.0].map(|share| percentile(&sorted, share))
+}
+
+/// Of sorted values, by the nearest rank. `share` from 0 to 1.
+pub(crate) fn percentile(sorted: &[f64], share: f64) -> f64 {
+    let Some(last) = sorted.len().checked_sub(1) else { return f64::NAN };
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and the length")]
+    let rank = (share * last as f64).round() as usize;
+    sorted[rank]
+}

@@ -1,0 +1,40 @@
+//! Benchmarks of whole programs, peer and ours in one run on the same machine. Load goes to 127.0.0.1 only.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "figures and progress are what it is for")]
+
+mod api;
+mod figures;
+mod gateway;
+mod load;
+mod process;
+mod stalled;
+mod worker;
+
+use std::path::Path;
+
+use anyhow::Result;
+use clap::Parser;
+
+/// Measures, prints a table, and writes target/bench/NAME.json.
+#[derive(Parser)]
+#[command(name = "lexiscale-bench")]
+enum Command {
+    Gateway(gateway::Settings),
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<()> {
+    let Command::Gateway(settings) = Command::parse();
+    process::pin_self()?;
+    let figures = gateway::run(&settings).await?;
+    print!("{}", figures.table());
+    figures.write(Path::new("target/bench/gateway.json"))?;
+    println!(
+        "\nThe gateway adds {:.2} ms (p50) and {:.2} ms (p99); a core carries {:.0} requests/s, nginx {:.0}.",
+        figures.median("added_p50_gateway_ms"),
+        figures.median("added_p99_gateway_ms"),
+        figures.median("requests_per_core_second_gateway"),
+        figures.median("requests_per_core_second_nginx"),
+    );
+    Ok(())
+}
