@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use e2e::{Browser, Gateway, Namespace, client, reason, references, until, with_browser};
+use e2e::{Browser, Gateway, Namespace, Reference, client, reason, references, until, with_browser};
 use kube::{
     Api,
     api::{DeleteParams, PostParams},
@@ -89,6 +89,19 @@ async fn with_endpoint(
     result
 }
 
+/// A reference text of which some words are tokens with a weight.
+fn sentence() -> Result<String> {
+    let is_plain =
+        |text: &str| text.chars().all(|character| character.is_ascii_graphic() || character == ' ');
+    let known = |reference: &Reference| {
+        let words = reference.text.split(' ').map(str::to_lowercase);
+        words.filter(|word| reference.weights.contains_key(word)).count()
+    };
+    let found =
+        references()?.into_iter().find(|reference| is_plain(&reference.text) && known(reference) >= 3);
+    Ok(found.context("no reference text has three words with a weight")?.text)
+}
+
 /// The weights on the page are those of the API, strongest first, and words of the text are tinted by the weight of their token.
 fn ensure_painted(result: &Value, text: &str, embedding: &Value) -> Result<()> {
     let tokens: Vec<(String, f64)> = serde_json::from_value(result["tokens"].clone())?;
@@ -137,7 +150,7 @@ async fn the_page_lists_an_endpoint_and_paints_a_text() -> Result<()> {
             );
             ensure!(card["reason"] == "Serving", "{card}");
 
-            let text = references()?.swap_remove(0).text;
+            let text = sentence()?;
             browser.run(TRY, &[ID, &text]).await?;
             let result =
                 wait(browser, "the text is painted", RESULT, &[], |result| !result.is_null()).await?;
