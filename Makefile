@@ -53,6 +53,7 @@ test-process: setup assets cluster-up
 
 # Tests of the installed chart on the cluster
 test-cluster: setup assets
+	tests/tools/setup chromium:/usr/bin/chromium chromium-driver:/usr/bin/chromedriver
 	tests/demo/demo install
 	eval "$$($(CLUSTER) env)"; $(if $(CLUSTER_TESTS),$(CARGO_TEST) $(CLUSTER_TESTS),echo "no cluster tests")
 

@@ -19,6 +19,7 @@ mod merge_patch;
 mod metrics;
 mod nodes;
 mod observe;
+mod page;
 mod pending;
 mod pod;
 mod presentation;
@@ -43,6 +44,7 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodRouter, get, post, put};
 use futures::TryFutureExt;
 use k8s_openapi::api::core::v1::Node;
+use kube::runtime::reflector;
 use kube::{Api, Client};
 use lexiscale_crds::InferenceEndpoint;
 use tokio::net::TcpListener;
@@ -54,6 +56,7 @@ use self::directory::{Directory, Entry};
 use self::error::Error;
 use self::hold::Hold;
 use self::metrics::Metrics;
+use self::page::Page;
 use self::request::Target;
 pub use self::settings::Settings;
 use self::shown::Shown;
@@ -68,7 +71,11 @@ const SMALLEST_PACKED: u64 = 1 << 10;
 
 fn router(gateway: &Gateway) -> Router {
     Router::new()
-        .route("/", get(info::banner))
+        .route("/", get(page::root))
+        .route("/_page/page.css", get(page::style))
+        .route("/_page/page.js", get(page::script))
+        .route("/_page/icon.svg", get(page::icon))
+        .route("/_page/endpoints", get(page::endpoints))
         .route("/_inference", get(endpoints::list))
         .route("/_inference/_services", get(info::list_services))
         .route("/_inference/_services/{task_type}", get(info::list_services))
@@ -111,6 +118,7 @@ struct Shared {
     shown: Shown,
     wakes: Wakes,
     metrics: Metrics,
+    page: Page,
     draining: CancellationToken,
 }
 
@@ -128,6 +136,7 @@ impl Gateway {
         client: Client,
         directory: tokio::sync::watch::Receiver<Arc<Directory>>,
         metrics: Metrics,
+        page: Page,
         draining: CancellationToken,
     ) -> Self {
         Self(Arc::new(Shared {
@@ -140,6 +149,7 @@ impl Gateway {
             shown: Shown::default(),
             wakes: Wakes::default(),
             metrics,
+            page,
             draining,
             settings,
         }))
@@ -203,8 +213,15 @@ pub async fn serve(
     let (registry, metrics) = metrics::registry();
     let readiness = Readiness::default();
     let (directory, known) = tokio::sync::watch::channel(Arc::default());
-    let gateway =
-        Gateway::new(settings.clone(), client.clone(), known.clone(), metrics.clone(), shutdown.clone());
+    let (caches, writer) = reflector::store();
+    let gateway = Gateway::new(
+        settings.clone(),
+        client.clone(),
+        known.clone(),
+        metrics.clone(),
+        Page::new(caches),
+        shutdown.clone(),
+    );
 
     // Background work ends with this function: the probe and the watch go on while requests are drained.
     let ended = CancellationToken::new();
@@ -212,9 +229,15 @@ pub async fn serve(
     let probes = admin::serve(admin, registry, readiness.clone(), ended.clone());
     tokio::spawn(probes.inspect_err(|error| tracing::error!(%error, "failed to serve probes and metrics")));
     let follow = {
-        let settings = settings.clone();
+        let (client, settings) = (client.clone(), settings.clone());
         async move { watch::follow(client, &settings, directory).await }
     };
+    let follow_caches = {
+        let settings = settings.clone();
+        async move { watch::follow_caches(client, &settings, writer).await }
+    };
+    tokio::spawn(ended.clone().run_until_cancelled_owned(follow_caches));
+    tokio::spawn(ended.clone().run_until_cancelled_owned(page::record(gateway.clone())));
     tokio::spawn(ended.clone().run_until_cancelled_owned(follow));
     tokio::spawn(ended.run_until_cancelled_owned(ready_once_complete(
         known,

@@ -24,6 +24,8 @@ mod delete;
 mod harness;
 #[path = "gateway/infer.rs"]
 mod infer;
+#[path = "gateway/page.rs"]
+mod page;
 #[path = "gateway/proxy.rs"]
 mod proxy;
 #[path = "gateway/update.rs"]

@@ -5,6 +5,7 @@
 
 #![expect(clippy::print_stderr, reason = "a failed test prints what happened in its namespace")]
 
+mod browser;
 mod cluster;
 mod endpoint;
 mod gateway;
@@ -13,6 +14,7 @@ mod prober;
 mod reference;
 mod wait;
 
+pub use browser::{Browser, with_browser};
 pub use cluster::{client, embedded, example, kubectl, repository};
 pub use endpoint::{is_settled, reason};
 pub use gateway::{Answer, Gateway};

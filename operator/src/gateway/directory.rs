@@ -64,6 +64,11 @@ impl Directory {
         self.by_key.get(key)
     }
 
+    /// The endpoints of all namespaces.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Entry>> {
+        self.by_key.values()
+    }
+
     /// The endpoints of a namespace.
     pub(crate) fn entries(&self, namespace: &str) -> impl Iterator<Item = &Arc<Entry>> {
         let first = EndpointKey::new(namespace, "");

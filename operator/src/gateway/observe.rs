@@ -66,7 +66,7 @@ fn operation(method: &Method, path: Option<&MatchedPath>) -> Operation {
         return Operation::Other;
     };
     match (method.as_str(), path) {
-        ("GET" | "HEAD", "/") => Operation::Info,
+        ("GET" | "HEAD", path) if path == "/" || path.starts_with("/_page/") => Operation::Info,
         ("GET" | "HEAD", _) => Operation::Get,
         ("PUT", "/_inference/{id}" | "/_inference/{task_type}/{id}") => Operation::Create,
         ("PUT", _) => Operation::Update,

@@ -15,6 +15,7 @@ use super::elastic::json::Json;
 use super::elastic::media_type::MediaType;
 use super::elastic::query::Presentation;
 use super::error::Error;
+use super::page;
 use super::request::{pairs, text};
 
 /// Official clients refuse a server whose answers lack it.
@@ -31,6 +32,7 @@ pub(crate) async fn present(State(gateway): State<Gateway>, request: Request, ne
     let opaque_id = request.headers().get(&OPAQUE_ID).cloned();
     let (media_type, response) = match MediaType::of_answer(text(request.headers(), &ACCEPT)) {
         Ok(media_type) => (media_type, next.run(request).await),
+        Err(_) if page::is_part(&request) => (MediaType::default(), next.run(request).await),
         Err(error) => (MediaType::default(), Error::from(error).into_response()),
     };
     let mut response = if presentation == Presentation::default() {
@@ -40,7 +42,8 @@ pub(crate) async fn present(State(gateway): State<Gateway>, request: Request, ne
     };
     let headers = response.headers_mut();
     headers.insert(PRODUCT, HeaderValue::from_static("Elasticsearch"));
-    if headers.contains_key(CONTENT_TYPE) {
+    // The page is no JSON, and its parts have types of their own.
+    if headers.get(CONTENT_TYPE).is_some_and(|value| value == MediaType::Json.as_str()) {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type.as_str()));
     }
     if let Some(id) = opaque_id {

@@ -56,7 +56,8 @@ impl Harness {
         let settings = Arguments::parse_from([&["gateway"], flags].concat()).settings;
         let (sender, directory) = watch::channel(Arc::new(directory));
         let (_, metrics) = metrics::registry();
-        let gateway = Gateway::new(settings, client, directory, metrics, CancellationToken::new());
+        let page = Page::new(caches());
+        let gateway = Gateway::new(settings, client, directory, metrics, page, CancellationToken::new());
         Self { router: router(&gateway), asked, _directory: sender }
     }
 
@@ -237,4 +238,88 @@ async fn the_banner_is_what_clients_look_for() {
     let (headers, body) = harness.get("/?pretty").await;
     assert_eq!(headers["x-elastic-product"], "Elasticsearch");
     insta::assert_snapshot!("banner", body.replace(env!("CARGO_PKG_VERSION"), "VERSION"));
+}
+
+const BROWSER: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
+
+fn caches() -> kube::runtime::reflector::Store<lexiscale_crds::ModelCache> {
+    kube::runtime::reflector::store().0
+}
+
+fn visit(path: &str) -> http::request::Builder {
+    Request::get(path).header("accept", BROWSER)
+}
+
+#[tokio::test]
+async fn a_browser_gets_the_page_and_every_part_of_it() {
+    let harness = Harness::new(&[]);
+    for (path, accept, media_type) in [
+        ("/", BROWSER, "text/html; charset=utf-8"),
+        ("/", "text/html", "text/html; charset=utf-8"),
+        ("/_page/page.css", "text/css,*/*;q=0.1", "text/css; charset=utf-8"),
+        ("/_page/page.js", "text/javascript", "text/javascript; charset=utf-8"),
+        ("/_page/icon.svg", "image/avif,image/svg+xml", "image/svg+xml"),
+    ] {
+        let request = Request::get(path).header("accept", accept).body(Body::empty()).unwrap();
+        let (status, headers, body) = harness.send(request).await;
+        assert_eq!((status, headers["content-type"].to_str().unwrap()), (StatusCode::OK, media_type));
+        assert_eq!(headers["x-content-type-options"], "nosniff", "{path}");
+        assert!(headers["content-security-policy"].to_str().unwrap().starts_with("default-src 'none'; "));
+        assert!(!body.is_empty());
+    }
+    assert_eq!(harness.asked.load(Ordering::Relaxed), 0);
+}
+
+/// A client that does not find the banner any more refuses the server.
+#[tokio::test]
+async fn clients_go_on_getting_the_banner_at_the_same_address() {
+    let harness = Harness::new(&[]);
+    let compatible = "application/vnd.elasticsearch+json;compatible-with=9";
+    for (accept, media_type) in [
+        ("*/*", "application/json"),
+        ("application/json", "application/json"),
+        (compatible, compatible),
+        ("", "application/json"),
+    ] {
+        let request = Request::get("/").header("accept", accept).body(Body::empty()).unwrap();
+        let (status, headers, body) = harness.send(request).await;
+        assert_eq!((status, headers["content-type"].to_str().unwrap()), (StatusCode::OK, media_type));
+        assert_eq!(headers["vary"], "accept");
+        assert_eq!(headers["x-elastic-product"], "Elasticsearch");
+        assert!(String::from_utf8(body).unwrap().contains("You Know, for Search"), "{accept}");
+    }
+    for accept in ["*/*", BROWSER] {
+        let request = Request::head("/").header("accept", accept).body(Body::empty()).unwrap();
+        let (status, _, body) = harness.send(request).await;
+        assert_eq!((status, body.len()), (StatusCode::OK, 0));
+    }
+}
+
+#[tokio::test]
+async fn the_page_is_told_of_every_endpoint_without_asking_the_api_server() {
+    let harness = Harness::new(&[]);
+    let (headers, body) = harness.get("/_page/endpoints").await;
+    assert_eq!(headers["cache-control"], "no-store");
+    let told: Value = serde_json::from_str(&body).unwrap();
+    let ids = told["endpoints"].as_array().unwrap().iter().map(|endpoint| &endpoint["id"]);
+    assert_eq!(ids.collect::<Vec<_>>(), [".elser-2-elasticsearch", "articles", "legacy"]);
+    let articles = &told["endpoints"][1];
+    assert_eq!(articles["allocations"], json!({"desired": 3, "current": 3, "ready": 1}));
+    assert_eq!((&articles["state"], &articles["condition"]["reason"]), (&json!("ready"), &json!("Serving")));
+    assert_eq!(harness.asked.load(Ordering::Relaxed), 0);
+}
+
+/// The page's addresses are relative: without the slash they would name another namespace.
+#[tokio::test]
+async fn a_prefix_without_its_slash_leads_to_the_one_with_it() {
+    let harness = Harness::new(&[]);
+    let request = visit("/namespaces/default").body(Body::empty()).unwrap();
+    let (status, headers, _) = harness.send(request).await;
+    assert_eq!(status, StatusCode::TEMPORARY_REDIRECT);
+    assert_eq!(headers["location"], "./default/");
+    let (status, ..) = harness.send(visit("/namespaces/default/").body(Body::empty()).unwrap()).await;
+    assert_eq!(status, StatusCode::OK);
+    harness.get("/namespaces/default").await;
+    let (_, body) = harness.get("/namespaces/default/_page/endpoints").await;
+    assert!(body.contains(r#""namespace":"default""#), "{body}");
 }

@@ -10,6 +10,7 @@ use lexiscale_core::name::is_dns_label;
 
 use super::Gateway;
 use super::error::Error;
+use super::page::Unslashed;
 
 const PREFIX: &str = "/namespaces/";
 
@@ -52,12 +53,16 @@ pub(crate) fn routable<B>(mut request: Request<B>) -> Request<B> {
         None => rest.to_owned(),
     };
     let named = namespace.map(|name| Named(name.to_owned()));
+    let is_bare = named.is_some() && !path.ends_with('/') && rest == "/";
     let mut parts = request.uri().clone().into_parts();
     if let Ok(path_and_query) = PathAndQuery::try_from(text) {
         parts.path_and_query = Some(path_and_query);
         if let Ok(uri) = Uri::from_parts(parts) {
             *request.uri_mut() = uri;
             if let Some(named) = named {
+                if is_bare {
+                    request.extensions_mut().insert(Unslashed(named.0.clone()));
+                }
                 request.extensions_mut().insert(named);
             }
         }

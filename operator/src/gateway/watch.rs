@@ -4,14 +4,17 @@
 use std::pin::pin;
 use std::sync::Arc;
 
-use futures::{Stream, StreamExt};
+use futures::{Stream, StreamExt, future};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::runtime::watcher::{self, Event, watcher};
-use kube::runtime::{WatchStreamExt, reflector::Lookup};
+use kube::runtime::{
+    WatchStreamExt,
+    reflector::{Lookup, store::Writer},
+};
 use kube::{Api, Client, ResourceExt};
 use lexiscale_core::labels;
-use lexiscale_crds::InferenceEndpoint;
+use lexiscale_crds::{InferenceEndpoint, ModelCache};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -41,6 +44,16 @@ pub(crate) async fn follow(client: Client, settings: &Settings, directory: watch
             Change::None => {}
         }
     }
+}
+
+/// Model caches, for the page only: nothing that serves waits for them.
+pub(crate) async fn follow_caches(client: Client, settings: &Settings, writer: Writer<ModelCache>) {
+    let caches = events(scope(client, settings), watcher::Config::default());
+    let seen = caches.scan(writer, |writer, event| {
+        writer.apply_watcher_event(&event);
+        future::ready(Some(()))
+    });
+    seen.for_each(|()| future::ready(())).await;
 }
 
 /// The namespaces that are served.

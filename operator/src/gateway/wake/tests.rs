@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use super::*;
 use crate::gateway::directory::Builder;
 use crate::gateway::error::Error;
+use crate::gateway::page::Page;
 use crate::gateway::settings::Settings;
 
 #[derive(Parser)]
@@ -99,7 +100,8 @@ impl ApiServer {
         let (sender, directory) = watch::channel(Arc::default());
         let (_, metrics) = crate::gateway::metrics::registry();
         let client = Client::new(service, "default");
-        let gateway = Gateway::new(settings, client, directory, metrics, CancellationToken::new());
+        let page = Page::new(kube::runtime::reflector::store().0);
+        let gateway = Gateway::new(settings, client, directory, metrics, page, CancellationToken::new());
         let mut watched = Watched { gateway, builder, sender, server: self.clone() };
         watched.look();
         watched
