@@ -133,6 +133,8 @@ fn what_is_written_as_in_java_is_read_as_in_java() {
         (r"(?!b)?\b*^+${0}b", "bb", vec!["bb"]),
         (r"x(?!b)*(?<=(x))?\1", "axxb", vec!["a", "xxb"]),
         (r"b(?=c){2,}", "abbc", vec!["ab", "bc"]),
+        (r"\R{2}", "a\r\nb\r\n\r\n", vec!["a\r\nb", "\r\n\r\n"]),
+        (r"\R\n", "a\r\n", vec!["a", "\r\n"]),
         ("[&&b]", "ab", vec!["a", "b"]),
         (r"\G", "abc", vec!["abc"]),
         (r"\Ga", "aab", vec!["a", "ab"]),
