@@ -27,7 +27,9 @@ pub(super) fn outside_class(reader: &mut Reader) -> Result<String, Unreadable> {
     } else if reader.take("Z") {
         Ok(reader.end_of_text())
     } else if reader.take("R") {
-        Ok(format!(r"(?:\r\n|[{VERTICAL}])"))
+        // Java tries CR alone only where the line end is not repeated.
+        let kind = if matches!(reader.peek(), Some('*' | '+' | '?' | '{')) { ">" } else { ":" };
+        Ok(format!(r"(?{kind}\r\n|[{VERTICAL}])"))
     } else if reader.take("Q") {
         Ok(quoted(reader))
     } else if reader.take("k<") {

@@ -32,6 +32,8 @@ pub(super) struct Flags {
 struct Outer {
     flags: Flags,
     bounded: bool,
+    /// Where the group begins if it looks around.
+    assertion: Option<usize>,
 }
 
 pub(super) struct Reader {
@@ -42,6 +44,8 @@ pub(super) struct Reader {
     bounded: bool,
     /// Right behind a repetition, where Java and the engine read another one differently.
     repeated: bool,
+    /// Where in `out` the element before begins, if it takes no characters.
+    assertion: Option<usize>,
     groups: Vec<Outer>,
     /// Groups so far that capture; decides how many digits a reference has.
     pub(super) captures: usize,
@@ -55,6 +59,7 @@ pub(super) fn translate(pattern: &str) -> Result<String, Unreadable> {
         flags: Flags::default(),
         bounded: false,
         repeated: false,
+        assertion: None,
         groups: Vec::new(),
         captures: 0,
         out: String::new(),
@@ -136,27 +141,55 @@ impl Reader {
             return Err(self.unreadable("a repetition of a repetition; put the first in a group"));
         }
         self.repeated = repeats;
+        let start = self.out.len();
+        let assertion = self.assertion.take();
         let translated = match character {
-            '\\' => escape::outside_class(self)?,
+            '\\' => {
+                let is_assertion = matches!(self.peek(), Some('b' | 'B' | 'A' | 'z' | 'Z' | 'G'));
+                self.assertion = is_assertion.then_some(start);
+                escape::outside_class(self)?
+            }
             '[' => class::read(self)?,
             '.' => self.any_character(),
-            '^' => self.start(),
-            '$' if self.flags.multi_line => self.end_of_line(),
-            '$' => self.end_of_text(),
+            '^' => {
+                self.assertion = Some(start);
+                self.start()
+            }
+            '$' => {
+                self.assertion = Some(start);
+                if self.flags.multi_line { self.end_of_line() } else { self.end_of_text() }
+            }
             '(' => self.open()?,
             ')' => {
                 let outer = self.groups.pop().ok_or_else(|| self.unreadable("unmatched [)]"))?;
-                (self.flags, self.bounded) = (outer.flags, outer.bounded);
+                (self.flags, self.bounded, self.assertion) = (outer.flags, outer.bounded, outer.assertion);
                 ")".to_owned()
             }
             '|' => "|".to_owned(),
-            '*' | '+' if self.bounded => return Err(self.endless()),
-            '*' | '+' | '?' => format!("{character}{}", self.mode()),
-            '{' => self.counted()?,
+            '*' | '+' | '?' | '{' => self.repetition(character, assertion)?,
             other => literal(other),
         };
         self.out.push_str(&translated);
         Ok(())
+    }
+
+    fn repetition(&mut self, sign: char, assertion: Option<usize>) -> Result<String, Unreadable> {
+        let (least, counts) = match sign {
+            '*' | '+' if self.bounded => return Err(self.endless()),
+            '{' => self.counted()?,
+            '+' => (1, sign.to_string()),
+            other => (0, other.to_string()),
+        };
+        let mode = self.mode();
+        // The engine repeats no assertion. Once is as good as often, and none the same as either way.
+        match assertion {
+            Some(start) if least == 0 => {
+                self.out.insert_str(start, "(?:");
+                Ok("|)".to_owned())
+            }
+            Some(_) => Ok(String::new()),
+            None => Ok(counts + mode),
+        }
     }
 
     fn any_character(&self) -> String {
@@ -202,7 +235,7 @@ impl Reader {
     }
 
     /// `{n}`, `{n,}` or `{n,m}`. The numbers are read and written anew, so nothing else gets through.
-    fn counted(&mut self) -> Result<String, Unreadable> {
+    fn counted(&mut self) -> Result<(u32, String), Unreadable> {
         let counts = self.take_until('}').ok_or_else(|| self.unreadable("unclosed counted repetition"))?;
         let number =
             |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse::<u32>().ok());
@@ -213,11 +246,11 @@ impl Reader {
             if self.bounded {
                 return Err(self.endless());
             }
-            return Ok(format!("{{{least},}}{}", self.mode()));
+            return Ok((least, format!("{{{least},}}")));
         }
         let most = number(most).flatten().filter(|most| *most >= least);
         let most = most.ok_or_else(|| self.unreadable(wrong()))?;
-        Ok(format!("{{{least},{most}}}{}", self.mode()))
+        Ok((least, format!("{{{least},{most}}}")))
     }
 
     /// Reluctant or possessive.
@@ -232,14 +265,19 @@ impl Reader {
     }
 
     fn open(&mut self) -> Result<String, Unreadable> {
-        let outer = Outer { flags: self.flags, bounded: self.bounded };
+        let start = self.out.len();
+        let mut outer = Outer { flags: self.flags, bounded: self.bounded, assertion: None };
         let opening = if !self.take("?") {
             self.captures += 1;
             "(".to_owned()
-        } else if let Some(kind) = [":", "=", "!", ">"].into_iter().find(|kind| self.take(kind)) {
+        } else if let Some(kind) = [":", ">"].into_iter().find(|kind| self.take(kind)) {
+            format!("(?{kind}")
+        } else if let Some(kind) = ["=", "!"].into_iter().find(|kind| self.take(kind)) {
+            outer.assertion = Some(start);
             format!("(?{kind}")
         } else if let Some(kind) = ["<=", "<!"].into_iter().find(|kind| self.take(kind)) {
             self.bounded = true;
+            outer.assertion = Some(start);
             format!("(?{kind}")
         } else if self.take("<") {
             self.captures += 1;

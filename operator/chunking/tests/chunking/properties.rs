@@ -1,10 +1,10 @@
 //! What holds for every text.
 
-use lexiscale_chunking::{Chunk, Chunker};
+use lexiscale_chunking::Chunker;
 use lexiscale_crds::{ChunkingSettings, SeparatorGroup};
 use proptest::prelude::*;
 
-use crate::texts::{group, none, recursive, sentence, word};
+use crate::texts::{chunks, group, none, recursive, sentence, word};
 
 /// Words, blanks, line ends and what breaks rules: emoji, scripts with dictionaries, combining marks.
 fn text() -> impl Strategy<Value = String> {
@@ -40,10 +40,6 @@ fn settings() -> impl Strategy<Value = ChunkingSettings> {
         (1..40_i32).prop_map(|size| recursive(size, &["x*", r"\b", "[ao]"])),
         Just(none()),
     ]
-}
-
-fn chunks(text: &str, settings: &ChunkingSettings) -> Vec<Chunk> {
-    Chunker::new(settings).unwrap().chunks(text).unwrap()
 }
 
 /// Words as the word chunker sees them: chunks of one word each.

@@ -6,7 +6,7 @@ use lexiscale_crds::{ChunkingSettings, SeparatorGroup};
 use crate::texts::{group, none, recursive, sentence, word};
 
 fn shown(settings: &ChunkingSettings) -> String {
-    serde_json::to_string(&Effective::of(settings)).unwrap()
+    serde_json::to_string(&Effective::of(settings)).expect("settings are JSON")
 }
 
 #[test]

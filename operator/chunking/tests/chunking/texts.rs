@@ -1,6 +1,6 @@
 //! Texts that the worked cases are made of, and settings in few words.
 
-use lexiscale_chunking::Chunker;
+use lexiscale_chunking::{Chunk, Chunker};
 use lexiscale_crds::{ChunkingSettings, ChunkingStrategy, SeparatorGroup};
 
 /// Ten words, 53 characters with the final blank.
@@ -8,18 +8,18 @@ pub(crate) const P: &str = "Ten short words make up this plain little test line.
 
 /// The numbers below `count`, each followed by a blank.
 pub(crate) fn numbers(count: usize) -> String {
-    (0..count).map(|number| format!("{number} ")).collect()
+    (0..count).fold(String::new(), |text, number| text + &format!("{number} "))
 }
 
 /// A sentence of `words` words, the first of which names it.
 pub(crate) fn started(index: usize, words: usize) -> String {
-    let numbers: String = (1..words).map(|number| format!(" {number}")).collect();
+    let numbers = (1..words).fold(String::new(), |text, number| text + &format!(" {number}"));
     format!("SStart{index}{numbers}. ")
 }
 
 /// A sentence of `words` words that begins with a capital.
 pub(crate) fn asked(index: usize, words: usize, end: &str) -> String {
-    let rest: String = (2..=words).map(|word| format!(" q{index}w{word}")).collect();
+    let rest = (2..=words).fold(String::new(), |text, word| text + &format!(" q{index}w{word}"));
     format!("Q{index}w1{rest}{end}")
 }
 
@@ -73,14 +73,19 @@ pub(crate) fn none() -> ChunkingSettings {
     ChunkingSettings { strategy: Some(ChunkingStrategy::None), ..ChunkingSettings::default() }
 }
 
+pub(crate) fn chunks(text: &str, settings: &ChunkingSettings) -> Vec<Chunk> {
+    let chunker = Chunker::new(settings).expect("the settings are good");
+    chunker.chunks(text).expect("the separators are cheap")
+}
+
 /// Start and end of each chunk in UTF-16 code units.
 pub(crate) fn offsets(text: &str, settings: &ChunkingSettings) -> Vec<(usize, usize)> {
-    let chunks = Chunker::new(settings).unwrap().chunks(text).unwrap();
+    let chunks = chunks(text, settings);
     chunks.iter().map(|chunk| (chunk.start, chunk.end)).collect()
 }
 
 /// The chunks' texts.
 pub(crate) fn pieces<'t>(text: &'t str, settings: &ChunkingSettings) -> Vec<&'t str> {
-    let chunks = Chunker::new(settings).unwrap().chunks(text).unwrap();
+    let chunks = chunks(text, settings);
     chunks.iter().map(|chunk| chunk.of(text)).collect()
 }

@@ -1,12 +1,14 @@
 //! Offsets of the original, case by case.
 
-use lexiscale_crds::SeparatorGroup;
+use lexiscale_crds::{ChunkingSettings, SeparatorGroup};
 
 use crate::texts::{
     P, asked, four, group, none, numbers, offsets, pieces, recursive, sentence, started, word, x,
 };
 
-fn assert_table(table: Vec<(String, lexiscale_crds::ChunkingSettings, Vec<(usize, usize)>)>) {
+type Row = (String, ChunkingSettings, Vec<(usize, usize)>);
+
+fn assert_table(table: Vec<Row>) {
     for (text, settings, expected) in table {
         assert_eq!(offsets(&text, &settings), expected, "{settings:?} of {text:?}");
     }
