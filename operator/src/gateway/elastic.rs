@@ -2,6 +2,7 @@
 //! `_inference` API. PURE: no clock, no client, no async. What is read here is a typed value afterwards, or a
 //! refusal with Elasticsearch's status and type.
 
+pub(crate) mod chunk;
 pub(crate) mod chunking_settings;
 pub(crate) mod create;
 pub(crate) mod endpoint;
@@ -16,4 +17,5 @@ pub(crate) mod service_settings;
 pub(crate) mod services;
 pub(crate) mod settings_reader;
 pub(crate) mod task_type;
+pub(crate) mod texts;
 pub(crate) mod time_value;

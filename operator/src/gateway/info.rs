@@ -84,7 +84,3 @@ pub(crate) async fn wrong_method(method: Method, uri: Uri) -> Response {
 pub(crate) async fn update(_caller: Caller) -> Error {
     Error::NotOffered { what: "_update" }
 }
-
-pub(crate) async fn chunk(_caller: Caller) -> Error {
-    Error::NotOffered { what: "_chunk" }
-}

@@ -20,6 +20,8 @@ use crate::gateway::directory::Builder;
 #[path = "../../tests/gateway/case.rs"]
 mod case;
 
+mod shapes;
+
 use self::case::Case;
 
 #[derive(Parser)]
@@ -37,6 +39,10 @@ struct Harness {
 
 impl Harness {
     fn new(flags: &[&str]) -> Self {
+        Self::knowing(builder().build(Instant::now()), flags)
+    }
+
+    fn knowing(directory: Directory, flags: &[&str]) -> Self {
         let asked = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&asked);
         let service = tower::service_fn(move |_: Request<kube::client::Body>| {
@@ -45,7 +51,7 @@ impl Harness {
         });
         let client = Client::new(service, "default");
         let settings = Arguments::parse_from([&["gateway"], flags].concat()).settings;
-        let (sender, directory) = watch::channel(Arc::new(directory()));
+        let (sender, directory) = watch::channel(Arc::new(directory));
         let (_, metrics) = metrics::registry();
         let gateway = Gateway::new(settings, client, directory, metrics, CancellationToken::new());
         Self { router: router(&gateway), asked, _directory: sender }
@@ -66,7 +72,7 @@ impl Harness {
 }
 
 /// The endpoints that `gateway_conformance.yaml` takes for granted.
-fn directory() -> Directory {
+fn builder() -> Builder {
     let settings = json!({"modelId": ".elser_model_2", "numAllocations": 1, "numThreads": 1});
     let adaptive = json!({"numThreads": 1, "adaptiveAllocations": {"enabled": true, "minNumberOfAllocations": 0, "maxNumberOfAllocations": 32}});
     let endpoint = |name: &str, id: Option<&str>, service: &str, settings: &Value| -> InferenceEndpoint {
@@ -93,7 +99,7 @@ fn directory() -> Directory {
     }
     builder.endpoint(Event::InitDone);
     builder.slice(Event::InitDone);
-    builder.build(Instant::now())
+    builder
 }
 
 /// Every bad request of the list is refused as Elasticsearch refuses it, and none of them reaches the API
