@@ -22,5 +22,7 @@ mod delete;
 mod harness;
 #[path = "gateway/infer.rs"]
 mod infer;
+#[path = "gateway/shapes.rs"]
+mod shapes;
 #[path = "gateway/worker.rs"]
 mod worker;
