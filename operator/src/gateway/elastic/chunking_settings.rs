@@ -1,8 +1,7 @@
-//! `chunking_settings`: reading what a client asks for, and the settings in force once defaults are filled
-//! in.
+//! `chunking_settings`: reading what a client asks for.
 
+use lexiscale_chunking::Separator;
 use lexiscale_crds::{ChunkingSettings, ChunkingStrategy, SeparatorGroup};
-use serde::Serialize;
 
 use super::error::Refusal;
 use super::json::Object;
@@ -11,24 +10,7 @@ use super::settings_reader::{Read, SettingsReader};
 const SCOPE: &str = "chunking_settings";
 const DEFAULT_SIZE: i32 = 250;
 const LARGEST_SIZE: i32 = 300;
-const DEFAULT_OVERLAP: i32 = 100;
-const DEFAULT_SENTENCE_OVERLAP: i32 = 1;
 const MOST_SEPARATORS: usize = 50;
-
-/// Paragraphs, then lines: exactly two line feeds, then a single one.
-const PLAINTEXT: [&str; 2] = [r"(?<!\n)\n\n(?!\n)", r"(?<!\n)\n(?!\n)"];
-
-/// Headings by level, then the two underlined kinds.
-const MARKDOWN: [&str; 8] = [
-    "\n# ",
-    "\n## ",
-    "\n### ",
-    "\n#### ",
-    "\n##### ",
-    "\n###### ",
-    "\n^(?!\\s*$).*\\n-{1,}\\n",
-    "\n^(?!\\s*$).*\\n={1,}\\n",
-];
 
 pub(crate) fn parse(object: Object) -> Result<ChunkingSettings, Refusal> {
     let mut settings = SettingsReader::new(SCOPE, object);
@@ -136,6 +118,10 @@ fn recursive(settings: &mut SettingsReader) -> ChunkingSettings {
         settings
             .refuse(format!("[separators] must hold 1 to {MOST_SEPARATORS} patterns, not [{}]", list.len()));
     }
+    // Compiled already here: found while a text is cut, a mistake would fail every text, and late.
+    for invalid in separators.iter().flatten().filter_map(|pattern| Separator::compile(pattern).err()) {
+        settings.refuse(invalid.to_string());
+    }
     if group.is_some() && separators.is_some() {
         settings.refuse("[separators] and [separator_group] exclude each other; give one of them");
     }
@@ -160,44 +146,10 @@ fn separator_group(settings: &mut SettingsReader, name: &str) -> Option<Separato
     }
 }
 
-/// The settings in force, in the order in which they are answered: every key the strategy has, separators
-/// written out.
-#[derive(Debug, PartialEq, Serialize)]
-#[serde(tag = "strategy", rename_all = "snake_case")]
-pub(crate) enum Effective<'a> {
-    Sentence { max_chunk_size: i32, sentence_overlap: i32 },
-    Word { max_chunk_size: i32, overlap: i32 },
-    Recursive { max_chunk_size: i32, separators: Vec<&'a str> },
-    None,
-}
-
-pub(crate) fn effective(settings: &ChunkingSettings) -> Effective<'_> {
-    let ChunkingSettings { strategy, max_chunk_size, overlap, sentence_overlap, separator_group, separators } =
-        settings;
-    let max_chunk_size = max_chunk_size.unwrap_or(DEFAULT_SIZE);
-    match strategy.unwrap_or_default() {
-        ChunkingStrategy::Sentence => Effective::Sentence {
-            max_chunk_size,
-            sentence_overlap: sentence_overlap.unwrap_or(DEFAULT_SENTENCE_OVERLAP),
-        },
-        ChunkingStrategy::Word => Effective::Word {
-            max_chunk_size,
-            overlap: overlap.unwrap_or(DEFAULT_OVERLAP.min(max_chunk_size / 2)),
-        },
-        ChunkingStrategy::Recursive => Effective::Recursive {
-            max_chunk_size,
-            separators: match (separators, separator_group) {
-                (Some(own), _) => own.iter().map(String::as_str).collect(),
-                (None, Some(SeparatorGroup::Markdown)) => MARKDOWN.to_vec(),
-                (None, Some(SeparatorGroup::Plaintext) | None) => PLAINTEXT.to_vec(),
-            },
-        },
-        ChunkingStrategy::None => Effective::None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use lexiscale_chunking::Effective;
+
     use super::*;
     use crate::gateway::elastic::error::ErrorType;
 
@@ -234,11 +186,11 @@ mod tests {
         ];
         for (asked, shown) in table {
             let settings = parse_text(asked).unwrap();
-            assert_eq!(serde_json::to_string(&effective(&settings)).unwrap(), shown, "{asked}");
+            assert_eq!(serde_json::to_string(&Effective::of(&settings)).unwrap(), shown, "{asked}");
         }
         let markdown = parse_text(r#"{"strategy":"recursive","separator_group":" MarkDown "}"#).unwrap();
         assert_eq!(markdown.separator_group, Some(SeparatorGroup::Markdown));
-        insta::assert_snapshot!(serde_json::to_string(&effective(&markdown)).unwrap());
+        insta::assert_snapshot!(serde_json::to_string(&Effective::of(&markdown)).unwrap());
     }
 
     #[test]
@@ -261,6 +213,7 @@ mod tests {
             (r#"{"strategy":"none","max_chunk_size":30}"#, validation, "[max_chunk_size]"),
             (r#"{"strategy":"recursive","separators":[]}"#, validation, "1 to 50"),
             (r#"{"strategy":"recursive","separators":["a",1]}"#, validation, "List of String"),
+            (r#"{"strategy":"recursive","separators":["a","(b"]}"#, validation, "[(b] in [separators]"),
             (
                 r#"{"strategy":"recursive","separators":["a"],"separator_group":"markdown"}"#,
                 validation,

@@ -1,12 +1,12 @@
 //! An `InferenceEndpoint` as the `_inference` API shows it, field for field and in Elasticsearch's order.
 
+use lexiscale_chunking::Effective;
 use lexiscale_crds::{
     AdaptiveAllocations, ChunkingSettings, ConditionType, Conditions, InferenceEndpoint,
     InferenceEndpointSpec, Service, ServiceSettings,
 };
 use serde::Serialize;
 
-use super::chunking_settings::{Effective, effective};
 use super::service_settings::service_name;
 use super::task_type::TaskTypeName;
 
@@ -160,8 +160,8 @@ fn chunking(service: Service, given: Option<&ChunkingSettings>) -> Option<Effect
         separators: None,
     };
     match service {
-        Service::Elser => given.filter(|given| **given != DEFAULT).map(effective),
-        Service::Elasticsearch => Some(effective(given.unwrap_or(&DEFAULT))),
+        Service::Elser => given.filter(|given| **given != DEFAULT).map(Effective::of),
+        Service::Elasticsearch => Some(Effective::of(given.unwrap_or(&DEFAULT))),
     }
 }
 
