@@ -24,7 +24,8 @@ mod cluster {
     }
 }
 
-/// A gateway that knows these pods of `articles`, and an endpoint `words` without pods whose settings cut by ten words.
+/// A gateway that knows these pods of `articles`, an endpoint `words` without pods whose settings cut by ten words, and
+/// `asleep`, which is at zero.
 fn with_pods(pods: &[SocketAddr], flags: &[&str]) -> Harness {
     let mut builder = builder();
     for (name, chunking, pods) in [
@@ -49,6 +50,17 @@ fn with_pods(pods: &[SocketAddr], flags: &[&str]) -> Harness {
             builder.slice(Event::Apply(serde_json::from_value(slice).unwrap()));
         }
     }
+    let asleep = json!({
+        "metadata": {"name": "asleep", "namespace": "default", "generation": 1},
+        "spec": {"taskType": "sparse_embedding", "service": "elser",
+                 "serviceSettings": {"numThreads": 1, "adaptiveAllocations": {"enabled": true}}},
+        "status": {
+            "allocations": {"desired": 0, "current": 0, "ready": 0},
+            "conditions": [{"type": "Ready", "status": "True", "reason": "Idle", "message": "", "observedGeneration": 1,
+                            "lastTransitionTime": "2026-01-01T00:00:00Z"}],
+        },
+    });
+    builder.endpoint(Event::Apply(serde_json::from_value(asleep).unwrap()));
     Harness::knowing(builder.build(Instant::now()), flags)
 }
 

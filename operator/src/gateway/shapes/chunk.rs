@@ -1,5 +1,7 @@
 //! `POST _inference/{id}/_chunk`: texts in, chunks out, each with its place and its vector.
 
+use std::time::Duration;
+
 use axum::extract::{Request, State};
 use axum::response::Response;
 use http::Uri;
@@ -23,8 +25,11 @@ use crate::gateway::presentation::{json, ok};
 const MOST_EMBEDDED: usize = 2048;
 /// Chunks of one request that are only cut.
 const MOST_CUT: usize = 65_536;
-/// Bytes that are cut where they are, in about a millisecond. More of them must not keep other requests waiting.
+/// Bytes that are cut where they are. More of them must not keep other requests waiting.
 const CUT_HERE: usize = 16 << 10;
+/// How long the texts of one request may take to be cut. Ten megabytes of prose take a second; separators can be written that
+/// take for ever, and must not keep others from cutting until a deadline that their author chose.
+const LONGEST: Duration = Duration::from_secs(10);
 /// Requests that are cut at once. Cutting is arithmetic, and the gateway has few CPUs.
 static CUTTING: Semaphore = Semaphore::const_new(2);
 
@@ -84,7 +89,8 @@ async fn cut(
         let _leave = left.clone().drop_guard();
         let task = tokio::task::spawn_blocking(move || {
             let _place = place;
-            cut_while(texts, &settings, most, &|| !left.is_cancelled() && Instant::now() < deadline.at)
+            let end = deadline.at.min(Instant::now() + LONGEST);
+            cut_while(texts, &settings, most, &|| !left.is_cancelled() && Instant::now() < end)
         });
         let done = timeout_at(deadline.at, task).await.map_err(|_| too_late())?;
         done.map_err(|_| Error::Chunking("the chunker failed on it".to_owned()))?
@@ -93,7 +99,11 @@ async fn cut(
         NotCut::Settings(error) => {
             Refusal::Settings(Items::one(format!("[chunking_settings] {error}"))).into()
         }
-        NotCut::Text(ChunkingFailed::Stopped) => too_late(),
+        NotCut::Text(ChunkingFailed::Stopped) if deadline.at <= Instant::now() => too_late(),
+        NotCut::Text(ChunkingFailed::Stopped) => Error::Chunking(format!(
+            "it takes longer than [{}s]; send less text in one request, or simpler [separators]",
+            LONGEST.as_secs()
+        )),
         NotCut::Text(error @ ChunkingFailed::TooManySteps(_)) => Error::Chunking(error.to_string()),
         NotCut::TooMany => Error::TooManyChunks { limit: most },
     })

@@ -6,8 +6,8 @@ use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http::header::CONTENT_LENGTH;
-use http::{StatusCode, Uri};
+use http::header::{CONTENT_LENGTH, RETRY_AFTER};
+use http::{HeaderValue, StatusCode, Uri};
 use serde_json::Value;
 
 use self::wire::{Failure, Info, Translated};
@@ -37,7 +37,9 @@ pub(super) async fn embed_sparse(
     let rows = embed::embed_sparse(&gateway, &call, asked.texts, asked.long_texts).await;
     let mut rows = rows.map_err(IntoResponse::into_response)?;
     // The other server walks through the vocabulary; the worker's order is by weight.
-    rows.iter_mut().for_each(|row| row.sort_unstable_by_key(|entry| entry.index));
+    for row in &mut rows {
+        row.sort_unstable_by_key(|entry| entry.index);
+    }
     Ok(ok(json(&rows)))
 }
 
@@ -86,6 +88,10 @@ pub(super) async fn translate_errors(request: Request, next: Next) -> Response {
     let failure = Failure::translated(status, reason.unwrap_or_else(|| status.to_string()));
     head.status = failure.status;
     head.headers.remove(CONTENT_LENGTH);
+    if failure.status == StatusCode::TOO_MANY_REQUESTS {
+        // A deadline that passed carries none.
+        head.headers.entry(RETRY_AFTER).or_insert(HeaderValue::from_static("1"));
+    }
     Response::from_parts(head, Body::from(failure.body()))
 }
 

@@ -46,6 +46,16 @@ async fn errors_are_said_in_the_words_of_that_server() {
     }
 }
 
+/// Its clients try again on that status, and ask this header when.
+#[tokio::test(start_paused = true)]
+async fn a_deadline_that_passed_says_when_to_come_again() {
+    let harness = with_pods(&[], &[]);
+    let request =
+        Request::post("/tei/articles/embed_sparse?timeout=1s").header("content-type", "application/json");
+    let (status, headers, _) = harness.send(request.body(r#"{"inputs":"a"}"#).unwrap()).await;
+    assert_eq!((status.as_u16(), headers["retry-after"].to_str().unwrap()), (429, "1"));
+}
+
 #[tokio::test]
 async fn the_info_says_what_the_endpoint_serves() {
     let harness = with_pods(&[], &["--max-requests", "7"]);
@@ -64,6 +74,7 @@ async fn an_endpoint_is_healthy_while_a_request_would_be_answered() {
     for (harness, path, status) in [
         (with_pods(&[worker.address], &[]), "/tei/articles/health", 200),
         (with_pods(&[], &[]), "/tei/articles/health", 503),
+        (with_pods(&[], &[]), "/tei/asleep/health", 200),
         (with_pods(&[], &[]), "/tei/nobody/health", 404),
     ] {
         let (answered, _, body) = harness.send(Request::get(path).body(Body::empty()).unwrap()).await;
