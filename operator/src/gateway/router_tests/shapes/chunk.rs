@@ -4,12 +4,12 @@ use super::*;
 
 /// The numbers from 0, each followed by a blank.
 fn numbers(count: usize) -> String {
-    (0..count).map(|number| format!("{number} ")).collect()
+    (0..count).map(|number| format!("{number} ")).collect::<Vec<_>>().concat()
 }
 
 fn question(number: usize, words: usize, end: &str) -> String {
-    let rest: String = (2..=words).map(|word| format!(" q{number}w{word}")).collect();
-    format!("Q{number}w1{rest}{end}")
+    let rest: Vec<_> = (2..=words).map(|word| format!(" q{number}w{word}")).collect();
+    format!("Q{number}w1{}{end}", rest.concat())
 }
 
 fn four() -> String {

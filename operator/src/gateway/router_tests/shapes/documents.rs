@@ -24,10 +24,9 @@ fn substitute(template: &str, prefix: &str, values: &Value) -> String {
     for part in parts {
         let (name, rest) = part.split_once('}').unwrap();
         match values[name].as_str() {
-            Some(value) => text.push_str(value),
-            None => text.push_str(&format!("{opening}{name}}}")),
+            Some(value) => text.extend([value, rest]),
+            None => text.extend([opening.as_str(), part]),
         }
-        text.push_str(rest);
     }
     text
 }
