@@ -39,10 +39,10 @@ struct Harness {
 
 impl Harness {
     fn new(flags: &[&str]) -> Self {
-        Self::knowing(builder().build(Instant::now()), flags)
+        Self::over(flags, directory())
     }
 
-    fn knowing(directory: Directory, flags: &[&str]) -> Self {
+    fn over(flags: &[&str], directory: Directory) -> Self {
         let asked = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&asked);
         let service = tower::service_fn(move |_: Request<kube::client::Body>| {
@@ -72,6 +72,11 @@ impl Harness {
 }
 
 /// The endpoints that `gateway_conformance.yaml` takes for granted.
+fn directory() -> Directory {
+    builder().build(Instant::now())
+}
+
+/// The same, with room for more.
 fn builder() -> Builder {
     let settings = json!({"modelId": ".elser_model_2", "numAllocations": 1, "numThreads": 1});
     let adaptive = json!({"numThreads": 1, "adaptiveAllocations": {"enabled": true, "minNumberOfAllocations": 0, "maxNumberOfAllocations": 32}});

@@ -61,7 +61,7 @@ fn with_pods(pods: &[SocketAddr], flags: &[&str]) -> Harness {
         },
     });
     builder.endpoint(Event::Apply(serde_json::from_value(asleep).unwrap()));
-    Harness::knowing(builder.build(Instant::now()), flags)
+    Harness::over(flags, builder.build(Instant::now()))
 }
 
 async fn post(harness: &Harness, path: &str, body: impl ToString) -> (StatusCode, Value) {
