@@ -9,6 +9,7 @@ mod create;
 mod directory;
 mod dispatch;
 mod elastic;
+mod embed;
 mod endpoints;
 mod error;
 mod gzip;
@@ -28,6 +29,7 @@ mod request;
 mod router_tests;
 mod server;
 mod settings;
+mod shapes;
 mod shown;
 mod tenancy;
 mod update;
@@ -82,11 +84,10 @@ fn router(gateway: &Gateway) -> Router {
         .route("/_inference/{id}", endpoint())
         .route("/_inference/{id}/_stream", post(inference::stream))
         .route("/_inference/{id}/_update", put(update::update))
-        .route("/_inference/{id}/_chunk", post(info::chunk))
         .route("/_inference/{task_type}/{id}", endpoint())
         .route("/_inference/{task_type}/{id}/_stream", post(inference::stream))
         .route("/_inference/{task_type}/{id}/_update", put(update::update))
-        .route("/_inference/{task_type}/{id}/_chunk", post(info::chunk))
+        .merge(shapes::router())
         .fallback(info::unknown_path)
         .method_not_allowed_fallback(info::wrong_method)
         .layer(from_fn_with_state(gateway.clone(), presentation::present))

@@ -28,6 +28,8 @@ mod infer;
 mod page;
 #[path = "gateway/proxy.rs"]
 mod proxy;
+#[path = "gateway/shapes.rs"]
+mod shapes;
 #[path = "gateway/update.rs"]
 mod update;
 #[path = "gateway/worker.rs"]

@@ -14,11 +14,11 @@ pub(crate) struct Admission {
     limit: usize,
 }
 
-/// A request that may be worked on, and until when.
-#[derive(Debug)]
+/// A request that may be worked on, and until when. Its pieces share its place.
+#[derive(Clone, Debug)]
 pub(crate) struct Admitted {
     pub(crate) deadline: Deadline,
-    _place: OwnedSemaphorePermit,
+    _place: Arc<OwnedSemaphorePermit>,
 }
 
 /// A point in time, and the span that was asked for, which is what the client is told when it is over.
@@ -42,7 +42,7 @@ impl Admission {
     pub(crate) fn admit(&self, deadline: Deadline) -> Result<Admitted, Error> {
         let place = Arc::clone(&self.places).try_acquire_owned();
         let place = place.map_err(|_| Error::TooManyRequests { limit: self.limit })?;
-        Ok(Admitted { deadline, _place: place })
+        Ok(Admitted { deadline, _place: Arc::new(place) })
     }
 }
 

@@ -4,6 +4,7 @@
 
 pub(crate) mod adaptive;
 pub(crate) mod attached;
+pub(crate) mod chunk;
 pub(crate) mod chunking_settings;
 pub(crate) mod create;
 pub(crate) mod endpoint;
@@ -18,5 +19,6 @@ pub(crate) mod service_settings;
 pub(crate) mod services;
 pub(crate) mod settings_reader;
 pub(crate) mod task_type;
+pub(crate) mod texts;
 pub(crate) mod time_value;
 pub(crate) mod update;

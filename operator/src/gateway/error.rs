@@ -23,8 +23,6 @@ pub(crate) enum Error {
     UnknownPath { method: Method, path: String },
     #[error("incorrect HTTP method for uri [{path}] and method [{method}]")]
     WrongMethod { method: Method, path: String },
-    #[error("[{what}] is not offered by this server yet")]
-    NotOffered { what: &'static str },
     #[error("{0}")]
     MediaType(#[from] MediaTypeError),
     #[error("Content-Encoding [{0}] is not supported; send the body with [gzip] or without it")]
@@ -139,6 +137,18 @@ pub(crate) enum Error {
     Worker { id: String, kind: WorkerErrorKind, message: String, retry_after: Option<HeaderValue> },
     #[error("inference endpoint [{id}] lost the allocation that worked on the request")]
     WorkerLost { id: String },
+    #[error("an allocation of inference endpoint [{id}] gave an answer that does not fit the request")]
+    WorkerAnswer { id: String },
+    #[error(
+        "the answer is larger than [{limit}] bytes, the most that is given at once; send fewer texts in one request"
+    )]
+    AnswerTooLarge { limit: usize },
+    #[error(
+        "the texts make more than [{limit}] chunks, the most that one request may have; send fewer texts, or set a larger [max_chunk_size]"
+    )]
+    TooManyChunks { limit: usize },
+    #[error("the text could not be cut into chunks: {0}")]
+    Chunking(String),
 
     // The cluster behind it all.
     #[error("the gateway does not know the cluster's endpoints yet")]
@@ -201,7 +211,8 @@ impl Error {
             | Self::NameTaken { .. }
             | Self::OtherModel { .. }
             | Self::DeploymentIdTaken { .. }
-            | Self::DefaultEndpoint { .. } => Answer::new(Status::BAD_REQUEST, Type::Status),
+            | Self::DefaultEndpoint { .. }
+            | Self::Chunking(_) => Answer::new(Status::BAD_REQUEST, Type::Status),
             Self::BadPath | Self::BadNamespace { .. } => {
                 Answer::new(Status::BAD_REQUEST, Type::IllegalArgument)
             }
@@ -245,7 +256,9 @@ impl Error {
             | Self::UpdateConflict { .. }
             | Self::InUse(_)
             | Self::Attached { .. } => Answer::new(Status::CONFLICT, Type::Status),
-            Self::BodyTooLarge { .. } => Answer::new(Status::PAYLOAD_TOO_LARGE, Type::Status),
+            Self::BodyTooLarge { .. } | Self::AnswerTooLarge { .. } | Self::TooManyChunks { .. } => {
+                Answer::new(Status::PAYLOAD_TOO_LARGE, Type::Status)
+            }
             Self::Encoding(_) => Answer::new(Status::UNSUPPORTED_MEDIA_TYPE, Type::Status),
             Self::TooManyRequests { .. } | Self::TooManyHeld { .. } => {
                 Answer::new(Status::TOO_MANY_REQUESTS, Type::EsRejectedExecution).retry()
@@ -263,10 +276,9 @@ impl Error {
                     }
                 }
             }
-            // Official clients repeat 502, 503 and 504 by themselves. They must not repeat what cannot
-            // succeed, hence 501.
-            Self::NotOffered { .. } => Answer::new(Status::NOT_IMPLEMENTED, Type::Status),
-            Self::AnswerBroken => Answer::new(Status::INTERNAL_SERVER_ERROR, Type::Status),
+            Self::AnswerBroken | Self::WorkerAnswer { .. } => {
+                Answer::new(Status::INTERNAL_SERVER_ERROR, Type::Status)
+            }
             Self::WorkerLost { .. } | Self::NotReady | Self::Kubernetes(_) => {
                 Answer::new(Status::SERVICE_UNAVAILABLE, Type::Status).retry()
             }

@@ -80,7 +80,3 @@ pub(crate) async fn wrong_method(method: Method, uri: Uri) -> Response {
     }
     Error::WrongMethod { method, path: uri.path().to_owned() }.into_response()
 }
-
-pub(crate) async fn chunk(_caller: Caller) -> Error {
-    Error::NotOffered { what: "_chunk" }
-}

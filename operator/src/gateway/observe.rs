@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use super::Gateway;
 use super::directory::EndpointKey;
 use super::metrics::{Operation, Outcome, Raised};
+use super::shapes;
 use super::tenancy::Tenant;
 
 /// A request under way; dropping it writes the line.
@@ -72,6 +73,7 @@ fn operation(method: &Method, path: Option<&MatchedPath>) -> Operation {
         ("PUT", _) => Operation::Update,
         ("DELETE", _) => Operation::Delete,
         ("POST", "/_inference/{id}" | "/_inference/{task_type}/{id}") => Operation::Infer,
+        ("POST", path) if shapes::INFERENCES.contains(&path) => Operation::Infer,
         _ => Operation::Other,
     }
 }

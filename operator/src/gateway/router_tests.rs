@@ -22,6 +22,7 @@ mod case;
 
 mod attach;
 mod compression;
+mod shapes;
 mod surface;
 mod update;
 
@@ -77,6 +78,11 @@ impl Harness {
 
 /// The endpoints that `gateway_conformance.yaml` takes for granted.
 fn directory() -> Directory {
+    builder().build(Instant::now())
+}
+
+/// The same, with room for more.
+fn builder() -> Builder {
     let settings = json!({"modelId": ".elser_model_2", "numAllocations": 1, "numThreads": 1});
     let adaptive = json!({"numThreads": 1, "adaptiveAllocations": {"enabled": true, "minNumberOfAllocations": 0, "maxNumberOfAllocations": 32}});
     let endpoint = |name: &str, id: Option<&str>, service: &str, settings: &Value| -> InferenceEndpoint {
@@ -103,7 +109,7 @@ fn directory() -> Directory {
     }
     builder.endpoint(Event::InitDone);
     builder.slice(Event::InitDone);
-    builder.build(Instant::now())
+    builder
 }
 
 /// Every bad request of the list is refused as Elasticsearch refuses it, and none of them reaches the API

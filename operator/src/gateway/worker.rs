@@ -48,15 +48,38 @@ pub(crate) enum Failure {
     DeadlinePassed,
 }
 
+/// What a worker can be asked.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Route {
+    /// Tokens and weights.
+    Inference,
+    /// Token ids and weights.
+    EmbedSparse,
+}
+
+impl Route {
+    const fn path(self) -> &'static str {
+        match self {
+            Self::Inference => "/_inference",
+            Self::EmbedSparse => "/embed_sparse",
+        }
+    }
+}
+
 /// What is sent: the body for the worker, and the headers that it may want.
 #[derive(Clone)]
 pub(crate) struct Message {
+    route: Route,
     body: Bytes,
     headers: HeaderMap,
 }
 
 impl Message {
     pub(crate) fn new(body: Vec<u8>, client: &HeaderMap) -> Self {
+        Self::to(Route::Inference, body, client)
+    }
+
+    pub(crate) fn to(route: Route, body: Vec<u8>, client: &HeaderMap) -> Self {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         for name in [TRACEPARENT, TRACESTATE] {
@@ -64,7 +87,7 @@ impl Message {
                 headers.insert(name, value.clone());
             }
         }
-        Self { body: Bytes::from(body), headers }
+        Self { route, body: Bytes::from(body), headers }
     }
 }
 
@@ -91,7 +114,7 @@ impl WorkerClient {
     ) -> Result<Incoming, Failure> {
         let mut request = Request::new(Full::new(message.body));
         *request.method_mut() = Method::POST;
-        *request.uri_mut() = uri(pod);
+        *request.uri_mut() = uri(pod, message.route);
         *request.headers_mut() = message.headers;
         let time_left = HeaderValue::from(milliseconds_left(deadline, Instant::now()));
         request.headers_mut().insert(TIMEOUT_HEADER, time_left);
@@ -118,11 +141,11 @@ fn milliseconds_left(deadline: Instant, now: Instant) -> u64 {
     u64::try_from(left).unwrap_or(u64::MAX).saturating_add(1)
 }
 
-fn uri(pod: SocketAddr) -> Uri {
+fn uri(pod: SocketAddr, route: Route) -> Uri {
     Uri::builder()
         .scheme("http")
         .authority(pod.to_string())
-        .path_and_query("/_inference")
+        .path_and_query(route.path())
         .build()
         .expect("a socket address is an authority")
 }
@@ -210,7 +233,8 @@ mod tests {
 
     #[test]
     fn pods_of_both_families_have_an_address() {
-        assert_eq!(uri("10.0.0.1:8080".parse().unwrap()), "http://10.0.0.1:8080/_inference");
-        assert_eq!(uri("[fd00::1]:8080".parse().unwrap()), "http://[fd00::1]:8080/_inference");
+        let uri = |pod: &str, route| uri(pod.parse().unwrap(), route).to_string();
+        assert_eq!(uri("10.0.0.1:8080", Route::Inference), "http://10.0.0.1:8080/_inference");
+        assert_eq!(uri("[fd00::1]:8080", Route::EmbedSparse), "http://[fd00::1]:8080/embed_sparse");
     }
 }

@@ -3,11 +3,12 @@
 use std::fmt;
 
 use lexiscale_wire::{InferenceRequest, InputType};
-use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, Visitor};
 
 use super::error::Refusal;
 use super::json::{AtDepth, Json, parse_with, short_text};
 use super::task_type::TaskTypeName;
+use super::texts::TextsReader;
 
 /// How Elasticsearch names the parser of this body in its errors.
 const PARSER: &str = "[cluster:internal/xpack/inference]";
@@ -94,7 +95,7 @@ impl<'de> Visitor<'de> for BodyReader {
                 return Err(A::Error::custom(format!("duplicate field [{}]", short_text(&key))));
             }
             match key.as_str() {
-                "input" => body.input = access.next_value_seed(InputReader)?,
+                "input" => body.input = access.next_value_seed(TextsReader("input"))?,
                 "input_type" => {
                     body.input_type = match access.next_value_seed(AtDepth(2))? {
                         Json::Null => None,
@@ -172,44 +173,6 @@ fn asked_type<E: serde::de::Error>(name: &str) -> Result<AskedType, E> {
             "{PARSER} failed to parse field [input_type]: unrecognised input_type [{}]",
             short_text(name)
         ))),
-    }
-}
-
-struct InputReader;
-
-impl<'de> DeserializeSeed<'de> for InputReader {
-    type Value = Option<Vec<String>>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for InputReader {
-    type Value = Option<Vec<String>>;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a string or an array of strings in [input]")
-    }
-
-    fn visit_unit<E>(self) -> Result<Self::Value, E> {
-        Ok(None)
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(Some(vec![text.to_owned()]))
-    }
-
-    fn visit_string<E>(self, text: String) -> Result<Self::Value, E> {
-        Ok(Some(vec![text]))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Self::Value, A::Error> {
-        let mut texts = Vec::new();
-        while let Some(text) = access.next_element()? {
-            texts.push(text);
-        }
-        Ok(Some(texts))
     }
 }
 

@@ -11,6 +11,8 @@ use super::time_value;
 pub(crate) enum Own {
     DryRun,
     Force,
+    Text,
+    Embeddings,
 }
 
 impl Own {
@@ -18,6 +20,8 @@ impl Own {
         match self {
             Self::DryRun => "dry_run",
             Self::Force => "force",
+            Self::Text => "text",
+            Self::Embeddings => "embeddings",
         }
     }
 }
@@ -28,7 +32,7 @@ pub(crate) struct Query {
     /// `None` when it is absent or zero, and the route's default applies.
     pub(crate) timeout: Option<Duration>,
     pub(crate) master_timeout: Option<Duration>,
-    own: Vec<Own>,
+    own: Vec<(Own, bool)>,
 }
 
 /// How the answer is written, for errors too.
@@ -57,10 +61,8 @@ impl Query {
                 }
                 other => match own.iter().find(|own| own.as_str() == other) {
                     Some(own) => {
-                        query.own.retain(|known| known != own);
-                        if flag(name, value)? {
-                            query.own.push(*own);
-                        }
+                        query.own.retain(|(known, _)| known != own);
+                        query.own.push((*own, flag(name, value)?));
                     }
                     None => {
                         return Err(Refusal::argument(format!(
@@ -74,7 +76,12 @@ impl Query {
     }
 
     pub(crate) fn has(&self, own: Own) -> bool {
-        self.own.contains(&own)
+        self.own.contains(&(own, true))
+    }
+
+    /// Whether a parameter that is true by default is set to false.
+    pub(crate) fn denies(&self, own: Own) -> bool {
+        self.own.contains(&(own, false))
     }
 }
 
@@ -125,6 +132,9 @@ mod tests {
         assert_eq!(query.timeout, Some(Duration::from_secs(2)));
         assert!(query.has(Own::Force) && !query.has(Own::DryRun));
         assert!(!parse("force=true&force=false").unwrap().has(Own::Force));
+        assert!(
+            parse("force=false").unwrap().denies(Own::Force) && !parse("force").unwrap().denies(Own::Force)
+        );
         assert_eq!(parse("timeout=0").unwrap().timeout, None);
     }
 

@@ -1,0 +1,133 @@
+//! `POST _inference/{id}/_chunk`: texts in, chunks out, each with its place and its vector.
+
+use std::time::Duration;
+
+use axum::extract::{Request, State};
+use axum::response::Response;
+use http::Uri;
+use lexiscale_chunking::{Chunker, ChunkingFailed, InvalidSettings};
+use lexiscale_crds::{ChunkingSettings, ChunkingStrategy};
+use lexiscale_wire::InputType;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use super::{Arrived, Call, Error, Gateway, Own, Target};
+use crate::gateway::admission::Deadline;
+use crate::gateway::auth::Caller;
+use crate::gateway::dispatch::too_late;
+use crate::gateway::elastic::chunk::{Answer, ChunkRequest, CutTexts, Texts, parse};
+use crate::gateway::elastic::error::{Items, Refusal};
+use crate::gateway::embed;
+use crate::gateway::presentation::{json, ok};
+
+/// Chunks of one request that are embedded: each costs a worker some ten milliseconds.
+const MOST_EMBEDDED: usize = 2048;
+/// Chunks of one request that are only cut.
+const MOST_CUT: usize = 65_536;
+/// Bytes that are cut where they are. More of them must not keep other requests waiting.
+const CUT_HERE: usize = 16 << 10;
+/// How long the texts of one request may take to be cut. Ten megabytes of prose take a second; separators can be written that
+/// take for ever, and must not keep others from cutting until a deadline that their author chose.
+const LONGEST: Duration = Duration::from_secs(10);
+/// Requests that are cut at once. Cutting is arithmetic, and the gateway has few CPUs.
+static CUTTING: Semaphore = Semaphore::const_new(2);
+
+pub(super) async fn chunk(
+    State(gateway): State<Gateway>,
+    target: Target,
+    _caller: Caller,
+    uri: Uri,
+    request: Request,
+) -> Result<Response, Error> {
+    let arrived = Arrived::read(&gateway, &target.id, &uri, &[Own::Text, Own::Embeddings], request).await?;
+    let Arrived { query, admitted, headers, body } = arrived;
+    let ChunkRequest { texts, settings } = parse(&body)?;
+    drop(body);
+    let entry = gateway.find(&target)?;
+    let settings = settings.or_else(|| entry.endpoint.spec.chunking_settings.clone()).unwrap_or_default();
+    let embeds = !query.denies(Own::Embeddings);
+    let most = if embeds { MOST_EMBEDDED } else { MOST_CUT };
+    let cut = cut(&target.id, texts, settings, most, admitted.deadline).await?;
+    let embeddings = if embeds {
+        let pieces = cut.pieces().map(str::to_owned).collect();
+        let call = Call { key: &target.key(), admitted, headers: &headers };
+        // Long texts are documents; whoever waits for a query's result sends a short one, and not here.
+        Some(embed::embed(&gateway, &call, pieces, Some(InputType::Ingest)).await?)
+    } else {
+        None
+    };
+    let shown = if query.has(Own::Text) { Texts::Shown } else { Texts::LeftOut };
+    Ok(ok(json(&Answer::new(&cut, shown, embeddings.as_deref()))))
+}
+
+/// Why texts are not cut.
+enum NotCut {
+    Settings(InvalidSettings),
+    Text(ChunkingFailed),
+    TooMany,
+}
+
+async fn cut(
+    id: &str,
+    texts: Vec<String>,
+    settings: ChunkingSettings,
+    most: usize,
+    deadline: Deadline,
+) -> Result<CutTexts, Error> {
+    let too_late = || too_late(id, deadline, "the chunks");
+    let bytes: usize = texts.iter().map(String::len).sum();
+    // Separators are a client's own programs, and may take long on a short text.
+    let is_quick = bytes <= CUT_HERE && settings.strategy != Some(ChunkingStrategy::Recursive);
+    let cut = if is_quick {
+        cut_while(texts, &settings, most, &|| true)
+    } else {
+        let place = timeout_at(deadline.at, CUTTING.acquire()).await.map_err(|_| too_late())?;
+        let place = place.expect("nobody closes it");
+        let left = CancellationToken::new();
+        // Dropped with this future, when the client leaves or the time is over: nobody would read what comes out.
+        let _leave = left.clone().drop_guard();
+        let task = tokio::task::spawn_blocking(move || {
+            let _place = place;
+            let end = deadline.at.min(Instant::now() + LONGEST);
+            cut_while(texts, &settings, most, &|| !left.is_cancelled() && Instant::now() < end)
+        });
+        let done = timeout_at(deadline.at, task).await.map_err(|_| too_late())?;
+        done.map_err(|_| Error::Chunking("the chunker failed on it".to_owned()))?
+    };
+    cut.map_err(|failure| match failure {
+        NotCut::Settings(error) => {
+            Refusal::Settings(Items::one(format!("[chunking_settings] {error}"))).into()
+        }
+        NotCut::Text(ChunkingFailed::Stopped) if deadline.at <= Instant::now() => too_late(),
+        NotCut::Text(ChunkingFailed::Stopped) => Error::Chunking(format!(
+            "it takes longer than [{}s]; send less text in one request, or simpler [separators]",
+            LONGEST.as_secs()
+        )),
+        NotCut::Text(error @ ChunkingFailed::TooManySteps(_)) => Error::Chunking(error.to_string()),
+        NotCut::TooMany => Error::TooManyChunks { limit: most },
+    })
+}
+
+fn cut_while(
+    texts: Vec<String>,
+    settings: &ChunkingSettings,
+    most: usize,
+    go_on: &dyn Fn() -> bool,
+) -> Result<CutTexts, NotCut> {
+    let chunker = Chunker::new(settings).map_err(NotCut::Settings)?;
+    let mut chunks = Vec::new();
+    let mut number = 0;
+    for text in &texts {
+        if !go_on() {
+            return Err(NotCut::Text(ChunkingFailed::Stopped));
+        }
+        let of_text = chunker.chunks_while(text, go_on).map_err(NotCut::Text)?;
+        number += of_text.len();
+        if number > most {
+            return Err(NotCut::TooMany);
+        }
+        chunks.push(of_text);
+    }
+    Ok(CutTexts { texts, chunks })
+}

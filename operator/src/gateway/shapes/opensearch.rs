@@ -1,0 +1,135 @@
+//! For OpenSearch's remote connectors: a list of texts in, a list of `{token: weight}` out. A bare list is what a connector
+//! without a post-processing function files under `response`, where neural sparse search looks for it.
+
+use axum::extract::{Request, State};
+use axum::response::Response;
+use http::Uri;
+use lexiscale_wire::{InferenceRequest, InputType, SparseEmbedding};
+
+use super::{Arrived, Call, Error, Gateway, Target};
+use crate::gateway::auth::Caller;
+use crate::gateway::elastic::error::Refusal;
+use crate::gateway::elastic::json::{Json, short, short_text};
+use crate::gateway::embed;
+use crate::gateway::presentation::{json, ok};
+
+/// The texts' name, where the body is an object: what connectors call their parameter, most usual first.
+const NAMES: [&str; 3] = ["input", "inputs", "text_docs"];
+
+pub(super) async fn embed(
+    State(gateway): State<Gateway>,
+    target: Target,
+    _caller: Caller,
+    uri: Uri,
+    request: Request,
+) -> Result<Response, Error> {
+    let Arrived { query: _, admitted, headers, body } =
+        Arrived::read(&gateway, &target.id, &uri, &[], request).await?;
+    let request = parse(&body)?;
+    drop(body);
+    gateway.find(&target)?;
+    let input_type = request.input_type();
+    let call = Call { key: &target.key(), admitted, headers: &headers };
+    let rows = embed::embed(&gateway, &call, request.into_texts(), input_type).await?;
+    let answer: Vec<&SparseEmbedding> = rows.iter().map(|row| &row.embedding).collect();
+    Ok(ok(json(&answer)))
+}
+
+/// PURE.
+fn parse(body: &[u8]) -> Result<InferenceRequest, Refusal> {
+    let (texts, input_type) = match Json::parse(body)? {
+        list @ Json::Array(_) => (texts(list, "the body")?, None),
+        Json::Object(mut object) => {
+            let given = NAMES.map(|name| (name, object.take(name)));
+            let mut given = given.into_iter().filter_map(|(name, value)| Some((name, value?)));
+            let Some((name, value)) = given.next() else {
+                return Err(Refusal::request("[input] must not be null"));
+            };
+            if let Some((other, _)) = given.next() {
+                return Err(Refusal::request(format!(
+                    "[{name}] and [{other}] exclude each other; give one of them"
+                )));
+            }
+            let input_type = object.take("input_type").map(|value| input_type(&value)).transpose()?;
+            if let Some((unknown, _)) = object.entries().first() {
+                return Err(Refusal::Json(format!("unknown field [{}]", short_text(unknown))));
+            }
+            (texts(value, name)?, input_type)
+        }
+        other => {
+            return Err(Refusal::Json(format!(
+                "the body must be a list of texts, or an object with one in [input], not [{}]",
+                short(&other)
+            )));
+        }
+    };
+    InferenceRequest::new(texts, input_type)
+        .map_err(|_| Refusal::request("[input] must not be an empty array"))
+}
+
+fn texts(value: Json, name: &str) -> Result<Vec<String>, Refusal> {
+    let text = |value| match value {
+        Json::String(text) => Ok(text),
+        other => {
+            Err(Refusal::Json(format!("[{name}] must hold nothing but strings, not [{}]", short(&other))))
+        }
+    };
+    match value {
+        Json::Array(values) => values.into_iter().map(text).collect(),
+        single => text(single).map(|text| vec![text]),
+    }
+}
+
+fn input_type(value: &Json) -> Result<InputType, Refusal> {
+    match value {
+        Json::String(name) if name == "search" => Ok(InputType::Search),
+        Json::String(name) if name == "ingest" => Ok(InputType::Ingest),
+        other => {
+            Err(Refusal::Json(format!("[input_type] must be [search] or [ingest], not [{}]", short(other))))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gateway::elastic::error::ErrorType;
+
+    #[test]
+    fn takes_a_list_or_an_object_with_one() {
+        for (body, texts) in [
+            (r#"["a","b"]"#, vec!["a", "b"]),
+            (r#"{"input":["a"]}"#, vec!["a"]),
+            (r#"{"inputs":"a","input":null}"#, vec!["a"]),
+            (r#"{"text_docs":["a",""]}"#, vec!["a", ""]),
+        ] {
+            let request = parse(body.as_bytes()).unwrap();
+            assert_eq!(request.texts(), texts, "{body}");
+            assert_eq!(request.input_type(), None);
+        }
+        let search = parse(br#"{"input":["a"],"input_type":"search"}"#).unwrap();
+        assert_eq!(search.input_type(), Some(InputType::Search));
+    }
+
+    #[test]
+    fn refuses_what_is_no_list_of_texts() {
+        let request = ErrorType::ActionRequestValidation;
+        let json = ErrorType::XContentParse;
+        for (body, kind, part) in [
+            ("[]", request, "empty"),
+            ("{}", request, "[input] must not be null"),
+            (r#"{"input":[],"text_docs":["a"]}"#, request, "[input] and [text_docs]"),
+            (r#"[["a"]]"#, json, "the body"),
+            (r#"["a",1]"#, json, "[1]"),
+            (r#"{"input":{"a":"b"}}"#, json, "[input]"),
+            (r#"{"input":["a"],"parameters":{}}"#, json, "[parameters]"),
+            (r#"{"input":["a"],"input_type":"query"}"#, json, "[query]"),
+            (r#""a""#, json, "[a]"),
+            ("", json, "[1:0]"),
+        ] {
+            let refusal = parse(body.as_bytes()).unwrap_err();
+            assert_eq!(refusal.kind(), kind, "{body}: {refusal}");
+            assert!(refusal.to_string().contains(part), "{body}: {refusal}");
+        }
+    }
+}
