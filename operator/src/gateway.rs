@@ -25,6 +25,7 @@ mod router_tests;
 mod server;
 mod settings;
 mod tenancy;
+mod tls;
 mod watch;
 mod worker;
 
@@ -33,7 +34,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use axum::Router;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{MethodRouter, get, post, put};
 use futures::TryFutureExt;
 use k8s_openapi::api::core::v1::Node;
@@ -43,12 +44,17 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use self::admission::Admission;
+use self::auth::Guard;
+pub use self::auth::{ApiKeyFormat, Mode as AuthMode, NewKey, Settings as AuthSettings, Verb};
 use self::directory::{Directory, Entry};
 use self::error::Error;
 use self::hold::Hold;
 use self::metrics::Metrics;
 use self::request::Target;
+use self::server::Server;
 pub use self::settings::Settings;
+use self::tls::Certificate;
+pub use self::tls::Settings as TlsSettings;
 use self::worker::WorkerClient;
 use crate::admin::{self, Readiness};
 
@@ -68,6 +74,7 @@ fn router(gateway: &Gateway) -> Router {
         .route("/_inference/{task_type}/{id}/_chunk", post(info::chunk))
         .fallback(info::unknown_path)
         .method_not_allowed_fallback(info::wrong_method)
+        .layer(from_fn(server::refuse_bad_head))
         .layer(from_fn_with_state(gateway.clone(), presentation::present))
         .layer(from_fn_with_state(gateway.clone(), observe::observe))
         .with_state(gateway.clone())
@@ -91,6 +98,8 @@ struct Shared {
     hold: Hold,
     metrics: Metrics,
     draining: CancellationToken,
+    /// None where everybody may do everything.
+    guard: Option<Guard>,
 }
 
 impl Deref for Gateway {
@@ -110,6 +119,7 @@ impl Gateway {
         draining: CancellationToken,
     ) -> Self {
         Self(Arc::new(Shared {
+            guard: Guard::new(&settings.auth, client.clone()),
             nodes: Api::all(client.clone()),
             client,
             directory,
@@ -193,11 +203,29 @@ pub async fn serve(
         async move { watch::follow(client, &settings, directory).await }
     };
     tokio::spawn(ended.clone().run_until_cancelled_owned(follow));
-    tokio::spawn(ended.run_until_cancelled_owned(ready_once_complete(
+    match &gateway.guard {
+        Some(guard) => {
+            guard.load_keys().await.context("failed to read the API keys")?;
+            let (gateway, ended) = (gateway.clone(), ended.clone());
+            tokio::spawn(async move {
+                if let Some(guard) = &gateway.guard {
+                    guard.follow_keys(ended).await;
+                }
+            });
+        }
+        None => tracing::warn!("requests are not authenticated; --auth=kubernetes asks for credentials"),
+    }
+    tokio::spawn(ended.clone().run_until_cancelled_owned(ready_once_complete(
         known,
         readiness.clone(),
         shutdown.clone(),
     )));
+
+    let certificate = Certificate::load(&settings.tls, metrics.clone()).await?.map(Arc::new);
+    if let Some(certificate) = certificate.clone() {
+        let ended = ended.clone();
+        tokio::spawn(async move { certificate.follow(ended).await });
+    }
 
     // Load balancers need a moment to notice that the pod is not ready any more; until then requests are
     // welcome.
@@ -213,7 +241,8 @@ pub async fn serve(
             closed.cancel();
         }
     };
-    tokio::join!(server::serve(listener, router(&gateway), &settings, metrics, closed), close);
+    let server = Server { router: router(&gateway), settings, metrics, certificate };
+    tokio::join!(server.serve(listener, closed), close);
     tracing::info!("stopped");
     Ok(())
 }

@@ -38,9 +38,10 @@ struct Version<'a> {
 
 pub(crate) async fn banner(
     State(gateway): State<Gateway>,
-    _caller: Caller,
+    caller: Result<Caller, Error>,
     uri: Uri,
 ) -> Result<Response, Error> {
+    caller?;
     request::query(&uri, &[])?;
     let number = gateway.settings.elasticsearch_version.as_str();
     Ok(ok(json(&Banner {
