@@ -10,6 +10,8 @@ mod denied;
 mod key_files;
 mod review;
 mod settings;
+#[cfg(test)]
+mod tests;
 
 use std::sync::{Arc, OnceLock};
 
@@ -30,7 +32,7 @@ pub use self::settings::{Mode, Settings};
 use super::Gateway;
 use super::directory::EndpointKey;
 use super::error::Error;
-use super::metrics::{AuthOutcome, AuthSource, Metrics};
+use super::metrics::{AuthOutcome, AuthSource};
 use super::request::path_parameters;
 use super::tenancy::Tenant;
 use crate::clock;

@@ -45,8 +45,6 @@ const MOST_HEADERS: usize = 128;
 const LARGEST_HEAD: usize = 32 << 10;
 /// After `accept` failed, most likely for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// A client that connects and says nothing holds a place for no longer.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What connections are served with.
 pub(crate) struct Server {
@@ -136,7 +134,7 @@ impl Served {
         // Answers are small and waited for; failing to say so only costs latency.
         let _ = stream.set_nodelay(true);
         let Some(certificate) = &self.certificate else { return self.http(stream, shutdown).await };
-        let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, certificate.acceptor().accept(stream));
+        let handshake = tokio::time::timeout(self.patience.head, certificate.acceptor().accept(stream));
         let accepted = tokio::select! {
             accepted = handshake => accepted,
             // Nothing was asked yet.

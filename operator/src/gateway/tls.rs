@@ -29,6 +29,7 @@ const COMPLAIN_EVERY: Duration = Duration::from_hours(12);
 
 /// Settings of TLS.
 #[derive(clap::Args, Clone, Debug)]
+#[group(skip)]
 pub struct Settings {
     /// Serve HTTPS with this certificate chain, in PEM. Read again when it changes.
     #[arg(long, env = "LEXISCALE_TLS_CERT_FILE", requires = "tls_key_file", value_name = "FILE")]
@@ -110,7 +111,7 @@ impl Certificate {
     }
 
     /// An error comes with what the files were, so that it is logged once.
-    async fn renew(&self) -> Result<(), (Error, Option<[u8; 32]>)> {
+    pub(crate) async fn renew(&self) -> Result<(), (Error, Option<[u8; 32]>)> {
         let files =
             Files::read(&self.cert_file, &self.key_file).await.map_err(|error| (error.into(), None))?;
         if files.digest == self.current.borrow().digest {

@@ -13,6 +13,7 @@ pub enum Mode {
 
 /// Settings of who may do what.
 #[derive(clap::Args, Clone, Debug)]
+#[group(skip)]
 pub struct Settings {
     /// Who may send requests. The chart sets `kubernetes`; that needs leave to create tokenreviews and
     /// subjectaccessreviews, which a gateway started by hand does not have.
