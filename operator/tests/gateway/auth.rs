@@ -2,22 +2,23 @@
 
 use http::header::AUTHORIZATION;
 use http::{Method, Request, StatusCode};
-use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::core::v1::ServiceAccount;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::api::{DeleteParams, PostParams};
 use kube::{Api, Resource};
 use lexiscale_core::name::object_name;
+use lexiscale_crds::InferenceEndpoint;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::cluster::{Cluster, with_namespace};
+use crate::cluster::{Cluster, INSTANCE, with_namespace};
 use crate::harness::{Answer, Gateway};
 use crate::worker::{Behaviour, Worker};
 
 const AUDIENCE: &str = "lexiscale-tests";
-const FIXED: &str = r#"{"input":"a"}"#;
+const BODY: &str = r#"{"input":"a"}"#;
 
 impl Cluster {
     async fn put<K>(&self, object: Value)
@@ -50,16 +51,11 @@ impl Cluster {
 
     async fn token(&self, account: &str, audience: &str) -> String {
         let accounts: Api<ServiceAccount> = Api::namespaced(self.client.clone(), &self.namespace);
-        let request = TokenRequest {
-            spec: TokenRequestSpec {
-                audiences: vec![audience.to_owned()],
-                expiration_seconds: Some(600),
-                ..TokenRequestSpec::default()
-            },
-            ..TokenRequest::default()
-        };
+        let request: TokenRequest =
+            serde_json::from_value(json!({"spec": {"audiences": [audience], "expirationSeconds": 600}}))
+                .unwrap();
         let made = accounts.create_token_request(account, &PostParams::default(), &request).await.unwrap();
-        made.status.unwrap().token
+        made.status.and_then(|status| status.token).unwrap()
     }
 }
 
@@ -80,7 +76,7 @@ async fn start(cluster: &Cluster) -> Gateway {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_role_gives_one_verb_on_one_endpoint_and_no_more() {
     with_namespace(|cluster| async move {
-        let id = "My_Articles";
+        let id = "my_articles";
         let settings = json!({"numAllocations": 1, "numThreads": 1});
         for id in [id, "others"] {
             cluster.make(id, "elser", settings.clone()).await;
@@ -91,14 +87,14 @@ async fn a_role_gives_one_verb_on_one_endpoint_and_no_more() {
         let name = object_name(id);
         let token = cluster.account("searcher", &["infer"], &[&name], AUDIENCE).await;
 
-        let answer = send(&gateway, Method::POST, "/_inference/My_Articles", FIXED, &token).await;
+        let answer = send(&gateway, Method::POST, "/_inference/my_articles", BODY, &token).await;
         assert_eq!(answer.status, 200, "{answer:?}");
         for (method, path) in [
             (Method::POST, "/_inference/others"),
-            (Method::GET, "/_inference/My_Articles"),
+            (Method::GET, "/_inference/my_articles"),
             (Method::GET, "/_inference"),
-            (Method::DELETE, "/_inference/My_Articles"),
-            (Method::PUT, "/_inference/My_Articles"),
+            (Method::DELETE, "/_inference/my_articles"),
+            (Method::PUT, "/_inference/my_articles"),
         ] {
             let answer = send(&gateway, method.clone(), path, "", &token).await;
             assert_eq!(answer.error(), (403, "security_exception".to_owned()), "{method} {path}");
@@ -113,6 +109,28 @@ async fn a_role_gives_one_verb_on_one_endpoint_and_no_more() {
         ] {
             assert!(metrics.contains(line), "{line} is not in\n{metrics}");
         }
+    })
+    .await;
+}
+
+/// Whoever makes objects by kubectl names them as they like; the Role then names the object, not what the
+/// gateway would have called it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_names_the_object_even_where_its_id_is_another() {
+    with_namespace(|cluster| async move {
+        cluster
+            .put::<InferenceEndpoint>(json!({
+                "metadata": {"name": "plain", "labels": {"inference.lexiscale.io/operator": INSTANCE}},
+                "spec": {"inferenceId": "fancy", "taskType": "sparse_embedding", "service": "elser",
+                         "serviceSettings": {"numAllocations": 1, "numThreads": 1}},
+            }))
+            .await;
+        let gateway = start(&cluster).await;
+        let by_object = cluster.account("by-object", &["get"], &["plain"], AUDIENCE).await;
+        let by_id = cluster.account("by-id", &["get"], &["fancy"], AUDIENCE).await;
+        let status =
+            async |token: &str| send(&gateway, Method::GET, "/_inference/fancy", "", token).await.status;
+        assert_eq!((status(&by_object).await, status(&by_id).await), (StatusCode::OK, StatusCode::FORBIDDEN));
     })
     .await;
 }
