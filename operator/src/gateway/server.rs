@@ -20,6 +20,7 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use http::header::AUTHORIZATION;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -155,6 +156,10 @@ impl Served {
             let router = router.clone();
             if let Some(refusal) = refused.get() {
                 request.extensions_mut().insert(refusal.clone());
+            }
+            if let Some(credentials) = request.headers_mut().get_mut(AUTHORIZATION) {
+                // Whoever prints the headers prints no secret.
+                credentials.set_sensitive(true);
             }
             async move {
                 let answer = router.oneshot(routable(request).map(Body::new)).await;

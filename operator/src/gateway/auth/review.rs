@@ -56,7 +56,8 @@ impl Reviewer {
         Self {
             tokens: Api::all(client.clone()),
             rights: Api::all(client),
-            audiences,
+            // An environment variable that is there and empty.
+            audiences: audiences.into_iter().filter(|audience| !audience.is_empty()).collect(),
             known_tokens: Cache::new(MOST_TOKENS),
             known_rights: Cache::new(MOST_RIGHTS),
             places: Semaphore::new(MOST_REVIEWS),

@@ -225,9 +225,31 @@ async fn an_api_key_is_let_in_as_far_as_it_says_and_nobody_is_asked() {
     assert_eq!(site.judge.asked(), 0);
 }
 
+/// What was logged.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Secrets come in by requests and must go nowhere else.
 #[tokio::test]
-async fn answers_do_not_repeat_secrets() {
+async fn answers_and_logs_do_not_repeat_secrets() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
+    let _logging = tracing::subscriber::set_default(subscriber);
     let site = Site::new(&[]);
     for authorization in
         ["Bearer canary", "Bearer canary canary", "ApiKey canary", "ApiKey YTpjYW5hcnk=", "Basic canary"]
@@ -236,6 +258,13 @@ async fn answers_do_not_repeat_secrets() {
         let text = format!("{headers:?} {body}");
         assert!(status == 401 && !text.contains("canary") && !text.contains("YTpj"), "{text}");
     }
+    assert_eq!(site.status(Method::GET, "/_inference/articles", "Bearer valid-ada").await, 200);
+    site.judge.is_away.store(true, Ordering::Relaxed);
+    assert_eq!(site.status(Method::GET, "/_inference/articles", "Bearer valid-canary").await, 503);
+    drop(site);
+    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    assert!(log.contains(r#"user="ada""#) && log.contains("failed to have credentials reviewed"), "{log}");
+    assert!(!log.contains("canary") && !log.contains("YTpj") && !log.contains("valid-"), "{log}");
 }
 
 #[tokio::test]
