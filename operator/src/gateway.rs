@@ -99,7 +99,7 @@ struct Shared {
     metrics: Metrics,
     draining: CancellationToken,
     /// None where everybody may do everything.
-    guard: Option<Guard>,
+    guard: Option<Arc<Guard>>,
 }
 
 impl Deref for Gateway {
@@ -119,7 +119,7 @@ impl Gateway {
         draining: CancellationToken,
     ) -> Self {
         Self(Arc::new(Shared {
-            guard: Guard::new(&settings.auth, client.clone()),
+            guard: Guard::new(&settings.auth, client.clone()).map(Arc::new),
             nodes: Api::all(client.clone()),
             client,
             directory,
@@ -203,17 +203,12 @@ pub async fn serve(
         async move { watch::follow(client, &settings, directory).await }
     };
     tokio::spawn(ended.clone().run_until_cancelled_owned(follow));
-    match &gateway.guard {
-        Some(guard) => {
-            guard.load_keys().await.context("failed to read the API keys")?;
-            let (gateway, ended) = (gateway.clone(), ended.clone());
-            tokio::spawn(async move {
-                if let Some(guard) = &gateway.guard {
-                    guard.follow_keys(ended).await;
-                }
-            });
-        }
-        None => tracing::warn!("requests are not authenticated; --auth=kubernetes asks for credentials"),
+    if let Some(guard) = gateway.guard.clone() {
+        guard.load_keys().await.context("failed to read the API keys")?;
+        let ended = ended.clone();
+        tokio::spawn(async move { guard.follow_keys(ended).await });
+    } else {
+        tracing::warn!("requests are not authenticated; --auth=kubernetes asks for credentials");
     }
     tokio::spawn(ended.clone().run_until_cancelled_owned(ready_once_complete(
         known,

@@ -148,7 +148,7 @@ impl Error {
             | Self::OtherTaskType { .. }
             | Self::NameTaken { .. }
             | Self::DefaultEndpoint { .. } => Answer::new(Status::BAD_REQUEST, Type::Status),
-            Self::BadPath | Self::BadNamespace { .. } => {
+            Self::BadPath | Self::BadNamespace { .. } | Self::BadHead(BadHead::Malformed { .. }) => {
                 Answer::new(Status::BAD_REQUEST, Type::IllegalArgument)
             }
             Self::NoBody => Answer::new(Status::BAD_REQUEST, Type::Parse),
@@ -165,17 +165,12 @@ impl Error {
             Self::BadHead(BadHead::TooLarge | BadHead::TooManyFields) => {
                 Answer::new(Status::REQUEST_HEADER_FIELDS_TOO_LARGE, Type::IllegalArgument)
             }
-            Self::BadHead(BadHead::Malformed { .. }) => {
-                Answer::new(Status::BAD_REQUEST, Type::IllegalArgument)
-            }
-            Self::Denied(Denied::Unavailable { .. }) => {
-                Answer::new(Status::SERVICE_UNAVAILABLE, Type::Status).retry()
-            }
-            Self::Denied(Denied::NotAllowed { .. }) => Answer::new(Status::FORBIDDEN, Type::Security),
             Self::Denied(
                 Denied::NoCredentials | Denied::Unreadable { .. } | Denied::BadToken | Denied::BadKey,
             ) => Answer::new(Status::UNAUTHORIZED, Type::Security),
-            Self::Forbidden(_) => Answer::new(Status::FORBIDDEN, Type::Security),
+            Self::Forbidden(_) | Self::Denied(Denied::NotAllowed { .. }) => {
+                Answer::new(Status::FORBIDDEN, Type::Security)
+            }
             Self::NotFound { .. } | Self::ForeignNamespace { .. } => {
                 Answer::new(Status::NOT_FOUND, Type::ResourceNotFound)
             }
@@ -220,7 +215,10 @@ impl Error {
             // succeed, hence 501.
             Self::NotOffered { .. } => Answer::new(Status::NOT_IMPLEMENTED, Type::Status),
             Self::AnswerBroken => Answer::new(Status::INTERNAL_SERVER_ERROR, Type::Status),
-            Self::WorkerLost { .. } | Self::NotReady | Self::Kubernetes(_) => {
+            Self::WorkerLost { .. }
+            | Self::NotReady
+            | Self::Kubernetes(_)
+            | Self::Denied(Denied::Unavailable { .. }) => {
                 Answer::new(Status::SERVICE_UNAVAILABLE, Type::Status).retry()
             }
         }

@@ -2,6 +2,7 @@
 //! own builder is used because its idle time-out works only with a timer, which axum's `serve` does not
 //! give it.
 
+mod chunks;
 mod clients;
 mod guard;
 mod head;

@@ -2,6 +2,7 @@
 //! of a secret. The hash needs no stretching: a secret is 256 bits of chance and cannot be guessed.
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -147,7 +148,11 @@ fn hash(id: &str, secret: &SecretString) -> String {
     hasher.update(id);
     hasher.update(b":");
     hasher.update(secret.expose_secret());
-    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hasher.finalize().iter().fold(String::with_capacity(64), |mut text, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// Every key by its id.

@@ -1,5 +1,5 @@
-//! Bearer tokens, by the API server's judgement: a TokenReview says who it is, a SubjectAccessReview whether
-//! they may. Both are remembered for a short time, by a hash of the token, so that requests do not wait for
+//! Bearer tokens, by the API server's judgement: a TokenReview says who it is, a `SubjectAccessReview`
+//! whether they may. Both are remembered for a short time, by a hash of the token, so that requests do not wait for
 //! the API server and go on for a while when it is away. What is not known then is refused.
 
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use crate::clock;
 use crate::gateway::metrics::AuthSource;
 
 /// How long a right outlives its withdrawal.
-const KEEP_POSITIVE: Duration = Duration::from_secs(60);
+const KEEP_POSITIVE: Duration = Duration::from_mins(1);
 /// How long a right that was just given is not seen.
 const KEEP_NEGATIVE: Duration = Duration::from_secs(5);
 /// While the API server is away, each key asks it once in so long.

@@ -187,7 +187,7 @@ async fn without_the_api_server_only_what_is_remembered_is_let_in() {
     let (status, headers, body) = get("Bearer valid-eve").await;
     assert_eq!((status.as_u16(), headers["retry-after"].to_str().unwrap()), (503, "1"));
     assert_eq!(body["error"]["type"], "status_exception");
-    tokio::time::advance(Duration::from_secs(60)).await;
+    tokio::time::advance(Duration::from_mins(1)).await;
     assert_eq!(get(ADA).await.0, 503, "its time is over");
     site.judge.is_away.store(false, Ordering::Relaxed);
     tokio::time::advance(Duration::from_secs(1)).await;

@@ -5,11 +5,11 @@
 
 use bytes::{BufMut, BytesMut};
 
+use super::chunks::Chunks;
+
 /// Of a whole head. Elasticsearch allows as much for the fields.
-const LARGEST_HEAD: usize = 16 << 10;
+pub(super) const LARGEST_HEAD: usize = 16 << 10;
 const MOST_FIELDS: usize = 100;
-/// A chunk's size with its extensions, or a trailer.
-const LONGEST_CHUNK_LINE: usize = 256;
 
 /// Why a head is not passed on.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -22,11 +22,12 @@ pub(crate) enum BadHead {
     TooManyFields,
 }
 
-const fn malformed(why: &'static str) -> BadHead {
+pub(super) const fn malformed(why: &'static str) -> BadHead {
     BadHead::Malformed { why }
 }
 
-/// What takes the place of a head that is refused, so that hyper asks for an answer and then closes.
+/// What takes the place of a head that is refused, so that hyper asks for an answer and then closes. In the
+/// place of a chunk's size it is a bad one, which hyper refuses by itself.
 const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nhost: refused\r\nconnection: close\r\n\r\n";
 
 /// The stream of a connection, cut into requests.
@@ -50,16 +51,6 @@ impl Default for State {
     fn default() -> Self {
         Self::Head(BytesMut::new())
     }
-}
-
-#[derive(Debug)]
-enum Chunks {
-    /// The line with a chunk's size.
-    Size(Vec<u8>),
-    /// A chunk's bytes with the line end behind them.
-    Data(u64),
-    /// Behind the last chunk: fields, then an empty line.
-    Trailer { line: Vec<u8>, length: usize },
 }
 
 impl Requests {
@@ -175,7 +166,7 @@ fn framing(head: &[u8]) -> Result<State, BadHead> {
     }
     match (length, is_chunked) {
         (Some(_), true) => Err(malformed("Content-Length and Transfer-Encoding exclude each other")),
-        (None, true) => Ok(State::Chunks(Chunks::Size(Vec::new()))),
+        (None, true) => Ok(State::Chunks(Chunks::default())),
         (Some(0) | None, false) => Ok(State::default()),
         (Some(length), false) => Ok(State::Body(length)),
     }
@@ -198,7 +189,7 @@ fn request_line(line: &[u8]) -> Result<(), BadHead> {
     Ok(())
 }
 
-fn field(line: &[u8]) -> Result<(&[u8], &[u8]), BadHead> {
+pub(super) fn field(line: &[u8]) -> Result<(&[u8], &[u8]), BadHead> {
     if matches!(line.first(), Some(b' ' | b'\t')) {
         return Err(malformed("a header field must not be folded over lines"));
     }
@@ -222,79 +213,6 @@ fn number(value: &[u8]) -> Result<u64, BadHead> {
     let digits =
         std::str::from_utf8(value).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
     digits.and_then(|text| text.parse().ok()).ok_or(malformed("Content-Length is no number"))
-}
-
-impl Chunks {
-    /// How many bytes were taken, and whether the body is over.
-    fn step(&mut self, input: &[u8]) -> Result<(usize, bool), BadHead> {
-        match self {
-            Self::Data(left) => {
-                let taken = usize::try_from(*left).unwrap_or(usize::MAX).min(input.len());
-                *left -= taken as u64;
-                if *left == 0 {
-                    *self = Self::Size(Vec::new());
-                }
-                Ok((taken, false))
-            }
-            Self::Size(line) => {
-                let (taken, is_whole) = take_line(line, input)?;
-                if is_whole {
-                    let size = chunk_size(line)?;
-                    *self = match size {
-                        0 => Self::Trailer { line: Vec::new(), length: 0 },
-                        size => {
-                            Self::Data(size.checked_add(2).ok_or(malformed("a chunk's size is too large"))?)
-                        }
-                    };
-                }
-                Ok((taken, false))
-            }
-            Self::Trailer { line, length } => {
-                let (taken, is_whole) = take_line(line, input)?;
-                *length += taken;
-                if *length > LARGEST_HEAD {
-                    return Err(BadHead::TooLarge);
-                }
-                if !is_whole {
-                    return Ok((taken, false));
-                }
-                if line.is_empty() {
-                    return Ok((taken, true));
-                }
-                field(line)?;
-                line.clear();
-                Ok((taken, false))
-            }
-        }
-    }
-}
-
-/// Moves bytes of a line of a chunked body; says how many, and whether it is whole. The line end is left out.
-fn take_line(line: &mut Vec<u8>, input: &[u8]) -> Result<(usize, bool), BadHead> {
-    for (index, &byte) in input.iter().enumerate() {
-        if (byte == b'\n') != (line.last() == Some(&b'\r')) {
-            return Err(malformed("a chunk's line must end with carriage return and line feed"));
-        }
-        if byte == b'\n' {
-            line.pop();
-            return Ok((index + 1, true));
-        }
-        line.push(byte);
-        if line.len() > LONGEST_CHUNK_LINE {
-            return Err(malformed("a chunk's line is too long"));
-        }
-    }
-    Ok((input.len(), false))
-}
-
-/// Extensions are of no use to anybody but who wants to confuse, and refused.
-fn chunk_size(line: &[u8]) -> Result<u64, BadHead> {
-    let digits = std::str::from_utf8(line)
-        .ok()
-        .filter(|text| (1..=15).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit()));
-    digits
-        .and_then(|text| u64::from_str_radix(text, 16).ok())
-        .ok_or(malformed("a chunk's size is no hexadecimal number"))
 }
 
 #[cfg(test)]
