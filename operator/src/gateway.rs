@@ -32,6 +32,7 @@ mod settings;
 mod shapes;
 mod shown;
 mod tenancy;
+mod tls;
 mod update;
 mod wake;
 mod watch;
@@ -42,7 +43,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use axum::Router;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{MethodRouter, get, post, put};
 use futures::TryFutureExt;
 use k8s_openapi::api::core::v1::Node;
@@ -54,14 +55,19 @@ use tokio_util::sync::CancellationToken;
 use tower_http::compression::{CompressionLayer, CompressionLevel, predicate::SizeAbove};
 
 use self::admission::Admission;
+use self::auth::Guard;
+pub use self::auth::{ApiKeyFormat, Mode as AuthMode, NewKey, Settings as AuthSettings, Verb};
 use self::directory::{Directory, Entry};
 use self::error::Error;
 use self::hold::Hold;
 use self::metrics::Metrics;
 use self::page::Page;
 use self::request::Target;
+use self::server::Server;
 pub use self::settings::Settings;
 use self::shown::Shown;
+use self::tls::Certificate;
+pub use self::tls::Settings as TlsSettings;
 use self::wake::Wakes;
 use self::worker::WorkerClient;
 use crate::admin::{self, Readiness};
@@ -90,6 +96,7 @@ fn router(gateway: &Gateway) -> Router {
         .merge(shapes::router())
         .fallback(info::unknown_path)
         .method_not_allowed_fallback(info::wrong_method)
+        .layer(from_fn(server::refuse_bad_head))
         .layer(from_fn_with_state(gateway.clone(), presentation::present))
         .layer(
             CompressionLayer::new()
@@ -121,6 +128,8 @@ struct Shared {
     metrics: Metrics,
     page: Page,
     draining: CancellationToken,
+    /// None where everybody may do everything.
+    guard: Option<Arc<Guard>>,
 }
 
 impl Deref for Gateway {
@@ -141,6 +150,7 @@ impl Gateway {
         draining: CancellationToken,
     ) -> Self {
         Self(Arc::new(Shared {
+            guard: Guard::new(&settings.auth, client.clone()).map(Arc::new),
             nodes: Api::all(client.clone()),
             client,
             directory,
@@ -240,11 +250,24 @@ pub async fn serve(
     tokio::spawn(ended.clone().run_until_cancelled_owned(follow_caches));
     tokio::spawn(ended.clone().run_until_cancelled_owned(page::record(gateway.clone())));
     tokio::spawn(ended.clone().run_until_cancelled_owned(follow));
-    tokio::spawn(ended.run_until_cancelled_owned(ready_once_complete(
+    if let Some(guard) = gateway.guard.clone() {
+        guard.load_keys().await.context("failed to read the API keys")?;
+        let ended = ended.clone();
+        tokio::spawn(async move { guard.follow_keys(ended).await });
+    } else {
+        tracing::warn!("requests are not authenticated; --auth=kubernetes asks for credentials");
+    }
+    tokio::spawn(ended.clone().run_until_cancelled_owned(ready_once_complete(
         known,
         readiness.clone(),
         shutdown.clone(),
     )));
+
+    let certificate = Certificate::load(&settings.tls, metrics.clone()).await?.map(Arc::new);
+    if let Some(certificate) = certificate.clone() {
+        let ended = ended.clone();
+        tokio::spawn(async move { certificate.follow(ended).await });
+    }
 
     // Load balancers need a moment to notice that the pod is not ready any more; until then requests are
     // welcome.
@@ -260,7 +283,8 @@ pub async fn serve(
             closed.cancel();
         }
     };
-    tokio::join!(server::serve(listener, router(&gateway), &settings, metrics, closed), close);
+    let server = Server { router: router(&gateway), settings, metrics, certificate };
+    tokio::join!(server.serve(listener, closed), close);
     tracing::info!("stopped");
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! The operator: the `controller` that turns manifests into pods, and the `gateway` that answers requests.
 
 pub mod admin;
+pub mod api_key_command;
 pub mod clock;
 pub mod controller;
 pub mod crds_command;

@@ -1,7 +1,7 @@
 //! Parses the command line and calls.
 
 use clap::{Parser, Subcommand};
-use lexiscale_operator::{controller, crds_command, gateway, shutdown, telemetry};
+use lexiscale_operator::{api_key_command, controller, crds_command, gateway, shutdown, telemetry};
 
 /// Sparse-embedding endpoints on Kubernetes.
 #[derive(Parser)]
@@ -23,6 +23,8 @@ enum Command {
     Gateway(gateway::Settings),
     /// Create or upgrade the custom resource definitions, and wait until the API server serves them.
     Crds(crds_command::Settings),
+    /// Make an API key: the manifest for the gateway's Secret on standard output, the key on standard error.
+    ApiKey(api_key_command::Settings),
 }
 
 #[tokio::main]
@@ -30,10 +32,11 @@ async fn main() -> anyhow::Result<()> {
     let Arguments { log_format, command } = Arguments::parse();
     telemetry::init(log_format)?;
     let shutdown = shutdown::token()?;
-    let client = kube::Client::try_default().await?;
+    let client = kube::Client::try_default;
     match command {
-        Command::Controller(settings) => controller::run(settings, client, shutdown).await,
-        Command::Gateway(settings) => gateway::run(settings, client, shutdown).await,
-        Command::Crds(settings) => crds_command::run(settings, client).await,
+        Command::Controller(settings) => controller::run(settings, client().await?, shutdown).await,
+        Command::Gateway(settings) => gateway::run(settings, client().await?, shutdown).await,
+        Command::Crds(settings) => crds_command::run(settings, client().await?).await,
+        Command::ApiKey(settings) => api_key_command::run(settings, std::io::stdout(), std::io::stderr()),
     }
 }

@@ -8,6 +8,8 @@
 
 #[path = "gateway/attach.rs"]
 mod attach;
+#[path = "gateway/auth.rs"]
+mod auth;
 #[path = "gateway/case.rs"]
 mod case;
 #[path = "gateway/cluster.rs"]

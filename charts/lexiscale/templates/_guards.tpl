@@ -14,4 +14,7 @@
 {{- if and (eq .Values.gateway.service.type "ClusterIP") .Values.gateway.service.nodePort }}
 {{- fail "gateway.service.nodePort needs gateway.service.type NodePort or LoadBalancer" }}
 {{- end }}
+{{- if and (eq .Values.gateway.auth.mode "none") .Values.gateway.auth.apiKeysSecret }}
+{{- fail "gateway.auth.apiKeysSecret needs gateway.auth.mode kubernetes: with none nobody is asked for a key" }}
+{{- end }}
 {{- end }}

@@ -3,14 +3,16 @@
 use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
-use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use lexiscale_wire::WorkerErrorKind;
 
+use super::auth::Denied;
 use super::elastic::endpoint::State;
 use super::elastic::error::{Envelope, ErrorType, Refusal};
 use super::elastic::media_type::MediaTypeError;
 use super::elastic::task_type::TaskTypeName;
+use super::server::BadHead;
 
 /// Says where an endpoint is on its way. Elasticsearch has no such header; clients ignore what they do not
 /// know.
@@ -31,6 +33,8 @@ pub(crate) enum Error {
     NoBody,
     #[error("the request body is larger than [{limit}] bytes, the most that is accepted")]
     BodyTooLarge { limit: usize },
+    #[error("the request body comes too slowly: less than [{least}] bytes in [{}ms]", .within.as_millis())]
+    BodyTrickles { least: usize, within: Duration },
     #[error("the request body did not arrive within [{}ms]", .0.as_millis())]
     BodyTooSlow(Duration),
     #[error(
@@ -41,6 +45,10 @@ pub(crate) enum Error {
     AnswerBroken,
     #[error("the path is not valid UTF-8 once decoded")]
     BadPath,
+    #[error("{0}")]
+    BadHead(#[from] BadHead),
+    #[error("{0}")]
+    Denied(#[from] Denied),
 
     // What the request asks for.
     #[error("{0}")]
@@ -213,7 +221,7 @@ impl Error {
             | Self::DeploymentIdTaken { .. }
             | Self::DefaultEndpoint { .. }
             | Self::Chunking(_) => Answer::new(Status::BAD_REQUEST, Type::Status),
-            Self::BadPath | Self::BadNamespace { .. } => {
+            Self::BadPath | Self::BadNamespace { .. } | Self::BadHead(BadHead::Malformed { .. }) => {
                 Answer::new(Status::BAD_REQUEST, Type::IllegalArgument)
             }
             Self::NoBody => Answer::new(Status::BAD_REQUEST, Type::Parse),
@@ -227,7 +235,15 @@ impl Error {
                 state: Some(State::Failed),
                 ..Answer::new(start_failure_status(reason), Type::Status)
             },
-            Self::Forbidden(_) => Answer::new(Status::FORBIDDEN, Type::Security),
+            Self::BadHead(BadHead::TooLarge | BadHead::TooManyFields) => {
+                Answer::new(Status::REQUEST_HEADER_FIELDS_TOO_LARGE, Type::IllegalArgument)
+            }
+            Self::Denied(
+                Denied::NoCredentials | Denied::Unreadable { .. } | Denied::BadToken | Denied::BadKey,
+            ) => Answer::new(Status::UNAUTHORIZED, Type::Security),
+            Self::Forbidden(_) | Self::Denied(Denied::NotAllowed { .. }) => {
+                Answer::new(Status::FORBIDDEN, Type::Security)
+            }
             Self::NotFound { .. } | Self::NoDeployment { .. } | Self::ForeignNamespace { .. } => {
                 Answer::new(Status::NOT_FOUND, Type::ResourceNotFound)
             }
@@ -238,6 +254,7 @@ impl Error {
                 Answer::new(Status::NOT_ACCEPTABLE, Type::Status)
             }
             Self::BodyTooSlow(_)
+            | Self::BodyTrickles { .. }
             | Self::InferTimeout { .. }
             | Self::DeleteTimeout { .. }
             | Self::UpdateTimeout { .. } => Answer::new(Status::REQUEST_TIMEOUT, Type::Status),
@@ -279,7 +296,10 @@ impl Error {
             Self::AnswerBroken | Self::WorkerAnswer { .. } => {
                 Answer::new(Status::INTERNAL_SERVER_ERROR, Type::Status)
             }
-            Self::WorkerLost { .. } | Self::NotReady | Self::Kubernetes(_) => {
+            Self::WorkerLost { .. }
+            | Self::NotReady
+            | Self::Kubernetes(_)
+            | Self::Denied(Denied::Unavailable { .. }) => {
                 Answer::new(Status::SERVICE_UNAVAILABLE, Type::Status).retry()
             }
         }
@@ -340,6 +360,15 @@ impl IntoResponse for Error {
             .expect("an envelope is strings and a number");
         let mut response = (status, [(CONTENT_TYPE, "application/json")], body).into_response();
         let headers = response.headers_mut();
+        if status == StatusCode::UNAUTHORIZED {
+            for challenge in [r#"Bearer realm="security""#, "ApiKey"] {
+                headers.append(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+            }
+        }
+        // What follows such a head or body cannot be told from it.
+        if matches!(self, Self::BadHead(_) | Self::BodyTrickles { .. } | Self::BodyTooSlow(_)) {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         if let Some(value) = retry_after {
             headers.insert(RETRY_AFTER, value);
         }

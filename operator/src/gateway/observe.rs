@@ -13,6 +13,7 @@ use hyper::body::{Frame, SizeHint};
 use tokio::time::Instant;
 
 use super::Gateway;
+use super::auth::Identified;
 use super::directory::EndpointKey;
 use super::metrics::{Operation, Outcome, Raised};
 use super::shapes;
@@ -31,6 +32,7 @@ struct Watch {
     began: Instant,
     status: Option<StatusCode>,
     is_complete: bool,
+    caller: Identified,
     _in_flight: Raised,
 }
 
@@ -51,9 +53,11 @@ pub(crate) async fn observe(State(gateway): State<Gateway>, request: Request, ne
         began,
         status: None,
         is_complete: false,
+        caller: Identified::default(),
         _in_flight: gateway.metrics.in_flight(operation),
         gateway,
     };
+    parts.extensions.insert(watch.caller.clone());
     let response = next.run(Request::from_parts(parts, body)).await;
     watch.status = Some(response.status());
     response.map(|body| {
@@ -102,6 +106,7 @@ impl Drop for Watch {
             method = %self.method,
             path = %self.path,
             operation = self.operation.as_str(),
+            user = self.caller.0.get().map(String::as_str),
             status = self.status.map_or(499, |status| status.as_u16()),
             complete = self.is_complete,
             milliseconds = seconds * 1000.0,

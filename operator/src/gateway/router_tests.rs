@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use axum::body::Body;
 use axum::response::Response;
 use clap::Parser;
+use futures::StreamExt;
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
 use kube::runtime::watcher::Event;
@@ -34,24 +35,48 @@ struct Arguments {
     settings: Settings,
 }
 
-struct Harness {
-    router: Router,
+pub(super) struct Harness {
+    pub(super) router: Router,
+    pub(super) gateway: Gateway,
     /// Requests to the API server.
-    asked: Arc<AtomicUsize>,
+    pub(super) asked: Arc<AtomicUsize>,
     _directory: watch::Sender<Arc<Directory>>,
 }
 
 impl Harness {
-    fn new(flags: &[&str]) -> Self {
+    pub(super) fn new(flags: &[&str]) -> Self {
         Self::over(flags, directory())
     }
 
-    fn over(flags: &[&str], directory: Directory) -> Self {
+    pub(super) fn over(flags: &[&str], directory: Directory) -> Self {
+        let nobody = async |_| Err(std::io::Error::other("there is no API server"));
+        Self::between(flags, directory, nobody)
+    }
+
+    /// With an API server that answers as it is told.
+    pub(super) fn with<F>(
+        flags: &[&str],
+        answer: impl Fn(Request<kube::client::Body>) -> F + Send + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Result<http::Response<Body>, std::io::Error>> + Send + 'static,
+    {
+        Self::between(flags, directory(), answer)
+    }
+
+    fn between<F>(
+        flags: &[&str],
+        directory: Directory,
+        answer: impl Fn(Request<kube::client::Body>) -> F + Send + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Result<http::Response<Body>, std::io::Error>> + Send + 'static,
+    {
         let asked = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&asked);
-        let service = tower::service_fn(move |_: Request<kube::client::Body>| {
+        let service = tower::service_fn(move |request: Request<kube::client::Body>| {
             count.fetch_add(1, Ordering::Relaxed);
-            async { Err::<http::Response<Body>, _>(std::io::Error::other("there is no API server")) }
+            answer(request)
         });
         let client = Client::new(service, "default");
         let settings = Arguments::parse_from([&["gateway"], flags].concat()).settings;
@@ -59,10 +84,10 @@ impl Harness {
         let (_, metrics) = metrics::registry();
         let page = Page::new(caches());
         let gateway = Gateway::new(settings, client, directory, metrics, page, CancellationToken::new());
-        Self { router: router(&gateway), asked, _directory: sender }
+        Self { router: router(&gateway), gateway, asked, _directory: sender }
     }
 
-    async fn send(&self, request: Request<impl Into<Body>>) -> (StatusCode, HeaderMap, Vec<u8>) {
+    pub(super) async fn send(&self, request: Request<impl Into<Body>>) -> (StatusCode, HeaderMap, Vec<u8>) {
         let request = tenancy::routable(request.map(Into::into));
         let response: Response = self.router.clone().oneshot(request).await.unwrap();
         let (head, body) = response.into_parts();
@@ -164,6 +189,34 @@ async fn a_body_above_the_limit_is_refused_whether_its_length_is_told_or_not() {
 }
 
 /// A client that sends one byte now and then would otherwise hold a place for ever.
+#[tokio::test(start_paused = true)]
+async fn a_body_that_trickles_is_given_up_early() {
+    let harness = Harness::new(&[]);
+    let trickle = futures::stream::unfold((), async |()| {
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        Some((Ok::<_, std::io::Error>("a"), ()))
+    });
+    let request = Request::post("/_inference/articles").header("content-type", "application/json");
+    let began = Instant::now();
+    let (status, headers, body) = harness.send(request.body(Body::from_stream(trickle)).unwrap()).await;
+    assert_eq!((status, began.elapsed().as_secs()), (StatusCode::REQUEST_TIMEOUT, 10));
+    assert_eq!(headers["connection"], "close");
+    assert!(String::from_utf8(body).unwrap().contains("too slowly"));
+}
+
+/// Slow, but not stalled: a modem may take its time, within the time that bodies have.
+#[tokio::test(start_paused = true)]
+async fn a_body_that_comes_steadily_is_read() {
+    let harness = Harness::new(&[]);
+    let pieces = futures::stream::iter(0..20).then(async |_| {
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        Ok::<_, std::io::Error>(" ".repeat(300))
+    });
+    let request = Request::post("/_inference/articles").header("content-type", "application/json");
+    let (status, _, body) = harness.send(request.body(Body::from_stream(pieces)).unwrap()).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST, "{body:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_body_that_does_not_come_is_given_up() {
     let harness = Harness::new(&[]);

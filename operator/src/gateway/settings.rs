@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::auth;
 use super::elastic::time_value;
+use super::tls;
 
 /// Settings of the gateway.
 #[derive(clap::Args, Clone, Debug)]
@@ -49,10 +51,17 @@ pub struct Settings {
     #[arg(long, env = "LEXISCALE_INFER_TIMEOUT", default_value = "30s", value_parser = duration)]
     pub infer_timeout: Duration,
 
-    /// How long a client may take to send the head of a request, idle time on a kept-alive connection
-    /// included.
-    #[arg(long, env = "LEXISCALE_HEADER_TIMEOUT", default_value = "60s", value_parser = duration)]
+    /// How long a client may take to send the head of a request, from its first byte on.
+    #[arg(long, env = "LEXISCALE_HEADER_TIMEOUT", default_value = "10s", value_parser = duration)]
     pub header_timeout: Duration,
+
+    /// How long a connection may stay open between requests.
+    #[arg(long, env = "LEXISCALE_IDLE_TIMEOUT", default_value = "60s", value_parser = duration)]
+    pub idle_timeout: Duration,
+
+    /// How long a client may leave an answer unread before its connection is closed.
+    #[arg(long, env = "LEXISCALE_WRITE_TIMEOUT", default_value = "30s", value_parser = duration)]
+    pub write_timeout: Duration,
 
     /// How long a client may take to send a request's body.
     #[arg(long, env = "LEXISCALE_BODY_TIMEOUT", default_value = "30s", value_parser = duration)]
@@ -61,6 +70,11 @@ pub struct Settings {
     /// Most connections at once; further ones wait to be accepted.
     #[arg(long, env = "LEXISCALE_MAX_CONNECTIONS", default_value_t = 8192, value_parser = at_least_one)]
     pub max_connections: usize,
+
+    /// Most connections of one address at once; further ones are closed. Unlimited by default: behind a proxy all clients
+    /// have one address.
+    #[arg(long, env = "LEXISCALE_MAX_CONNECTIONS_PER_CLIENT", value_parser = at_least_one)]
+    pub max_connections_per_client: Option<usize>,
 
     /// Most inference requests at once, held ones included; further ones are answered 429.
     #[arg(long, env = "LEXISCALE_MAX_REQUESTS", default_value_t = 4096, value_parser = at_least_one)]
@@ -82,6 +96,14 @@ pub struct Settings {
     /// The cluster name that clients are told.
     #[arg(long, env = "LEXISCALE_CLUSTER_NAME", default_value = "lexiscale")]
     pub cluster_name: String,
+
+    /// Who may do what.
+    #[command(flatten)]
+    pub auth: auth::Settings,
+
+    /// The certificate.
+    #[command(flatten)]
+    pub tls: tls::Settings,
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

@@ -1,4 +1,4 @@
-//! Connections that are slow, large or in the way of a stop.
+//! Connections that are many or in the way of a stop. What a single one may do is tested beside the server.
 
 use std::time::Duration;
 
@@ -9,43 +9,6 @@ use tokio::net::TcpStream;
 use crate::cluster::{PATIENCE, with_namespace};
 use crate::harness::Gateway;
 use crate::worker::{Behaviour, Worker};
-
-/// What the server says until it closes.
-async fn rest(stream: &mut TcpStream) -> String {
-    let mut received = Vec::new();
-    let _ =
-        tokio::time::timeout(PATIENCE, stream.read_to_end(&mut received)).await.expect("the server closes");
-    String::from_utf8(received).unwrap()
-}
-
-/// Without its timer hyper would never end such a connection.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_head_that_does_not_end_is_cut_off() {
-    with_namespace(|cluster| async move {
-        let gateway = Gateway::start(&cluster, &["--header-timeout", "300ms"]).await;
-        let mut stream = TcpStream::connect(gateway.address).await.unwrap();
-        stream.write_all(b"GET / HTTP/1.1\r\nhost: ").await.unwrap();
-        let _ = rest(&mut stream).await;
-    })
-    .await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_head_that_is_too_large_is_refused() {
-    with_namespace(|cluster| async move {
-        let gateway = Gateway::start(&cluster, &[]).await;
-        let large = format!("GET / HTTP/1.1\r\nhost: a\r\nx: {}\r\n\r\n", "a".repeat(64 << 10));
-        let many = format!("GET / HTTP/1.1\r\nhost: a\r\n{}\r\n", "x: a\r\n".repeat(200));
-        for head in [large, many] {
-            let mut stream = TcpStream::connect(gateway.address).await.unwrap();
-            let _ = stream.write_all(head.as_bytes()).await;
-            let mut first = [0; 12];
-            stream.read_exact(&mut first).await.unwrap();
-            assert_eq!(&first, b"HTTP/1.1 431");
-        }
-    })
-    .await;
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn only_so_many_connections_are_served_at_once() {

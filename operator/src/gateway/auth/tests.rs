@@ -1,0 +1,276 @@
+//! Credentials through the real router, with an API server that knows two tokens and counts its answers.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axum::body::Body;
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http_body_util::BodyExt;
+use secrecy::ExposeSecret;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::gateway::router_tests::Harness;
+
+/// What the stand-in for the API server knows.
+#[derive(Default)]
+struct Judge {
+    is_away: AtomicBool,
+    asked: Mutex<Vec<Value>>,
+}
+
+impl Judge {
+    /// `ada` may infer and get, `bob` nothing.
+    async fn answer(&self, request: Request<kube::client::Body>) -> Result<Response<Body>, std::io::Error> {
+        if self.is_away.load(Ordering::Relaxed) {
+            return Err(std::io::Error::other("away"));
+        }
+        let body = request.into_body().collect().await.unwrap().to_bytes();
+        let mut review: Value = serde_json::from_slice(&body).unwrap();
+        self.asked.lock().unwrap().push(review.clone());
+        let spec = &review["spec"];
+        review["status"] = if let Some(token) = spec["token"].as_str() {
+            let name = token.split_once('-').filter(|(kind, _)| *kind == "valid").map(|(_, name)| name);
+            json!({"authenticated": name.is_some(), "user": {"username": name.unwrap_or_default(), "uid": "7", "groups": ["g"]}})
+        } else {
+            let verb = spec["resourceAttributes"]["verb"].as_str().unwrap();
+            json!({"allowed": spec["user"] == "ada" && ["get", "infer"].contains(&verb)})
+        };
+        Ok(Response::new(Body::from(serde_json::to_vec(&review).unwrap())))
+    }
+
+    fn asked(&self) -> usize {
+        self.asked.lock().unwrap().len()
+    }
+}
+
+struct Site {
+    harness: Harness,
+    judge: Arc<Judge>,
+}
+
+impl Site {
+    fn new(flags: &[&str]) -> Self {
+        let judge = Arc::<Judge>::default();
+        let answers = Arc::clone(&judge);
+        let harness = Harness::with(&[&["--auth", "kubernetes"], flags].concat(), move |request| {
+            let judge = Arc::clone(&answers);
+            async move { judge.answer(request).await }
+        });
+        Self { harness, judge }
+    }
+
+    async fn send(&self, method: Method, path: &str, authorization: &str) -> (StatusCode, HeaderMap, Value) {
+        let mut request = Request::builder().method(method).uri(path);
+        if !authorization.is_empty() {
+            request = request.header(AUTHORIZATION, authorization);
+        }
+        let (status, headers, body) = self.harness.send(request.body(Body::empty()).unwrap()).await;
+        (status, headers, serde_json::from_slice(&body).unwrap_or_default())
+    }
+
+    async fn status(&self, method: Method, path: &str, authorization: &str) -> u16 {
+        self.send(method, path, authorization).await.0.as_u16()
+    }
+}
+
+const ADA: &str = "Bearer valid-ada";
+
+/// One row for each route: whoever adds one without asking for its caller opens it to everybody.
+#[tokio::test]
+async fn no_route_answers_without_credentials() {
+    let site = Site::new(&[]);
+    for (method, path) in [
+        (Method::GET, "/"),
+        (Method::HEAD, "/"),
+        (Method::GET, "/_inference"),
+        (Method::GET, "/_inference/_services"),
+        (Method::GET, "/_inference/_services/sparse_embedding"),
+        (Method::GET, "/_inference/articles"),
+        (Method::HEAD, "/_inference/articles"),
+        (Method::GET, "/_inference/nobody"),
+        (Method::PUT, "/_inference/articles"),
+        (Method::DELETE, "/_inference/articles"),
+        (Method::POST, "/_inference/articles"),
+        (Method::POST, "/_inference/sparse_embedding/articles"),
+        (Method::POST, "/_inference/articles/_stream"),
+        (Method::PUT, "/_inference/articles/_update"),
+        (Method::POST, "/_inference/articles/_chunk"),
+        (Method::POST, "/_inference/sparse_embedding/articles/_chunk"),
+    ] {
+        let (status, headers, body) = site.send(method.clone(), path, "").await;
+        assert_eq!(status, 401, "{method} {path}");
+        let challenges: Vec<_> = headers.get_all("www-authenticate").iter().collect();
+        assert_eq!(challenges, [r#"Bearer realm="security""#, "ApiKey"], "{method} {path}");
+        if method != Method::HEAD {
+            assert_eq!(body["error"]["type"], "security_exception", "{method} {path}");
+        }
+    }
+    assert_eq!(site.judge.asked(), 0);
+}
+
+#[tokio::test]
+async fn the_path_is_looked_at_before_the_credentials_and_the_body_after() {
+    let site = Site::new(&[]);
+    assert_eq!(site.status(Method::GET, "/_nothing", "").await, 400);
+    assert_eq!(site.status(Method::PATCH, "/_inference/articles", "").await, 405);
+    assert_eq!(site.status(Method::GET, "/_inference/no_task/articles", "").await, 400);
+    assert_eq!(site.status(Method::POST, "/_inference/nobody", "").await, 401);
+    assert_eq!(site.status(Method::POST, "/_inference/nobody", ADA).await, 400, "no body");
+    assert_eq!(site.status(Method::GET, "/_inference/nobody", ADA).await, 404);
+}
+
+#[tokio::test]
+async fn rbac_decides_by_the_name_of_the_object() {
+    let site = Site::new(&[]);
+    assert_eq!(site.status(Method::GET, "/_inference/.elser-2-elasticsearch", ADA).await, 200);
+    let (status, _, body) = site.send(Method::DELETE, "/_inference/articles", ADA).await;
+    assert_eq!((status.as_u16(), body["error"]["type"].as_str()), (403, Some("security_exception")));
+    assert_eq!(
+        body["error"]["reason"],
+        "[ada] may not delete inference endpoint [articles]; that needs the verb [delete] on [inferenceendpoints] in namespace [default]"
+    );
+    assert_eq!(site.status(Method::GET, "/_inference", ADA).await, 403);
+    assert_eq!(
+        site.status(Method::GET, "/", "Bearer valid-bob").await,
+        200,
+        "who is known may ask who answers"
+    );
+    assert_eq!(site.status(Method::GET, "/", "Bearer stolen").await, 401);
+    let asked = site.judge.asked.lock().unwrap();
+    let questions: Vec<_> =
+        asked.iter().map(|review| &review["spec"]).filter(|spec| spec["token"].is_null()).collect();
+    assert_eq!(
+        *questions[0],
+        json!({"user": "ada", "uid": "7", "groups": ["g"], "resourceAttributes": {
+            "group": "inference.lexiscale.io", "version": "v1alpha1", "resource": "inferenceendpoints", "verb": "get",
+            "namespace": "default", "name": object_name(".elser-2-elasticsearch"),
+        }})
+    );
+    assert!(questions[2]["resourceAttributes"]["name"].is_null(), "a list is of no name");
+}
+
+#[tokio::test]
+async fn a_tenants_rights_are_asked_for_in_its_namespace() {
+    let site = Site::new(&["--all-namespaces"]);
+    assert_eq!(site.status(Method::GET, "/namespaces/team-a/_inference/articles", ADA).await, 404);
+    let asked = site.judge.asked.lock().unwrap();
+    assert_eq!(asked[1]["spec"]["resourceAttributes"]["namespace"], "team-a");
+}
+
+#[tokio::test(start_paused = true)]
+async fn decisions_are_remembered_for_a_minute_and_refusals_for_seconds() {
+    let site = Site::new(&[]);
+    let get = || site.status(Method::GET, "/_inference/articles", ADA);
+    assert_eq!(futures::join!(get(), get(), get()), (200, 200, 200));
+    assert_eq!(site.judge.asked(), 2, "one token, one right, however many ask");
+    tokio::time::advance(Duration::from_secs(59)).await;
+    assert_eq!((get().await, site.judge.asked()), (200, 2));
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert_eq!((get().await, site.judge.asked()), (200, 4));
+
+    let bad = || site.status(Method::GET, "/_inference/articles", "Bearer stolen");
+    assert_eq!((bad().await, bad().await, site.judge.asked()), (401, 401, 5));
+    tokio::time::advance(Duration::from_secs(5)).await;
+    assert_eq!((bad().await, site.judge.asked()), (401, 6));
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_the_api_server_only_what_is_remembered_is_let_in() {
+    let site = Site::new(&[]);
+    let get = async |token: &str| site.send(Method::GET, "/_inference/articles", token).await;
+    assert_eq!(get(ADA).await.0, 200);
+    site.judge.is_away.store(true, Ordering::Relaxed);
+    assert_eq!(get(ADA).await.0, 200);
+    let (status, headers, body) = get("Bearer valid-eve").await;
+    assert_eq!((status.as_u16(), headers["retry-after"].to_str().unwrap()), (503, "1"));
+    assert_eq!(body["error"]["type"], "status_exception");
+    tokio::time::advance(Duration::from_mins(1)).await;
+    assert_eq!(get(ADA).await.0, 503, "its time is over");
+    site.judge.is_away.store(false, Ordering::Relaxed);
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert_eq!(get(ADA).await.0, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_api_server_that_does_not_answer_is_not_waited_for_long() {
+    let site = Site {
+        harness: Harness::with(&["--auth", "kubernetes"], |_| std::future::pending()),
+        judge: Arc::default(),
+    };
+    let began = tokio::time::Instant::now();
+    assert_eq!(site.status(Method::GET, "/_inference/articles", ADA).await, 503);
+    assert_eq!(began.elapsed().as_secs(), 5);
+}
+
+#[tokio::test]
+async fn an_api_key_is_let_in_as_far_as_it_says_and_nobody_is_asked() {
+    let directory = tempfile::tempdir().unwrap();
+    let NewKey { credential, hash } = NewKey::generate("search").unwrap();
+    let entry = json!({"hash": hash, "namespaces": ["default"], "verbs": ["get"], "endpoints": ["articles"]});
+    fs_err::write(directory.path().join("search"), entry.to_string()).unwrap();
+    let site = Site::new(&["--api-keys-dir", directory.path().to_str().unwrap()]);
+    site.harness.gateway.guard.as_ref().unwrap().load_keys().await.unwrap();
+    let authorization = format!("ApiKey {}", credential.expose_secret());
+    let get = async |path: &str| site.status(Method::GET, path, &authorization).await;
+    assert_eq!(get("/_inference/articles").await, 200);
+    assert_eq!(get("/").await, 200);
+    assert_eq!(get("/_inference/legacy").await, 403);
+    assert_eq!(get("/_inference").await, 403);
+    assert_eq!(site.status(Method::DELETE, "/_inference/articles", &authorization).await, 403);
+    // `search:wrong`
+    assert_eq!(site.status(Method::GET, "/", "ApiKey c2VhcmNoOndyb25n").await, 401);
+    assert_eq!(site.judge.asked(), 0);
+}
+
+/// What was logged.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Secrets come in by requests and must go nowhere else.
+#[tokio::test]
+async fn answers_and_logs_do_not_repeat_secrets() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
+    let _logging = tracing::subscriber::set_default(subscriber);
+    let site = Site::new(&[]);
+    for authorization in
+        ["Bearer canary", "Bearer canary canary", "ApiKey canary", "ApiKey YTpjYW5hcnk=", "Basic canary"]
+    {
+        let (status, headers, body) = site.send(Method::GET, "/_inference/articles", authorization).await;
+        let text = format!("{headers:?} {body}");
+        assert!(status == 401 && !text.contains("canary") && !text.contains("YTpj"), "{text}");
+    }
+    assert_eq!(site.status(Method::GET, "/_inference/articles", "Bearer valid-ada").await, 200);
+    site.judge.is_away.store(true, Ordering::Relaxed);
+    assert_eq!(site.status(Method::GET, "/_inference/articles", "Bearer valid-canary").await, 503);
+    drop(site);
+    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    assert!(log.contains(r#"user="ada""#) && log.contains("failed to have credentials reviewed"), "{log}");
+    assert!(!log.contains("canary") && !log.contains("YTpj") && !log.contains("valid-"), "{log}");
+}
+
+#[tokio::test]
+async fn without_authentication_everybody_is_let_in_and_nobody_asked() {
+    let harness = Harness::new(&[]);
+    let request = Request::get("/_inference/articles").header(AUTHORIZATION, "Bearer whatever");
+    assert_eq!(harness.send(request.body(Body::empty()).unwrap()).await.0, 200);
+    assert_eq!(harness.asked.load(Ordering::Relaxed), 0);
+}
