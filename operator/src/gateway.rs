@@ -16,6 +16,7 @@ mod info;
 mod metrics;
 mod nodes;
 mod observe;
+mod paced;
 mod pending;
 mod pod;
 mod presentation;

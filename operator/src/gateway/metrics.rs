@@ -9,6 +9,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use super::auth::AuthMetrics;
 use super::directory::EndpointKey;
 
 /// A query takes milliseconds on a warm worker, a cold start a minute.
@@ -68,36 +69,6 @@ struct ByEndpoint {
     endpoint: String,
 }
 
-/// How a check of credentials ended.
-#[derive(Clone, Copy, Debug, EncodeLabelValue, Eq, Hash, PartialEq)]
-pub(crate) enum AuthOutcome {
-    Allowed,
-    /// 401.
-    Unauthenticated,
-    /// 403.
-    Forbidden,
-    /// 503: nobody was there to ask.
-    Unavailable,
-}
-
-/// Who decided.
-#[derive(Clone, Copy, Debug, EncodeLabelValue, Eq, Hash, PartialEq)]
-pub(crate) enum AuthSource {
-    /// The request itself: it carries no credentials, or unreadable ones.
-    Request,
-    /// The API keys.
-    Keys,
-    /// An earlier answer of the API server.
-    Cache,
-    ApiServer,
-}
-
-#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
-struct ByDecision {
-    outcome: AuthOutcome,
-    source: AuthSource,
-}
-
 #[derive(Clone)]
 pub(crate) struct Metrics {
     requests: Family<Labels, Counter>,
@@ -106,12 +77,13 @@ pub(crate) struct Metrics {
     held: Family<ByEndpoint, Gauge>,
     retries: Counter,
     connections: Gauge,
-    auth_decisions: Family<ByDecision, Counter>,
+    pub(crate) auth: AuthMetrics,
     certificate_expiry: Gauge,
 }
 
 impl Metrics {
     pub(crate) fn new(registry: &mut Registry) -> Self {
+        let registry = registry.sub_registry_with_prefix("lexiscale_gateway");
         let metrics = Self {
             requests: Family::default(),
             seconds: Family::new_with_constructor(|| Histogram::new(SECONDS)),
@@ -119,10 +91,9 @@ impl Metrics {
             held: Family::default(),
             retries: Counter::default(),
             connections: Gauge::default(),
-            auth_decisions: Family::default(),
+            auth: AuthMetrics::new(registry),
             certificate_expiry: Gauge::default(),
         };
-        let registry = registry.sub_registry_with_prefix("lexiscale_gateway");
         registry.register(
             "requests",
             "Requests by operation, endpoint and outcome",
@@ -138,20 +109,11 @@ impl Metrics {
         registry.register("dispatch_retries", "Requests sent to a worker once more", metrics.retries.clone());
         registry.register("connections", "Open client connections", metrics.connections.clone());
         registry.register(
-            "auth_decisions",
-            "Checks of credentials by outcome and by who decided",
-            metrics.auth_decisions.clone(),
-        );
-        registry.register(
             "certificate_expiry_timestamp_seconds",
             "When the served TLS certificate ends; 0 without TLS",
             metrics.certificate_expiry.clone(),
         );
         metrics
-    }
-
-    pub(crate) fn decided(&self, outcome: AuthOutcome, source: AuthSource) {
-        self.auth_decisions.get_or_create(&ByDecision { outcome, source }).inc();
     }
 
     pub(crate) fn serves_certificate_until(&self, second: i64) {

@@ -1,16 +1,12 @@
 //! Reading a request: path, parameters, body, in that order. All limits of what a client may send are here.
 
-use std::time::Duration;
-
 use axum::body::Body;
 use axum::extract::{FromRequestParts, Path, Query as Pairs};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Uri};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Body as _;
-use tokio::time::{Instant, timeout_at};
 
 use super::Gateway;
 use super::directory::EndpointKey;
@@ -18,6 +14,7 @@ use super::elastic::media_type::MediaType;
 use super::elastic::query::{Own, Query};
 use super::elastic::task_type::TaskTypeName;
 use super::error::Error;
+use super::paced::Paced;
 use super::settings::Settings;
 use super::tenancy::Tenant;
 
@@ -100,42 +97,10 @@ pub(crate) async fn body(headers: &HeaderMap, body: Body, settings: &Settings) -
     {
         return Err(Error::BodyTooLarge { limit });
     }
-    let bytes = tokio::time::timeout(settings.body_timeout, read(Limited::new(body, limit), limit))
+    let bytes = tokio::time::timeout(settings.body_timeout, Paced::new(body, limit).collect())
         .await
         .map_err(|_| Error::BodyTooSlow(settings.body_timeout))??;
     if bytes.is_empty() { Err(Error::NoBody) } else { Ok(bytes) }
-}
-
-/// So much of a body must come in each window but the first, or a client that sends a byte now and then would
-/// hold its place for all the time that a large body may take.
-const LEAST: usize = 1 << 10;
-const WINDOW: Duration = Duration::from_secs(5);
-
-async fn read(mut body: Limited<Body>, limit: usize) -> Result<Bytes, Error> {
-    // One buffer: pieces of a byte each would cost a multiple of what they hold.
-    let mut bytes = BytesMut::new();
-    let mut ends = Instant::now() + WINDOW;
-    let (mut least, mut came) = (0, 0);
-    loop {
-        let Ok(frame) = timeout_at(ends, body.frame()).await else {
-            if came < least {
-                return Err(Error::BodyTrickles { least, within: WINDOW });
-            }
-            (least, came) = (LEAST, 0);
-            ends += WINDOW;
-            continue;
-        };
-        let Some(frame) = frame else { return Ok(bytes.freeze()) };
-        let frame = frame.map_err(|error| {
-            if error.is::<LengthLimitError>() { Error::BodyTooLarge { limit } } else { Error::BodyBroken }
-        })?;
-        let Ok(data) = frame.into_data() else { continue };
-        if bytes.is_empty() && body.is_end_stream() {
-            return Ok(data);
-        }
-        came += data.len();
-        bytes.extend_from_slice(&data);
-    }
 }
 
 /// A header that is text; one that is not is treated as one that says nothing we know.
