@@ -20,6 +20,7 @@ mod merge_patch;
 mod metrics;
 mod nodes;
 mod observe;
+mod paced;
 mod page;
 mod pending;
 mod pod;

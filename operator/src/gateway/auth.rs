@@ -8,6 +8,7 @@ mod cache;
 mod credentials;
 mod denied;
 mod key_files;
+mod metrics;
 mod review;
 mod settings;
 #[cfg(test)]
@@ -27,12 +28,13 @@ pub use self::api_key::{Format as ApiKeyFormat, NewKey, Verb};
 use self::credentials::Credentials;
 pub(crate) use self::denied::Denied;
 use self::key_files::KeyFiles;
+pub(crate) use self::metrics::AuthMetrics;
+use self::metrics::{AuthOutcome, AuthSource};
 use self::review::Reviewer;
 pub use self::settings::{Mode, Settings};
 use super::Gateway;
 use super::directory::EndpointKey;
 use super::error::Error;
-use super::metrics::{AuthOutcome, AuthSource};
 use super::request::path_parameters;
 use super::tenancy::Tenant;
 use crate::clock;
@@ -52,7 +54,7 @@ impl FromRequestParts<Gateway> for Caller {
             Ok((_, source)) => (AuthOutcome::Allowed, *source),
             Err((denied, source)) => (denied.outcome(), *source),
         };
-        gateway.metrics.decided(outcome, source);
+        gateway.metrics.auth.decided(outcome, source);
         let (identity, _) = admitted.map_err(|(denied, _)| denied)?;
         if let Some(Identified(slot)) = parts.extensions.get() {
             // Set once: a handler that asks twice hears the same.

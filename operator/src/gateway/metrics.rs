@@ -9,6 +9,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use super::auth::AuthMetrics;
 use super::directory::EndpointKey;
 use super::wake::WakeMetrics;
 
@@ -79,36 +80,6 @@ impl ByEndpoint {
     }
 }
 
-/// How a check of credentials ended.
-#[derive(Clone, Copy, Debug, EncodeLabelValue, Eq, Hash, PartialEq)]
-pub(crate) enum AuthOutcome {
-    Allowed,
-    /// 401.
-    Unauthenticated,
-    /// 403.
-    Forbidden,
-    /// 503: nobody was there to ask.
-    Unavailable,
-}
-
-/// Who decided.
-#[derive(Clone, Copy, Debug, EncodeLabelValue, Eq, Hash, PartialEq)]
-pub(crate) enum AuthSource {
-    /// The request itself: it carries no credentials, or unreadable ones.
-    Request,
-    /// The API keys.
-    Keys,
-    /// An earlier answer of the API server.
-    Cache,
-    ApiServer,
-}
-
-#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
-struct ByDecision {
-    outcome: AuthOutcome,
-    source: AuthSource,
-}
-
 #[derive(Clone)]
 pub(crate) struct Metrics {
     requests: Family<Labels, Counter>,
@@ -118,7 +89,7 @@ pub(crate) struct Metrics {
     retries: Counter,
     connections: Gauge,
     pub(crate) wake: WakeMetrics,
-    auth_decisions: Family<ByDecision, Counter>,
+    pub(crate) auth: AuthMetrics,
     certificate_expiry: Gauge,
 }
 
@@ -133,7 +104,7 @@ impl Metrics {
             retries: Counter::default(),
             connections: Gauge::default(),
             wake: WakeMetrics::new(registry),
-            auth_decisions: Family::default(),
+            auth: AuthMetrics::new(registry),
             certificate_expiry: Gauge::default(),
         };
         registry.register(
@@ -151,20 +122,11 @@ impl Metrics {
         registry.register("dispatch_retries", "Requests sent to a worker once more", metrics.retries.clone());
         registry.register("connections", "Open client connections", metrics.connections.clone());
         registry.register(
-            "auth_decisions",
-            "Checks of credentials by outcome and by who decided",
-            metrics.auth_decisions.clone(),
-        );
-        registry.register(
             "certificate_expiry_timestamp_seconds",
             "When the served TLS certificate ends; 0 without TLS",
             metrics.certificate_expiry.clone(),
         );
         metrics
-    }
-
-    pub(crate) fn decided(&self, outcome: AuthOutcome, source: AuthSource) {
-        self.auth_decisions.get_or_create(&ByDecision { outcome, source }).inc();
     }
 
     pub(crate) fn serves_certificate_until(&self, second: i64) {

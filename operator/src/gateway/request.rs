@@ -1,16 +1,12 @@
 //! Reading a request: path, parameters, body, in that order. All limits of what a client may send are here.
 
-use std::time::Duration;
-
 use axum::body::Body;
 use axum::extract::{FromRequestParts, Path, Query as Pairs};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Uri};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Body as _;
-use tokio::time::{Instant, timeout_at};
 
 use super::Gateway;
 use super::directory::EndpointKey;
@@ -19,6 +15,7 @@ use super::elastic::query::{Own, Query};
 use super::elastic::task_type::TaskTypeName;
 use super::error::Error;
 use super::gzip::{Gunzip, Unreadable};
+use super::paced::Paced;
 use super::settings::Settings;
 use super::tenancy::Tenant;
 
@@ -99,7 +96,7 @@ pub(crate) async fn body(headers: &HeaderMap, body: Body, settings: &Settings) -
     {
         return Err(Error::BodyTooLarge { limit });
     }
-    let read = tokio::time::timeout(settings.body_timeout, read(Limited::new(body, limit), coding, limit));
+    let read = tokio::time::timeout(settings.body_timeout, read(Paced::new(body, limit), coding, limit));
     let bytes = read.await.map_err(|_| Error::BodyTooSlow(settings.body_timeout))??;
     if bytes.is_empty() { Err(Error::NoBody) } else { Ok(bytes) }
 }
@@ -124,68 +121,20 @@ impl Coding {
     }
 }
 
-/// What a body is read into. One buffer: pieces of a byte each would cost a multiple of what they hold.
-enum Sink {
-    Plain(BytesMut),
-    Packed(Box<Gunzip>),
-}
-
-impl Sink {
-    fn write(&mut self, piece: &[u8]) -> Result<(), Unreadable> {
-        match self {
-            Self::Plain(bytes) => {
-                bytes.extend_from_slice(piece);
-                Ok(())
-            }
-            Self::Packed(gunzip) => gunzip.write(piece),
-        }
-    }
-
-    fn finish(self) -> Result<Bytes, Unreadable> {
-        match self {
-            Self::Plain(bytes) => Ok(bytes.freeze()),
-            Self::Packed(gunzip) => gunzip.finish().map(Bytes::from),
-        }
-    }
-}
-
-/// So much of a body must come in each window but the first, or a client that sends a byte now and then would
-/// hold its place for all the time that a large body may take.
-const LEAST: usize = 1 << 10;
-const WINDOW: Duration = Duration::from_secs(5);
-
-async fn read(mut body: Limited<Body>, coding: Coding, limit: usize) -> Result<Bytes, Error> {
+async fn read(mut body: Paced, coding: Coding, limit: usize) -> Result<Bytes, Error> {
     let unreadable = |problem| match problem {
         Unreadable::TooLarge => Error::BodyTooLarge { limit },
         Unreadable::Corrupt => Error::BodyBroken,
     };
-    let mut sink = match coding {
-        Coding::Identity => Sink::Plain(BytesMut::new()),
-        Coding::Gzip => Sink::Packed(Box::new(Gunzip::new(limit))),
-    };
-    let mut ends = Instant::now() + WINDOW;
-    let (mut least, mut came) = (0, 0);
-    loop {
-        let Ok(frame) = timeout_at(ends, body.frame()).await else {
-            if came < least {
-                return Err(Error::BodyTrickles { least, within: WINDOW });
+    match coding {
+        Coding::Identity => body.collect().await,
+        Coding::Gzip => {
+            let mut gunzip = Gunzip::new(limit);
+            while let Some(piece) = body.next().await? {
+                gunzip.write(&piece).map_err(unreadable)?;
             }
-            (least, came) = (LEAST, 0);
-            ends += WINDOW;
-            continue;
-        };
-        let Some(frame) = frame else { return sink.finish().map_err(unreadable) };
-        let frame = frame.map_err(|error| {
-            if error.is::<LengthLimitError>() { Error::BodyTooLarge { limit } } else { Error::BodyBroken }
-        })?;
-        let Ok(data) = frame.into_data() else { continue };
-        match &sink {
-            // Most bodies come in one piece, which needs no copy.
-            Sink::Plain(bytes) if bytes.is_empty() && body.is_end_stream() => return Ok(data),
-            Sink::Plain(_) | Sink::Packed(_) => {}
+            Ok(gunzip.finish().map_err(unreadable)?.into())
         }
-        came += data.len();
-        sink.write(&data).map_err(unreadable)?;
     }
 }
 

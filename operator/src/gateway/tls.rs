@@ -102,8 +102,7 @@ impl Certificate {
                 refused = digest;
             }
             let ends = self.current.borrow().ends;
-            let rest = Duration::try_from(ends.duration_since(clock::now())).unwrap_or_default();
-            if rest < NEAR_END && complained.is_none_or(|at| at.elapsed() >= COMPLAIN_EVERY) {
+            if is_near(ends, clock::now()) && complained.is_none_or(|at| at.elapsed() >= COMPLAIN_EVERY) {
                 tracing::warn!(%ends, "the certificate ends soon, or has ended");
                 complained = Some(Instant::now());
             }
@@ -124,6 +123,11 @@ impl Certificate {
         self.current.send_replace(Arc::new(loaded));
         Ok(())
     }
+}
+
+/// Also when it is over.
+fn is_near(ends: Timestamp, now: Timestamp) -> bool {
+    Duration::try_from(ends.duration_since(now)).unwrap_or_default() < NEAR_END
 }
 
 struct Files {
@@ -161,5 +165,20 @@ impl Files {
             .map_err(Error::Pair)?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Loaded { config: Arc::new(config), ends, digest: self.digest })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_week_before_its_end_a_certificate_is_complained_about() {
+        let ends: Timestamp = "2026-01-08T00:00:00Z".parse().unwrap();
+        for (now, expected) in
+            [("2026-01-01T00:00:00Z", false), ("2026-01-01T00:00:01Z", true), ("2027-01-01T00:00:00Z", true)]
+        {
+            assert_eq!(is_near(ends, now.parse().unwrap()), expected, "{now}");
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Why a request is not let in. Nothing here repeats what was sent as a secret.
 
 use super::access::Access;
-use crate::gateway::metrics::AuthOutcome;
+use super::metrics::AuthOutcome;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Denied {

@@ -20,8 +20,8 @@ use tokio::sync::Semaphore;
 use super::access::{Access, Need};
 use super::cache::{Cache, Decided, Found, Worth};
 use super::denied::Denied;
+use super::metrics::AuthSource;
 use crate::clock;
-use crate::gateway::metrics::AuthSource;
 
 /// How long a right outlives its withdrawal.
 const KEEP_POSITIVE: Duration = Duration::from_mins(1);

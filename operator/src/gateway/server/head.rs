@@ -217,6 +217,10 @@ fn number(value: &[u8]) -> Result<u64, BadHead> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
     use super::*;
 
     /// What is passed on, and how it ended; fed by pieces of a size.
@@ -318,4 +322,47 @@ mod tests {
         let text = format!("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n{trailers}");
         assert_eq!(fed(&text, 1000).1, Err(BadHead::TooLarge));
     }
+
+    proptest! {
+        /// Where the network cuts a stream is chance; an attacker chooses it.
+        #[test]
+        fn what_comes_through_does_not_depend_on_how_it_was_cut(
+            parts in vec(select(PARTS), 0..24),
+            piece in 1..20_usize,
+        ) {
+            let text = parts.concat();
+            let (whole, whole_ended, whole_in_head) = fed(&text, text.len().max(1));
+            let (cut, cut_ended, cut_in_head) = fed(&text, piece);
+            prop_assert_eq!(&whole_ended, &cut_ended);
+            if whole_ended.is_ok() {
+                prop_assert_eq!((&whole, whole_in_head), (&cut, cut_in_head));
+                prop_assert!(text.trim_start_matches("\r\n").starts_with(&whole) || text.contains("\r\n\r\n\r\n"));
+            }
+        }
+    }
+
+    /// What heads, bodies and attacks are made of.
+    const PARTS: &[&str] = &[
+        "GET / HTTP/1.1\r\n",
+        "POST /a HTTP/1.1\r\n",
+        "host: a\r\n",
+        "Content-Length: 3\r\n",
+        "content-length: 0\r\n",
+        "Transfer-Encoding: chunked\r\n",
+        "\r\n",
+        "\r\n",
+        "\r\n",
+        "\r",
+        "\n",
+        " ",
+        ":",
+        "\0",
+        "abc",
+        "3\r\nabc\r\n",
+        "0\r\n",
+        "0\r\n\r\n",
+        "x: y\r\n",
+        "fffffffffffffff\r\n",
+        ";",
+    ];
 }

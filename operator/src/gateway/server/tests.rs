@@ -17,6 +17,7 @@ const ENOUGH: Duration = Duration::from_mins(1);
 struct Site {
     address: SocketAddr,
     certificate: Option<Arc<Certificate>>,
+    registry: Arc<prometheus_client::registry::Registry>,
     _harness: Harness,
     _stop: DropGuard,
 }
@@ -25,7 +26,7 @@ impl Site {
     async fn start(flags: &[&str]) -> Self {
         let harness = Harness::new(flags);
         let settings = harness.gateway.settings.clone();
-        let (_, metrics) = metrics::registry();
+        let (registry, metrics) = metrics::registry();
         let certificate = Certificate::load(&settings.tls, metrics.clone()).await.unwrap().map(Arc::new);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -33,7 +34,7 @@ impl Site {
         let server =
             Server { router: harness.router.clone(), settings, metrics, certificate: certificate.clone() };
         tokio::spawn(server.serve(listener, shutdown.clone()));
-        Self { address, certificate, _harness: harness, _stop: shutdown.drop_guard() }
+        Self { address, certificate, registry, _harness: harness, _stop: shutdown.drop_guard() }
     }
 
     async fn connect(&self) -> TcpStream {

@@ -48,6 +48,10 @@ async fn a_renewed_certificate_is_served_without_a_restart_and_a_bad_one_is_not(
     let first = issue(directory.path());
     let site = serve_tls(directory.path()).await;
     let certificate = site.certificate.clone().unwrap();
+    let mut metrics = String::new();
+    prometheus_client::encoding::text::encode(&mut metrics, &site.registry).unwrap();
+    // rcgen's certificates end with the year 4095.
+    assert!(metrics.contains("lexiscale_gateway_certificate_expiry_timestamp_seconds 67"), "{metrics}");
     let mut open = secured(&site, &first).await.unwrap();
     assert!(is_served(&mut open).await);
     assert_eq!(open.get_ref().1.alpn_protocol(), Some(b"http/1.1".as_slice()));

@@ -1,0 +1,57 @@
+//! Decisions, counted by how they ended and by who made them.
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::registry::Registry;
+
+/// How a check of credentials ended.
+#[derive(Clone, Copy, Debug, EncodeLabelValue, Eq, Hash, PartialEq)]
+pub(crate) enum AuthOutcome {
+    Allowed,
+    /// 401.
+    Unauthenticated,
+    /// 403.
+    Forbidden,
+    /// 503: nobody was there to ask.
+    Unavailable,
+}
+
+/// Who decided.
+#[derive(Clone, Copy, Debug, EncodeLabelValue, Eq, Hash, PartialEq)]
+pub(crate) enum AuthSource {
+    /// The request itself: it carries no credentials, or unreadable ones.
+    Request,
+    /// The API keys.
+    Keys,
+    /// An earlier answer of the API server.
+    Cache,
+    ApiServer,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct Labels {
+    outcome: AuthOutcome,
+    source: AuthSource,
+}
+
+#[derive(Clone)]
+pub(crate) struct AuthMetrics {
+    decisions: Family<Labels, Counter>,
+}
+
+impl AuthMetrics {
+    pub(crate) fn new(registry: &mut Registry) -> Self {
+        let decisions = Family::default();
+        registry.register(
+            "auth_decisions",
+            "Checks of credentials by outcome and by who decided",
+            Clone::clone(&decisions),
+        );
+        Self { decisions }
+    }
+
+    pub(crate) fn decided(&self, outcome: AuthOutcome, source: AuthSource) {
+        self.decisions.get_or_create(&Labels { outcome, source }).inc();
+    }
+}
