@@ -25,8 +25,12 @@ PURE_TESTS = $(call tests_in,crds operator/core worker/wire tests/hub)
 PROCESS_TESTS = $(call tests_in,operator worker)
 CLUSTER_TESTS = $(call tests_in,tests)
 
+# Where `make conformance` finds the server, and the credentials for it.
+URL ?=
+AUTHORIZATION ?=
+
 .PHONY: help setup fmt lint fmt-check clippy docs scripts deny audit chart generate check-generated test test-unit \
-	test-process test-cluster assets images cluster-up cluster-down cluster-status demo demo-down clean
+	test-process test-cluster assets images cluster-up cluster-down cluster-status conformance demo demo-down clean
 
 # Print this list
 help:
@@ -55,6 +59,12 @@ test-process: setup assets cluster-up
 test-cluster: setup assets
 	tests/demo/demo install
 	eval "$$($(CLUSTER) env)"; $(if $(CLUSTER_TESTS),$(CARGO_TEST) $(CLUSTER_TESTS),echo "no cluster tests")
+
+# Ask any server the list of conformance requests: make conformance URL=http://127.0.0.1:9200 [AUTHORIZATION="Bearer ..."]
+conformance:
+	@[[ -n "$(URL)" ]] || { echo 'usage: make conformance URL=http://127.0.0.1:9200 [AUTHORIZATION="Bearer ..."]' >&2; exit 2; }
+	@LEXISCALE_CONFORMANCE_URL="$(URL)" LEXISCALE_CONFORMANCE_AUTHORIZATION="$(AUTHORIZATION)" \
+		$(CARGO_TEST) --test gateway -- --exact conformance::conformance
 
 # All checks that run no test
 lint: setup fmt-check clippy docs scripts check-generated deny chart
