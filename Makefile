@@ -16,7 +16,7 @@ CARGO_BUILD = cargo build --quiet --locked --workspace --bins --tests --profile 
 BINARIES = $(or $(CARGO_TARGET_DIR),target)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 CLUSTER = tests/cluster/cluster
 SCRIPTS = tests/cluster/cluster $(wildcard tests/cluster/selftest) tests/assets/fetch tests/chart/check tests/demo/demo \
-	tests/tools/setup tests/tools/cargo-deny images/build images/collect .ci/run
+	tests/tools/setup tests/tools/cargo-deny tests/clients/install tests/clients/run images/build images/collect .ci/run
 
 # tests_in DIRECTORIES: cargo's arguments for the integration tests there.
 tests_in = $(foreach file,$(sort $(wildcard $(1:%=%/tests/*.rs))),--test $(basename $(notdir $(file)))) \
@@ -57,6 +57,7 @@ test-process: setup assets cluster-up
 
 # Tests of the installed chart on the cluster
 test-cluster: setup assets
+	tests/tools/setup clients
 	tests/demo/demo install
 	eval "$$($(CLUSTER) env)"; $(if $(CLUSTER_TESTS),$(CARGO_TEST) $(CLUSTER_TESTS),echo "no cluster tests")
 

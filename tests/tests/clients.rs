@@ -1,0 +1,71 @@
+//! Elasticsearch's official clients, unmodified, against the gateway of the installed chart. What they check is in
+//! `tests/clients`, in their own languages.
+
+#![expect(clippy::print_stderr, reason = "what a client did, and what it had to leave out, is to be seen")]
+
+use std::process::Stdio;
+
+use anyhow::{Context, Result, ensure};
+use e2e::{Gateway, repository, with_namespace};
+use tokio::{process::Command, sync::Mutex};
+
+/// What the gateway has not yet: the clients leave it out, and say so. Empty this list as it comes.
+const LACKS: [&str; 3] = ["gzip", "namespaces", "update"];
+
+/// One client at a time: each makes several endpoints, and the node is small.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
+
+/// `prefix` is a path before all others.
+async fn lives(client: &str, prefix: &str) -> Result<()> {
+    let _turn = ONE_AT_A_TIME.lock().await;
+    let gateway = Gateway::open().await?;
+    let output = Command::new(repository().join("tests/clients/run"))
+        .args([client, &format!("{}{prefix}", gateway.url)])
+        .args(LACKS)
+        .stdin(Stdio::null())
+        .output()
+        .await
+        .context("failed to run tests/clients/run")?;
+    let text =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    eprintln!("{client} at {prefix:?}:\n{text}");
+    ensure!(output.status.success(), "the client {client} ended with {}:\n{text}", output.status);
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_python_client_of_version_8_creates_infers_updates_and_deletes() -> Result<()> {
+    lives("python-8", "").await
+}
+
+#[tokio::test]
+async fn the_python_client_of_version_9_creates_infers_updates_and_deletes() -> Result<()> {
+    lives("python-9", "").await
+}
+
+#[tokio::test]
+async fn the_javascript_client_creates_infers_updates_and_deletes() -> Result<()> {
+    lives("javascript", "").await
+}
+
+#[tokio::test]
+async fn the_java_client_creates_infers_updates_and_deletes() -> Result<()> {
+    lives("java", "").await
+}
+
+/// A tenant's users get an address with a path, and each of the clients must keep it before its own paths.
+#[tokio::test]
+async fn every_client_works_below_a_path_prefix() -> Result<()> {
+    if LACKS.contains(&"namespaces") {
+        eprintln!("skipped: the gateway has no namespaces yet");
+        return Ok(());
+    }
+    with_namespace("clients", async |namespace| {
+        let prefix = format!("/namespaces/{}", namespace.name);
+        for client in ["python-8", "python-9", "javascript", "java"] {
+            lives(client, &prefix).await?;
+        }
+        Ok(())
+    })
+    .await
+}
