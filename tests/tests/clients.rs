@@ -6,7 +6,7 @@
 use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
-use e2e::{Gateway, repository, with_namespace};
+use e2e::{Gateway, Namespace, repository, with_namespace};
 use tokio::{process::Command, sync::Mutex};
 
 /// What the gateway has not yet: the clients leave it out, and say so. Empty this list as it comes.
@@ -15,9 +15,10 @@ const LACKS: [&str; 3] = ["gzip", "namespaces", "update"];
 /// One client at a time: each makes several endpoints, and the node is small.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 
-/// `prefix` is a path before all others.
-async fn lives(client: &str, prefix: &str) -> Result<()> {
+/// `prefix` is a path before all others. Nothing is left of what the client made when this ends.
+async fn lives(client: &str, prefix: &str, namespace: &Namespace) -> Result<()> {
     let _turn = ONE_AT_A_TIME.lock().await;
+    let before = namespace.remains().await?;
     let gateway = Gateway::open().await?;
     let output = Command::new(repository().join("tests/clients/run"))
         .args([client, &format!("{}{prefix}", gateway.url)])
@@ -30,27 +31,33 @@ async fn lives(client: &str, prefix: &str) -> Result<()> {
         format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     eprintln!("{client} at {prefix:?}:\n{text}");
     ensure!(output.status.success(), "the client {client} ended with {}:\n{text}", output.status);
-    Ok(())
+    namespace.until_remains(&before).await
+}
+
+/// The gateway's own namespace is at no prefix.
+async fn lives_at_the_root(client: &str) -> Result<()> {
+    let default = Namespace { client: e2e::client().await?, name: "default".to_owned() };
+    lives(client, "", &default).await
 }
 
 #[tokio::test]
 async fn the_python_client_of_version_8_creates_infers_updates_and_deletes() -> Result<()> {
-    lives("python-8", "").await
+    lives_at_the_root("python-8").await
 }
 
 #[tokio::test]
 async fn the_python_client_of_version_9_creates_infers_updates_and_deletes() -> Result<()> {
-    lives("python-9", "").await
+    lives_at_the_root("python-9").await
 }
 
 #[tokio::test]
 async fn the_javascript_client_creates_infers_updates_and_deletes() -> Result<()> {
-    lives("javascript", "").await
+    lives_at_the_root("javascript").await
 }
 
 #[tokio::test]
 async fn the_java_client_creates_infers_updates_and_deletes() -> Result<()> {
-    lives("java", "").await
+    lives_at_the_root("java").await
 }
 
 /// A tenant's users get an address with a path, and each of the clients must keep it before its own paths.
@@ -63,7 +70,7 @@ async fn every_client_works_below_a_path_prefix() -> Result<()> {
     with_namespace("clients", async |namespace| {
         let prefix = format!("/namespaces/{}", namespace.name);
         for client in ["python-8", "python-9", "javascript", "java"] {
-            lives(client, &prefix).await?;
+            lives(client, &prefix, &namespace).await?;
         }
         Ok(())
     })

@@ -172,3 +172,77 @@ impl Expected {
         wrong
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http::header::{CONTENT_TYPE, WARNING};
+
+    use super::*;
+
+    const ANSWER: &str = r#"{"error":{"root_cause":[{"type":"parse_exception","reason":"no body"}],"type":"parse_exception","reason":"no body"},"status":400}"#;
+
+    fn expected(text: &str) -> Expected {
+        serde_norway::from_str(text).unwrap()
+    }
+
+    fn headers() -> HeaderMap {
+        let product = HeaderName::from_static("x-elastic-product");
+        [(product, "Elasticsearch".parse().unwrap()), (CONTENT_TYPE, "application/json".parse().unwrap())]
+            .into_iter()
+            .collect()
+    }
+
+    #[test]
+    fn whatever_differs_is_told() {
+        let case =
+            expected("{status: 400, type: parse_exception, reason: [no, body], headers: {warning: null}}");
+        let right =
+            |headers, body: &str| case.mismatch(false, StatusCode::BAD_REQUEST, &headers, body.as_bytes());
+        assert_eq!(right(headers(), ANSWER), Vec::<String>::new());
+
+        assert!(!case.mismatch(false, StatusCode::CONFLICT, &headers(), ANSWER.as_bytes()).is_empty());
+        for (from, to) in [
+            ("parse_exception\",\"reason\":\"no body\"}],", "x\",\"reason\":\"no body\"}],"),
+            ("reason\":\"no body\"}]", "reason\":\"nobody\"}]"),
+            ("},\"status\":400", "},\"status\":404"),
+            ("\"status\":400", "\"status\":400,\"more\":1"),
+            (
+                "\"type\":\"parse_exception\",\"reason\":\"no body\"},",
+                "\"reason\":\"no body\",\"type\":\"parse_exception\"},",
+            ),
+            ("no body", "nothing"),
+        ] {
+            assert!(ANSWER.contains(from) && !right(headers(), &ANSWER.replace(from, to)).is_empty(), "{to}");
+        }
+        for (name, value) in
+            [("x-elastic-product", "OpenSearch"), ("content-type", "text/plain"), (WARNING.as_str(), "299 a")]
+        {
+            let mut headers = headers();
+            headers.insert(HeaderName::from_static(name), value.parse().unwrap());
+            assert!(!right(headers, ANSWER).is_empty(), "{name}");
+        }
+    }
+
+    #[test]
+    fn an_expectation_that_says_too_little_is_a_defect() {
+        for text in [
+            "{status: 200}",
+            "{status: 404}",
+            "{status: 42, body: []}",
+            "{status: 200, type: status_exception}",
+            "{status: 200, body: [], text: '[]'}",
+            "{status: 200, body: [<anything>]}",
+            "{status: 400, type: status_exception, body: {}}",
+            "{status: 400, type: status_exception, reason: ''}",
+        ] {
+            assert!(expected(text).defect(false, false).is_some(), "{text}");
+        }
+        assert!(expected("{status: 200, body: []}").defect(true, false).is_some(), "HEAD has no body");
+        assert!(serde_norway::from_str::<Expected>("{status: 200, bodies: []}").is_err());
+        for text in
+            ["{status: 200, body: []}", "{status: 200, headers: {allow: GET}}", "{status: 404, type: a}"]
+        {
+            assert_eq!(expected(text).defect(false, false), None, "{text}");
+        }
+    }
+}
