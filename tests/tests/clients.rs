@@ -10,7 +10,8 @@ use e2e::{Gateway, Namespace, repository, with_namespace};
 use tokio::{process::Command, sync::Mutex};
 
 /// What the gateway has not yet: the clients leave it out, and say so. Empty this list as it comes.
-const LACKS: [&str; 3] = ["gzip", "namespaces", "update"];
+/// `banner`: its version lacks `build_date` and `lucene_version`, without which the Java client reads none.
+const LACKS: [&str; 4] = ["banner", "gzip", "namespaces", "update"];
 
 /// One client at a time: each makes several endpoints, and the node is small.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
