@@ -141,13 +141,13 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    /// Whether a case is to be run; `lacks` names what the server has not. One that is not run is told of at
+    /// Whether a case is to be run; `obstacle` says what else is in its way. One that is not run is told of at
     /// the end.
-    pub(crate) fn runs(&mut self, case: &Case, has_credentials: bool, lacks: Option<&str>) -> bool {
-        let why = match (case.needs, lacks) {
+    pub(crate) fn runs(&mut self, case: &Case, has_credentials: bool, obstacle: Option<&str>) -> bool {
+        let why = match (case.needs, obstacle) {
             (Some(Need::Authentication), _) if has_credentials => None,
             (Some(need), _) => Some(format!("needs {need:?}")),
-            (None, lacks) => lacks.map(|lacks| format!("the server lacks {lacks}")),
+            (None, obstacle) => obstacle.map(str::to_owned),
         };
         if let Some(why) = &why {
             self.skipped.entry(why.clone()).or_default().push(case.name.clone());

@@ -72,9 +72,7 @@ async fn run(server: &Server) {
     let before = server.ids().await;
     let mut tally = Tally::default();
     for case in Case::all() {
-        let is_about_default = case.request(None).uri().path().contains(DEFAULT);
-        let lacks = (is_about_default && !has_default).then_some("the default endpoint");
-        if tally.runs(&case, server.has_credentials(), lacks) {
+        if tally.runs(&case, server.has_credentials(), obstacle(&case, has_default)) {
             tally.count(server.outcome(&case).await);
         }
     }
@@ -88,4 +86,14 @@ async fn run(server: &Server) {
     }
     assert_eq!(server.ids().await, before, "an endpoint was left behind");
     tally.finish("conformance");
+}
+
+fn obstacle(case: &Case, has_default: bool) -> Option<&'static str> {
+    let request = case.request(None);
+    if request.uri().path().contains(DEFAULT) && !has_default {
+        return Some("the server has no default endpoint");
+    }
+    // A server may answer, and close, before it has read all of a body. The router's own tests run these.
+    (request.body().len() > 1 << 20)
+        .then_some("hyper's client reads no answer that comes before its body is sent")
 }

@@ -4,15 +4,17 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use axum::response::IntoResponse;
 use axum::routing::post;
 use axum::{Json, Router};
+use http::header::CONTENT_TYPE;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use lexiscale_core::name::child_name;
 use lexiscale_crds::InferenceEndpoint;
 use lexiscale_wire::InferenceRequest;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -36,9 +38,11 @@ impl Stage {
     }
 }
 
-async fn embed(Json(request): Json<InferenceRequest>) -> Json<Value> {
-    let one = json!({"is_truncated": false, "embedding": {"kubernetes": 1.234_567_9}});
-    Json(json!({"sparse_embedding": vec![one; request.texts().len()]}))
+/// As text, because the order of the keys is part of the answer.
+async fn embed(Json(request): Json<InferenceRequest>) -> impl IntoResponse {
+    let one = r#"{"is_truncated":false,"embedding":{"kubernetes":1.2345679}}"#;
+    let all = vec![one; request.texts().len()].join(",");
+    ([(CONTENT_TYPE, "application/json")], format!(r#"{{"sparse_embedding":[{all}]}}"#))
 }
 
 /// Errors are the next pass's matter: the object may be gone, or the slice already there.
