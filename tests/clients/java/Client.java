@@ -51,6 +51,15 @@ public class Client {
     }
     equal(client.ping().value(), true);
 
+    // What a run that failed has left.
+    for (String left : List.of(name, name + "-typed")) {
+      try {
+        client.inference().delete(d -> d.inferenceId(left));
+      } catch (ElasticsearchException absent) {
+        equal(absent.status(), 404);
+      }
+    }
+
     fails(404, "resource_not_found_exception", () -> client.inference().get(g -> g.inferenceId(name)));
     fails(400, "validation_exception", () -> client.inference().put(p -> p
         .taskType(TaskType.SparseEmbedding)

@@ -33,6 +33,11 @@ async function live (client, name) {
   assert.equal(headers['content-type'], 'application/vnd.elasticsearch+json;compatible-with=9')
   assert.equal(await client.ping(), true)
 
+  // What a run that failed has left.
+  for (const left of [name, `${name}-elser`]) {
+    await client.inference.delete({ inference_id: left }, { ignore: [404] })
+  }
+
   await fails(404, 'resource_not_found_exception', () => client.inference.get({ inference_id: name }))
   await fails(400, 'validation_exception', () => client.inference.put({
     task_type: SPARSE,

@@ -37,6 +37,10 @@ def live(client: Elasticsearch, name: str, lacks: tuple[str, ...]) -> None:
     expected_type = f"application/vnd.elasticsearch+json;compatible-with={elasticsearch.__version__[0]}"
     equal(info.meta.headers["content-type"], expected_type)
 
+    # What a run that failed has left.
+    for left in [name, f"{name}-elser"]:
+        client.options(ignore_status=404).inference.delete(inference_id=left)
+
     fails(NotFoundError, 404, "resource_not_found_exception", lambda: client.inference.get(inference_id=name))
     fails(
         BadRequestError, 400, "validation_exception",
