@@ -167,10 +167,13 @@ impl Tally {
     pub(crate) fn finish(self, what: &str) {
         let Self { matched, skipped, wrong } = self;
         let left_out: usize = skipped.values().map(Vec::len).sum();
-        let mut text = format!("{what}: {matched} as expected, {} wrong, {left_out} skipped\n", wrong.len());
-        for (why, names) in skipped {
-            text += &format!("  skipped {}, {why}: {}\n", names.len(), names.join("; "));
-        }
+        let mut lines =
+            vec![format!("{what}: {matched} as expected, {} wrong, {left_out} skipped", wrong.len())];
+        let skipped = skipped.into_iter();
+        lines.extend(
+            skipped.map(|(why, names)| format!("  skipped {}, {why}: {}", names.len(), names.join("; "))),
+        );
+        let text = lines.join("\n") + "\n";
         std::io::stderr().write_all(text.as_bytes()).unwrap();
         assert!(wrong.is_empty(), "{}", wrong.join("\n"));
         assert!(matched > 0, "no case was run");
