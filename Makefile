@@ -57,7 +57,7 @@ test-process: setup assets cluster-up
 
 # Tests of the installed chart on the cluster
 test-cluster: setup assets
-	tests/tools/setup clients
+	tests/clients/install
 	tests/demo/demo install
 	eval "$$($(CLUSTER) env)"; $(if $(CLUSTER_TESTS),$(CARGO_TEST) $(CLUSTER_TESTS),echo "no cluster tests")
 
