@@ -16,7 +16,7 @@ CARGO_BUILD = cargo build --quiet --locked --workspace --bins --tests --profile 
 BINARIES = $(or $(CARGO_TARGET_DIR),target)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 CLUSTER = tests/cluster/cluster
 SCRIPTS = tests/cluster/cluster $(wildcard tests/cluster/selftest) tests/assets/fetch tests/chart/check tests/demo/demo \
-	tests/tools/setup tests/tools/cargo-deny images/build images/collect .ci/run
+	tests/tools/setup tests/tools/cargo-deny tests/clients/install tests/clients/run images/build images/collect .ci/run
 
 # tests_in DIRECTORIES: cargo's arguments for the integration tests there.
 tests_in = $(foreach file,$(sort $(wildcard $(1:%=%/tests/*.rs))),--test $(basename $(notdir $(file)))) \
@@ -25,8 +25,12 @@ PURE_TESTS = $(call tests_in,crds operator/chunking operator/core worker/wire te
 PROCESS_TESTS = $(call tests_in,operator worker)
 CLUSTER_TESTS = $(call tests_in,tests)
 
+# Where `make conformance` finds the server, and the credentials for it.
+URL ?=
+AUTHORIZATION ?=
+
 .PHONY: help setup fmt lint fmt-check clippy docs scripts deny audit chart generate check-generated test test-unit \
-	test-process test-cluster assets images bench-gateway cluster-up cluster-down cluster-status demo demo-down clean
+	test-process test-cluster assets images bench-gateway cluster-up cluster-down cluster-status conformance demo demo-down clean
 
 # Print this list
 help:
@@ -54,8 +58,15 @@ test-process: setup assets cluster-up
 # Tests of the installed chart on the cluster
 test-cluster: setup assets
 	tests/tools/setup chromium:/usr/bin/chromium chromium-driver:/usr/bin/chromedriver
+	tests/clients/install
 	tests/demo/demo install
 	eval "$$($(CLUSTER) env)"; $(if $(CLUSTER_TESTS),$(CARGO_TEST) $(CLUSTER_TESTS),echo "no cluster tests")
+
+# Ask any server the list of conformance requests: make conformance URL=http://127.0.0.1:9200 [AUTHORIZATION="Bearer ..."]
+conformance:
+	@[[ -n "$(URL)" ]] || { echo 'usage: make conformance URL=http://127.0.0.1:9200 [AUTHORIZATION="Bearer ..."]' >&2; exit 2; }
+	@LEXISCALE_CONFORMANCE_URL="$(URL)" LEXISCALE_CONFORMANCE_AUTHORIZATION="$(AUTHORIZATION)" \
+		$(CARGO_TEST) --test gateway -- --exact conformance::conformance
 
 # Measure the gateway beside nginx: added latency, what a core carries, waiting, zero; writes target/bench/gateway.json
 bench-gateway:

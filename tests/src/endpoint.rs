@@ -81,6 +81,15 @@ impl Namespace {
         Ok(remains)
     }
 
+    /// Waits until no more than this remains.
+    pub async fn until_remains(&self, expected: &[String]) -> Result<()> {
+        until("nothing is left of the endpoint", Duration::from_mins(2), async || {
+            let remains = self.remains().await?;
+            Ok(if remains == expected { Ok(()) } else { Err(remains) })
+        })
+        .await
+    }
+
     /// Volumes belong to no namespace, but to a claim of one.
     async fn volumes(&self) -> Result<Vec<String>> {
         let volumes: Api<PersistentVolume> = Api::all(self.client.clone());

@@ -27,7 +27,7 @@ mod shapes;
 mod surface;
 mod update;
 
-use self::case::Case;
+use self::case::{Case, Tally};
 
 #[derive(Parser)]
 struct Arguments {
@@ -164,12 +164,14 @@ async fn a_tenant_is_seen_only_where_all_are_served() {
 #[tokio::test]
 async fn bad_requests_are_refused_and_store_nothing() {
     let harness = Harness::new(&[]);
-    let mut wrong = Vec::new();
+    let mut tally = Tally::default();
     for case in Case::all() {
-        let (status, headers, body) = harness.send(case.request()).await;
-        wrong.extend(case.mismatch(status, &headers, &body));
+        if tally.runs(&case, false, None) {
+            let (status, headers, body) = harness.send(case.request(None)).await;
+            tally.count(case.mismatch(status, &headers, &body));
+        }
     }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    tally.finish("conformance of the router");
     assert_eq!(harness.asked.load(Ordering::Relaxed), 0);
 }
 
