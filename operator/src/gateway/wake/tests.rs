@@ -253,6 +253,46 @@ async fn an_endpoint_that_falls_asleep_while_it_is_waited_for_is_woken() {
     tokio::join!(gateway.request(MINUTE), falls_asleep);
 }
 
+/// The allocation that it was to get turns out to be gone. Nobody else may come for hours.
+#[tokio::test(start_paused = true)]
+async fn a_request_that_waited_for_another_reason_first_wakes_too() {
+    let server = ApiServer::new(&idle(None));
+    let mut gateway = server.gateway(&[]);
+    let asleep = gateway.seen();
+    let busy = gateway.seen_started();
+    gateway.show(Arc::clone(&busy));
+    let key = key();
+    let mut waiter = Waiter::new(&gateway.gateway, &key);
+    let waiting = waiter.begin();
+    after(500).await;
+    assert_eq!(server.patches(), (0, 0));
+    gateway.show(asleep);
+    after(7_000).await;
+    assert_eq!(server.patches(), (1, 0));
+    gateway.show(busy);
+    drop(waiting);
+    let answer = waiter.answer(Ok(axum::response::Response::default())).unwrap();
+    assert_eq!(header(&answer, "x-inference-cold-start-ms"), Some(7_000));
+}
+
+/// With more requests than allocations can take, somebody always waits, and it is no cold start.
+#[tokio::test(start_paused = true)]
+async fn waiting_for_a_busy_allocation_is_no_cold_start() {
+    let server = ApiServer::new(&idle(None));
+    let mut gateway = server.gateway(&[]);
+    let busy = gateway.seen_started();
+    gateway.show(busy);
+    let key = key();
+    let mut waiter = Waiter::new(&gateway.gateway, &key);
+    let waiting = waiter.begin();
+    after(500).await;
+    drop(waiting);
+    let answer = waiter.answer(Ok(axum::response::Response::default())).unwrap();
+    assert_eq!(header(&answer, "x-inference-cold-start-ms"), None);
+    assert_eq!(server.patches(), (0, 0));
+    assert!(gateway.is_at_rest());
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_api_server_that_is_away_is_asked_again_and_not_after_the_last_request_left() {
     let server = ApiServer::new(&idle(None));

@@ -27,8 +27,7 @@ pub(crate) struct Waiter<'a> {
 
 /// A request that waits, until this is dropped.
 pub(crate) struct Waiting<'w, 'a> {
-    /// Absent where there are allocations, and all are only busy.
-    waiter: Option<&'w mut Waiter<'a>>,
+    waiter: &'w mut Waiter<'a>,
     began: Instant,
 }
 
@@ -38,15 +37,12 @@ impl<'a> Waiter<'a> {
     }
 
     /// To be called when the request begins to wait, and the result kept until it has its allocation. Never blocks: whatever
-    /// has to be asked of the cluster is asked by a task of its own.
+    /// has to be asked of the cluster is asked by a task of its own. The endpoint may have allocations at this time that are
+    /// only busy, or are about to go.
     pub(crate) fn begin(&mut self) -> Waiting<'_, 'a> {
         let began = Instant::now();
-        let directory = self.gateway.directory();
-        if !directory.get(self.key).is_some_and(|entry| entry.pods.is_empty()) {
-            return Waiting { waiter: None, began };
-        }
-        self.since = Some(self.gateway.wakes.enter(self.gateway, self.key));
-        Waiting { waiter: Some(self), began }
+        self.since = self.gateway.wakes.enter(self.gateway, self.key).or(self.since);
+        Waiting { waiter: self, began }
     }
 
     /// The answer with what is known of the start.
@@ -71,9 +67,11 @@ impl<'a> Waiter<'a> {
 
 impl Drop for Waiting<'_, '_> {
     fn drop(&mut self) {
-        if let Some(waiter) = &mut self.waiter {
-            waiter.waited += self.began.elapsed();
-            waiter.gateway.wakes.leave(waiter.gateway, waiter.key);
+        let Self { waiter, began } = self;
+        let left = waiter.gateway.wakes.leave(waiter.gateway, waiter.key);
+        waiter.since = waiter.since.or(left);
+        if let Some(since) = waiter.since {
+            waiter.waited += since.max(*began).elapsed();
         }
     }
 }
