@@ -116,9 +116,15 @@ async fn another_leader_keeps_the_number_and_answers_what_it_finds() {
         first.stop().await;
 
         let second = Operator::start(&world, &["--leader-elect=true", "--identity=second"]);
-        // An edit that only a leader answers, and that has nothing to do with the number.
+        // What only a leader reports, so that it has surely had its passes.
         world.start_workers(2).await;
-        world.until_says::<InferenceEndpoint>("search", ("Ready", "True", "Serving")).await;
+        world
+            .until("search", "reported by the second", |endpoint: &InferenceEndpoint| {
+                let status = endpoint.status.as_ref();
+                let ready = status.and_then(|status| Some(status.allocations?.ready));
+                ready == Some(3) && status.is_some_and(|status| status.conditions.len() == 1)
+            })
+            .await;
         world.until_quiet(QUIET).await;
         assert_eq!(world.decision("search").await, kept);
         assert_eq!(world.get::<Deployment>("search").await.spec.replicas, Some(3));
