@@ -84,6 +84,8 @@ async fn an_endpoint_sleeps_quietly_until_a_request_wakes_it_to_one() {
         world.ask_to_wake("search", "2026-01-01T00:00:01.5Z").await;
         world.until_replicas("search", 1).await;
         world.pods("worker", 1).await;
+        // The status is written last.
+        world.until_says::<InferenceEndpoint>("search", ("Reconciling", "True", "VolumePending")).await;
         let woken = world.decision("search").await;
         assert_eq!((woken.allocations, woken.reason.as_str()), (1, "WokenUp"));
         assert!(woken.message.contains("2026-01-01T00:00:01.5Z"), "{}", woken.message);
