@@ -24,16 +24,14 @@ pub enum Sleep {
 pub fn sleep(endpoint: &InferenceEndpoint) -> Sleep {
     let status = endpoint.status.as_ref();
     let decision = status.and_then(|status| status.decision.as_ref());
-    let is_at_zero = match decision {
-        Some(decision) => decision.allocations == 0,
-        // Reported by an operator that remembered no decisions.
-        None => {
-            let adaptive = endpoint.spec.service_settings.adaptive_allocations.as_ref();
-            let allocations = status.and_then(|status| status.allocations);
-            adaptive.is_some_and(lexiscale_crds::AdaptiveAllocations::is_enabled)
-                && allocations.is_some_and(|allocations| allocations.desired == 0)
-        }
+    // What an operator reported that remembered no decisions.
+    let was_at_zero = || {
+        let adaptive = endpoint.spec.service_settings.adaptive_allocations.as_ref();
+        let allocations = status.and_then(|status| status.allocations);
+        adaptive.is_some_and(lexiscale_crds::AdaptiveAllocations::is_enabled)
+            && allocations.is_some_and(|allocations| allocations.desired == 0)
     };
+    let is_at_zero = decision.map_or_else(was_at_zero, |decision| decision.allocations == 0);
     let noted = decision.and_then(|decision| Some(decision.wake_requested_at.as_ref()?.0));
     match is_at_zero {
         false => Sleep::Awake,

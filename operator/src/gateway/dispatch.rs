@@ -34,7 +34,7 @@ pub(crate) async fn dispatch(
     key: &EndpointKey,
     message: Message,
     admitted: Admitted,
-    waiter: &mut Waiter<'_>,
+    waiter: &Waiter<'_>,
 ) -> Result<Body, Error> {
     let deadline = admitted.deadline;
     let mut lost = 0;
@@ -88,7 +88,7 @@ async fn ready_pod(
     key: &EndpointKey,
     tried: Option<SocketAddr>,
     deadline: Deadline,
-    waiter: &mut Waiter<'_>,
+    waiter: &Waiter<'_>,
 ) -> Result<InFlight, Error> {
     let next_try = match choose(&gateway.directory(), key, tried)? {
         Choice::Pod(in_flight) => return Ok(in_flight),

@@ -128,8 +128,8 @@ fn pieces(texts: Vec<String>) -> impl Iterator<Item = Vec<String>> {
 
 async fn answer(gateway: &Gateway, call: &Call<'_>, message: Message) -> Result<bytes::Bytes, Error> {
     let body = {
-        let mut waiter = super::wake::Waiter::new(gateway, call.key);
-        dispatch(gateway, call.key, message, call.admitted.clone(), &mut waiter).await?
+        let waiter = super::wake::Waiter::new(gateway, call.key);
+        dispatch(gateway, call.key, message, call.admitted.clone(), &waiter).await?
     };
     let read = Limited::new(body, LARGEST_ANSWER).collect().await;
     read.map(http_body_util::Collected::to_bytes).map_err(|error| {

@@ -37,8 +37,8 @@ pub(crate) async fn infer(
     let message = Message::new(json(&request), &parts.headers);
     drop(request);
     let key = target.key();
-    let mut waiter = Waiter::new(&gateway, &key);
-    let answer = dispatch(&gateway, &key, message, admitted, &mut waiter).await.map(ok);
+    let waiter = Waiter::new(&gateway, &key);
+    let answer = dispatch(&gateway, &key, message, admitted, &waiter).await.map(ok);
     waiter.answer(answer)
 }
 

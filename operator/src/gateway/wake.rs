@@ -22,7 +22,7 @@ use self::cold_starts::ColdStarts;
 pub(crate) use self::metrics::WakeMetrics;
 pub(crate) use self::waiter::Waiter;
 use super::Gateway;
-use super::directory::{Directory, EndpointKey};
+use super::directory::{Directory, EndpointKey, Entry};
 
 /// The endpoints that requests of this gateway wait for.
 #[derive(Default)]
@@ -31,14 +31,35 @@ pub(crate) struct Wakes {
     cold_starts: ColdStarts,
 }
 
-/// One endpoint without an allocation, for as long as somebody waits for it.
+/// One endpoint, for as long as somebody waits for it.
 struct Waking {
     requests: usize,
-    /// When the first of them began to wait.
+    without: Option<Without>,
+    _stop: DropGuard,
+}
+
+/// An endpoint has no allocation.
+#[derive(Clone, Copy)]
+struct Without {
     since: Instant,
     /// A start that began under our eyes can be measured.
     is_measured: bool,
-    _stop: DropGuard,
+}
+
+impl Waking {
+    /// Takes note of whether there is an allocation; returns how long its start took, once.
+    fn look(&mut self, entry: &Entry) -> Option<Duration> {
+        if entry.pods.is_empty() {
+            let is_measured = sleep(entry.deployment()) == Sleep::Asleep;
+            self.without.get_or_insert_with(|| Without { since: Instant::now(), is_measured });
+            return None;
+        }
+        self.without.take().filter(|without| without.is_measured).map(|without| without.since.elapsed())
+    }
+
+    fn since(&self) -> Option<Instant> {
+        self.without.map(|without| without.since)
+    }
 }
 
 impl Wakes {
@@ -46,44 +67,61 @@ impl Wakes {
         self.waking.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One more request waits. Returns since when the endpoint has been waited for.
-    fn enter(&self, gateway: &Gateway, key: &EndpointKey) -> Instant {
-        let mut waking = self.lock();
-        if let Some(waking) = waking.get_mut(key) {
+    /// One more request waits. Returns since when the endpoint has no allocation, if it has none.
+    fn enter(&self, gateway: &Gateway, key: &EndpointKey) -> Option<Instant> {
+        self.update(gateway, key, |waking, entry| {
+            let waking = waking.entry(key.clone()).or_insert_with(|| {
+                let stop = CancellationToken::new();
+                tokio::spawn(ask::while_waited_for(gateway.clone(), key.clone(), stop.clone()));
+                Waking { requests: 0, without: None, _stop: stop.drop_guard() }
+            });
             waking.requests += 1;
-            return waking.since;
-        }
-        let since = Instant::now();
-        let is_asleep =
-            gateway.directory().get(key).is_some_and(|entry| sleep(entry.deployment()) == Sleep::Asleep);
-        let stop = CancellationToken::new();
-        tokio::spawn(ask::while_waited_for(gateway.clone(), key.clone(), since, stop.clone()));
-        let first = Waking { requests: 1, since, is_measured: is_asleep, _stop: stop.drop_guard() };
-        waking.insert(key.clone(), first);
-        since
+            let took = entry.and_then(|entry| waking.look(entry));
+            (waking.since(), took)
+        })
     }
 
-    /// One request fewer waits. The first that leaves because there is an allocation knows how long the start took.
-    fn leave(&self, gateway: &Gateway, key: &EndpointKey) {
+    /// Nothing has changed but, perhaps, the endpoint. Returns what `enter` does.
+    fn look(&self, gateway: &Gateway, key: &EndpointKey) -> Option<Instant> {
+        self.update(gateway, key, |waking, entry| {
+            let Some(waking) = waking.get_mut(key) else { return (None, None) };
+            let took = entry.and_then(|entry| waking.look(entry));
+            (waking.since(), took)
+        })
+    }
+
+    /// One request fewer waits. Returns since when the endpoint had no allocation, as far as it was known.
+    fn leave(&self, gateway: &Gateway, key: &EndpointKey) -> Option<Instant> {
+        self.update(gateway, key, |all, entry| {
+            let Some(waking) = all.get_mut(key) else { return (None, None) };
+            let since = waking.since();
+            let took = entry.and_then(|entry| waking.look(entry));
+            waking.requests -= 1;
+            if waking.requests == 0 {
+                all.remove(key);
+            }
+            (since, took)
+        })
+    }
+
+    fn update(
+        &self,
+        gateway: &Gateway,
+        key: &EndpointKey,
+        act: impl FnOnce(&mut HashMap<EndpointKey, Waking>, Option<&Entry>) -> (Option<Instant>, Option<Duration>),
+    ) -> Option<Instant> {
         let directory = gateway.directory();
-        let is_ready = directory.get(key).is_some_and(|entry| !entry.pods.is_empty());
-        let mut waking = self.lock();
-        let Some(left) = waking.get_mut(key) else { return };
-        left.requests -= 1;
-        let measured = (is_ready && std::mem::take(&mut left.is_measured)).then(|| left.since.elapsed());
-        if left.requests == 0 {
-            waking.remove(key);
-        }
-        drop(waking);
-        if let Some(took) = measured {
+        let (since, took) = act(&mut self.lock(), directory.get(key).map(AsRef::as_ref));
+        if let Some(took) = took {
             self.cold_starts.took(&directory, key, took);
             gateway.metrics.wake.cold_start(key, took);
         }
+        since
     }
 
     /// How long a start will still take, given since when it is waited for; for `Retry-After`.
     fn time_left(&self, directory: &Directory, key: &EndpointKey, since: Option<Instant>) -> Duration {
-        let since = since.or_else(|| self.lock().get(key).map(|waking| waking.since));
+        let since = since.or_else(|| self.lock().get(key)?.since());
         let waited = since.map_or(Duration::ZERO, |since| since.elapsed());
         self.cold_starts.expected(directory, key).saturating_sub(waited)
     }

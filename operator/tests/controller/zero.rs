@@ -84,6 +84,8 @@ async fn an_endpoint_sleeps_quietly_until_a_request_wakes_it_to_one() {
         world.ask_to_wake("search", "2026-01-01T00:00:01.5Z").await;
         world.until_replicas("search", 1).await;
         world.pods("worker", 1).await;
+        // The status is written last.
+        world.until_says::<InferenceEndpoint>("search", ("Reconciling", "True", "VolumePending")).await;
         let woken = world.decision("search").await;
         assert_eq!((woken.allocations, woken.reason.as_str()), (1, "WokenUp"));
         assert!(woken.message.contains("2026-01-01T00:00:01.5Z"), "{}", woken.message);
@@ -116,9 +118,15 @@ async fn another_leader_keeps_the_number_and_answers_what_it_finds() {
         first.stop().await;
 
         let second = Operator::start(&world, &["--leader-elect=true", "--identity=second"]);
-        // An edit that only a leader answers, and that has nothing to do with the number.
+        // What only a leader reports, so that it has surely had its passes.
         world.start_workers(2).await;
-        world.until_says::<InferenceEndpoint>("search", ("Ready", "True", "Serving")).await;
+        world
+            .until("search", "reported by the second", |endpoint: &InferenceEndpoint| {
+                let status = endpoint.status.as_ref();
+                let ready = status.and_then(|status| Some(status.allocations?.ready));
+                ready == Some(3) && status.is_some_and(|status| status.conditions.len() == 1)
+            })
+            .await;
         world.until_quiet(QUIET).await;
         assert_eq!(world.decision("search").await, kept);
         assert_eq!(world.get::<Deployment>("search").await.spec.replicas, Some(3));

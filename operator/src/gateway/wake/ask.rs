@@ -40,25 +40,19 @@ enum AskError {
 /// Asks whenever the endpoint sleeps and nobody has asked, until `stop`. It may fall asleep while it is waited for: a request
 /// can come at the very moment when the controller decides that none comes any more. What has begun is ended in any case:
 /// clients that wait for a moment only, and come again, wake it too.
-pub(super) async fn while_waited_for(
-    gateway: Gateway,
-    key: EndpointKey,
-    since: Instant,
-    stop: CancellationToken,
-) {
+pub(super) async fn while_waited_for(gateway: Gateway, key: EndpointKey, stop: CancellationToken) {
     let mut directory = gateway.watch_directory();
-    let mut first_seen = Some(since);
-    let mut rest_until = since;
+    let mut rest_until = Instant::now();
     let mut pause = FIRST_PAUSE;
     // The version on which it was asked. As long as the watch shows no other, all is said.
     let mut settled = None;
     loop {
         let known = Arc::clone(&directory.borrow_and_update());
+        let since = gateway.wakes.look(&gateway, &key);
         let sleeper = known.get(&key).filter(|entry| entry.pods.is_empty());
         let sleeper = sleeper.filter(|entry| sleep(entry.deployment()) == Sleep::Asleep);
         let unsettled = sleeper.filter(|entry| settled != entry.deployment().resource_version());
         if let Some(entry) = unsettled.filter(|_| Instant::now() >= rest_until) {
-            let began = *first_seen.get_or_insert_with(Instant::now);
             let outcome = ask(&gateway, &key, entry.deployment()).await;
             gateway.metrics.wake.asked(*outcome.as_ref().unwrap_or(&Asked::Failed));
             if outcome.is_ok() {
@@ -66,7 +60,7 @@ pub(super) async fn while_waited_for(
             }
             let rest = match outcome {
                 Ok(Asked::Here) => {
-                    gateway.metrics.wake.decided(began.elapsed());
+                    gateway.metrics.wake.decided(since.map_or(Duration::ZERO, |since| since.elapsed()));
                     tracing::info!(
                         namespace = key.namespace,
                         endpoint = key.id,
@@ -85,7 +79,7 @@ pub(super) async fn while_waited_for(
             rest_until = Instant::now() + rest;
         }
         if sleeper.is_none() {
-            (first_seen, pause) = (None, FIRST_PAUSE);
+            pause = FIRST_PAUSE;
         }
         let rested = async {
             match unsettled {

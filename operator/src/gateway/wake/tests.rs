@@ -158,7 +158,7 @@ impl Watched {
     /// A request that waits as the dispatcher lets it, for so long.
     async fn request(&self, patience: Duration) -> axum::response::Response {
         let key = key();
-        let mut waiter = Waiter::new(&self.gateway, &key);
+        let waiter = Waiter::new(&self.gateway, &key);
         let mut directory = self.gateway.watch_directory();
         let outcome = {
             let _waiting = waiter.begin();
@@ -253,6 +253,46 @@ async fn an_endpoint_that_falls_asleep_while_it_is_waited_for_is_woken() {
         assert_eq!(server.patches(), (1, 0));
     };
     tokio::join!(gateway.request(MINUTE), falls_asleep);
+}
+
+/// The allocation that it was to get turns out to be gone. Nobody else may come for hours.
+#[tokio::test(start_paused = true)]
+async fn a_request_that_waited_for_another_reason_first_wakes_too() {
+    let server = ApiServer::new(&idle(None));
+    let mut gateway = server.gateway(&[]);
+    let asleep = gateway.seen();
+    let busy = gateway.seen_started();
+    gateway.show(Arc::clone(&busy));
+    let key = key();
+    let waiter = Waiter::new(&gateway.gateway, &key);
+    let waiting = waiter.begin();
+    after(500).await;
+    assert_eq!(server.patches(), (0, 0));
+    gateway.show(asleep);
+    after(7_000).await;
+    assert_eq!(server.patches(), (1, 0));
+    gateway.show(busy);
+    drop(waiting);
+    let answer = waiter.answer(Ok(axum::response::Response::default())).unwrap();
+    assert_eq!(header(&answer, "x-inference-cold-start-ms"), Some(7_000));
+}
+
+/// With more requests than allocations can take, somebody always waits, and it is no cold start.
+#[tokio::test(start_paused = true)]
+async fn waiting_for_a_busy_allocation_is_no_cold_start() {
+    let server = ApiServer::new(&idle(None));
+    let mut gateway = server.gateway(&[]);
+    let busy = gateway.seen_started();
+    gateway.show(busy);
+    let key = key();
+    let waiter = Waiter::new(&gateway.gateway, &key);
+    let waiting = waiter.begin();
+    after(500).await;
+    drop(waiting);
+    let answer = waiter.answer(Ok(axum::response::Response::default())).unwrap();
+    assert_eq!(header(&answer, "x-inference-cold-start-ms"), None);
+    assert_eq!(server.patches(), (0, 0));
+    assert!(gateway.is_at_rest());
 }
 
 #[tokio::test(start_paused = true)]

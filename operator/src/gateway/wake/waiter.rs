@@ -1,5 +1,6 @@
 //! One inference request and its wait for a first allocation: what the answer tells its client of it.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
@@ -20,46 +21,58 @@ const LATEST: u64 = 300;
 pub(crate) struct Waiter<'a> {
     gateway: &'a Gateway,
     key: &'a EndpointKey,
+    wait: Mutex<Wait>,
+}
+
+/// What a request's waiting comes to. Its pieces wait side by side.
+#[derive(Clone, Copy, Debug, Default)]
+struct Wait {
     /// Since when the endpoint was waited for, by this request or an earlier one.
     since: Option<Instant>,
-    waited: Duration,
+    /// From the first piece that waited for a start to the last.
+    began: Option<Instant>,
+    ended: Option<Instant>,
 }
 
 /// A request that waits, until this is dropped.
 pub(crate) struct Waiting<'w, 'a> {
-    /// Absent where there are allocations, and all are only busy.
-    waiter: Option<&'w mut Waiter<'a>>,
+    waiter: &'w Waiter<'a>,
     began: Instant,
 }
 
 impl<'a> Waiter<'a> {
     pub(crate) fn new(gateway: &'a Gateway, key: &'a EndpointKey) -> Self {
-        Self { gateway, key, since: None, waited: Duration::ZERO }
+        Self { gateway, key, wait: Mutex::default() }
     }
 
     /// To be called when the request begins to wait, and the result kept until it has its allocation. Never blocks: whatever
-    /// has to be asked of the cluster is asked by a task of its own.
-    pub(crate) fn begin(&mut self) -> Waiting<'_, 'a> {
+    /// has to be asked of the cluster is asked by a task of its own. The endpoint may have allocations at this time that are
+    /// only busy, or are about to go.
+    pub(crate) fn begin(&self) -> Waiting<'_, 'a> {
         let began = Instant::now();
-        let directory = self.gateway.directory();
-        if !directory.get(self.key).is_some_and(|entry| entry.pods.is_empty()) {
-            return Waiting { waiter: None, began };
-        }
-        self.since = Some(self.gateway.wakes.enter(self.gateway, self.key));
-        Waiting { waiter: Some(self), began }
+        let since = self.gateway.wakes.enter(self.gateway, self.key);
+        let mut wait = self.lock();
+        wait.since = since.or(wait.since);
+        Waiting { waiter: self, began }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Wait> {
+        self.wait.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The answer with what is known of the start.
     pub(crate) fn answer(self, result: Result<Response, Error>) -> Result<Response, Error> {
-        match (result, self.since) {
+        let Wait { since, began, ended } = *self.lock();
+        match (result, since) {
             (Ok(mut response), Some(_)) => {
-                let milliseconds = u64::try_from(self.waited.as_millis()).unwrap_or(u64::MAX);
+                let waited = ended.zip(began).map_or(Duration::ZERO, |(ended, began)| ended - began);
+                let milliseconds = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX);
                 response.headers_mut().insert(COLD_START, HeaderValue::from(milliseconds));
                 Ok(response)
             }
             (Err(error @ Error::TooManyHeld { .. }), _)
             | (Err(error @ Error::InferTimeout { .. }), Some(_)) => {
-                let left = self.gateway.wakes.time_left(&self.gateway.directory(), self.key, self.since);
+                let left = self.gateway.wakes.time_left(&self.gateway.directory(), self.key, since);
                 let mut response = error.into_response();
                 response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(retry_after(left)));
                 Ok(response)
@@ -71,9 +84,13 @@ impl<'a> Waiter<'a> {
 
 impl Drop for Waiting<'_, '_> {
     fn drop(&mut self) {
-        if let Some(waiter) = &mut self.waiter {
-            waiter.waited += self.began.elapsed();
-            waiter.gateway.wakes.leave(waiter.gateway, waiter.key);
+        let Self { waiter, began } = self;
+        let left = waiter.gateway.wakes.leave(waiter.gateway, waiter.key);
+        let mut wait = waiter.lock();
+        wait.since = wait.since.or(left);
+        if let Some(since) = wait.since {
+            wait.began.get_or_insert(since.max(*began));
+            wait.ended = Some(Instant::now());
         }
     }
 }
