@@ -4,21 +4,26 @@
 
 mod admission;
 mod auth;
+mod budget;
 mod create;
 mod directory;
 mod dispatch;
 mod elastic;
 mod endpoints;
 mod error;
-mod hold;
 mod inference;
 mod info;
+mod joined;
+mod line;
 mod metrics;
 mod nodes;
 mod observe;
 mod pending;
+mod pieces;
 mod pod;
 mod presentation;
+mod queue;
+mod rate;
 mod request;
 #[cfg(test)]
 mod router_tests;
@@ -26,6 +31,7 @@ mod server;
 mod settings;
 mod tenancy;
 mod watch;
+mod work;
 mod worker;
 
 use std::ops::Deref;
@@ -43,9 +49,9 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use self::admission::Admission;
+use self::budget::Budget;
 use self::directory::{Directory, Entry};
 use self::error::Error;
-use self::hold::Hold;
 use self::metrics::Metrics;
 use self::request::Target;
 pub use self::settings::Settings;
@@ -68,6 +74,7 @@ fn router(gateway: &Gateway) -> Router {
         .route("/_inference/{task_type}/{id}/_chunk", post(info::chunk))
         .fallback(info::unknown_path)
         .method_not_allowed_fallback(info::wrong_method)
+        .layer(from_fn_with_state(gateway.clone(), budget::count_body))
         .layer(from_fn_with_state(gateway.clone(), presentation::present))
         .layer(from_fn_with_state(gateway.clone(), observe::observe))
         .with_state(gateway.clone())
@@ -88,7 +95,7 @@ struct Shared {
     directory: tokio::sync::watch::Receiver<Arc<Directory>>,
     workers: WorkerClient,
     admission: Admission,
-    hold: Hold,
+    budget: Arc<Budget>,
     metrics: Metrics,
     draining: CancellationToken,
 }
@@ -115,7 +122,7 @@ impl Gateway {
             directory,
             workers: WorkerClient::new(),
             admission: Admission::new(settings.max_requests),
-            hold: Hold::new(settings.max_held),
+            budget: Budget::new(settings.max_held_bytes),
             metrics,
             draining,
             settings,
@@ -189,8 +196,8 @@ pub async fn serve(
     let probes = admin::serve(admin, registry, readiness.clone(), ended.clone());
     tokio::spawn(probes.inspect_err(|error| tracing::error!(%error, "failed to serve probes and metrics")));
     let follow = {
-        let settings = settings.clone();
-        async move { watch::follow(client, &settings, directory).await }
+        let (settings, metrics) = (settings.clone(), metrics.clone());
+        async move { watch::follow(client, &settings, metrics, directory).await }
     };
     tokio::spawn(ended.clone().run_until_cancelled_owned(follow));
     tokio::spawn(ended.run_until_cancelled_owned(ready_once_complete(
