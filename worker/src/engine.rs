@@ -249,7 +249,7 @@ fn run(shared: &Shared, backend: &mut dyn Backend, jobs: Vec<Job<Payload>>) {
     shared.metrics.ran(&batch, started.elapsed());
     let failure = match outcome {
         Ok(Ok(rows)) if rows.len() == jobs.len() => {
-            for (job, row) in jobs.iter().zip(rows) {
+            for (job, row) in jobs.into_iter().zip(rows) {
                 answer(job.payload, Ok(row));
             }
             return;

@@ -198,11 +198,12 @@ impl Builder {
             let service = (namespace.clone(), child_name(name));
             let pods = pods_of.remove(&service).unwrap_or_default();
             let known = self.lines.entry((key.clone(), uid_of(endpoint).to_owned()));
-            let line = Arc::clone(known.or_insert_with(|| {
-                Arc::new(Line::new(self.limits, self.metrics.line(&key), now))
-            }));
-            line.follow(&pods, standing(endpoint), now);
-            by_key.insert(key, Arc::new(Entry { endpoint: Arc::clone(endpoint), pods, line }));
+            let line = Arc::clone(
+                known.or_insert_with(|| Arc::new(Line::new(self.limits, self.metrics.line(&key), now))),
+            );
+            let entry = Entry { endpoint: Arc::clone(endpoint), pods, line };
+            entry.line.follow(&entry.pods, standing(endpoint), now);
+            by_key.insert(key, Arc::new(entry));
         }
         self.pods = kept;
         Directory { by_key, is_complete: self.endpoints.is_complete && self.slices.is_complete }

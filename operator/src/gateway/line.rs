@@ -72,11 +72,19 @@ pub(crate) enum Standing {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Refusal {
     Gone,
-    Stalled { reason: String, message: String },
+    Stalled {
+        reason: String,
+        message: String,
+    },
     /// So many texts stand in line.
-    Full { limit: usize, retry_after: u64 },
+    Full {
+        limit: usize,
+        retry_after: u64,
+    },
     /// So many requests wait for a first allocation.
-    TooManyHeld { limit: usize },
+    TooManyHeld {
+        limit: usize,
+    },
 }
 
 /// A piece of work that wants a slot.
@@ -130,9 +138,9 @@ impl Line {
             return Err(refusal);
         }
         let seat = seat.unwrap_or_else(|| state.queue.seat(class));
-        if state.queue.is_empty()
-            && let Some((pod, room)) = state.free_slot(self.limits.slots, now)
+        if let Some((pod, room)) = state.free_slot(self.limits.slots, now)
             && (room == Room::Any || class == Class::Search)
+            && state.queue.pass(class)
         {
             pod.begin(texts);
             drop(state);

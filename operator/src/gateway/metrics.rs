@@ -197,7 +197,15 @@ impl Metrics {
 
     /// Ids come and go; series that only grow would be a leak.
     pub(crate) fn forget(&self, line: &LineMetrics) {
-        let LineMetrics { labels, held: _, queued: _, wait_seconds: _, worker_seconds: _, retries: _, rejected: _ } = line;
+        let LineMetrics {
+            labels,
+            held: _,
+            queued: _,
+            wait_seconds: _,
+            worker_seconds: _,
+            retries: _,
+            rejected: _,
+        } = line;
         self.held.remove(labels);
         self.queued.remove(labels);
         self.wait_seconds.remove(labels);

@@ -37,8 +37,9 @@ pub(crate) struct Seat {
     number: u64,
 }
 
+#[cfg(test)]
 impl Seat {
-    pub(crate) fn class(self) -> Class {
+    fn class(self) -> Class {
         self.class
     }
 }
@@ -122,6 +123,16 @@ impl<T> Queue<T> {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Whether a piece that comes now is the next for a free slot, without standing in line.
+    pub(crate) fn pass(&mut self, class: Class) -> bool {
+        let is_next =
+            class == Class::Search && self.search.is_empty() && self.searches_in_a_row < SEARCHES_IN_A_ROW;
+        if is_next && !self.ingest.is_empty() {
+            self.searches_in_a_row += 1;
+        }
+        is_next || self.is_empty()
     }
 
     /// The last seat of a class.
@@ -279,6 +290,21 @@ mod tests {
         enter(&mut queue, Class::Ingest, 1, Claim::IfRoom, 1).unwrap();
         enter(&mut queue, Class::Search, 1, Claim::IfRoom, 2).unwrap();
         assert!(queue.take(Instant::now(), Room::SearchOnly).is_none(), "the slot is left to run dry");
+    }
+
+    #[test]
+    fn a_search_passes_documents_that_wait_but_not_for_ever() {
+        let mut queue = Queue::new(1);
+        assert!(queue.pass(Class::Ingest) && queue.pass(Class::Search));
+        enter(&mut queue, Class::Ingest, 1, Claim::IfRoom, 1).unwrap();
+        assert!(!queue.pass(Class::Ingest));
+        for _ in 0..SEARCHES_IN_A_ROW {
+            assert!(queue.pass(Class::Search));
+        }
+        assert!(!queue.pass(Class::Search));
+        assert_eq!(take(&mut queue), Some(1));
+        enter(&mut queue, Class::Search, 1, Claim::IfRoom, 2).unwrap();
+        assert!(!queue.pass(Class::Search));
     }
 
     #[test]

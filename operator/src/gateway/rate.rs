@@ -62,7 +62,8 @@ mod tests {
 
     #[test]
     fn the_estimate_is_what_waits_over_what_is_served() {
-        let table = [(0, 5.0, 1), (100, 50.0, 2), (101, 50.0, 3), (10_000, 1.0, 60), (1, 0.0, 60), (0, 0.0, 1)];
+        let table =
+            [(0, 5.0, 1), (100, 50.0, 2), (101, 50.0, 3), (10_000, 1.0, 60), (1, 0.0, 60), (0, 0.0, 1)];
         for (waiting, rate, seconds) in table {
             assert_eq!(retry_after(waiting, rate), seconds, "{waiting} at {rate}");
         }

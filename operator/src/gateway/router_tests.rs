@@ -45,8 +45,9 @@ impl Harness {
         });
         let client = Client::new(service, "default");
         let settings = Arguments::parse_from([&["gateway"], flags].concat()).settings;
-        let (sender, directory) = watch::channel(Arc::new(directory()));
         let (_, metrics) = metrics::registry();
+        let builder = Builder::new(settings.line_limits(), metrics.clone());
+        let (sender, directory) = watch::channel(Arc::new(directory(builder)));
         let gateway = Gateway::new(settings, client, directory, metrics, CancellationToken::new());
         Self { router: router(&gateway), asked, _directory: sender }
     }
@@ -66,7 +67,7 @@ impl Harness {
 }
 
 /// The endpoints that `gateway_conformance.yaml` takes for granted.
-fn directory() -> Directory {
+fn directory(mut builder: Builder) -> Directory {
     let settings = json!({"modelId": ".elser_model_2", "numAllocations": 1, "numThreads": 1});
     let adaptive = json!({"numThreads": 1, "adaptiveAllocations": {"enabled": true, "minNumberOfAllocations": 0, "maxNumberOfAllocations": 32}});
     let endpoint = |name: &str, id: Option<&str>, service: &str, settings: &Value| -> InferenceEndpoint {
@@ -82,7 +83,6 @@ fn directory() -> Directory {
         .unwrap()
     };
     let default = ".elser-2-elasticsearch";
-    let mut builder = Builder::default();
     builder.endpoint(Event::Init);
     for endpoint in [
         endpoint("legacy", None, "elser", &adaptive),

@@ -106,11 +106,7 @@ pub struct Settings {
 
 impl Settings {
     pub(crate) fn line_limits(&self) -> Limits {
-        Limits {
-            queued_texts: self.max_queued_texts,
-            held: self.max_held,
-            slots: self.slots_per_allocation,
-        }
+        Limits { queued_texts: self.max_queued_texts, held: self.max_held, slots: self.slots_per_allocation }
     }
 }
 

@@ -130,7 +130,8 @@ impl Form {
     /// The entries of an answer, as they are.
     pub(crate) fn entries(self, answer: &Bytes) -> Result<Bytes, BrokenFrame> {
         let (head, tail) = self.frame();
-        let entries = answer.strip_prefix(head).and_then(|rest| rest.strip_suffix(tail)).ok_or(BrokenFrame)?;
+        let entries =
+            answer.strip_prefix(head).and_then(|rest| rest.strip_suffix(tail)).ok_or(BrokenFrame)?;
         // An answer to at least one text has at least one entry.
         if entries.is_empty() { Err(BrokenFrame) } else { Ok(answer.slice_ref(entries)) }
     }
@@ -151,9 +152,12 @@ mod tests {
 
     #[test]
     fn every_text_is_in_one_piece_in_order() {
-        for (texts, size, expected) in
-            [(1, 10, vec![0..1]), (10, 10, vec![0..10]), (11, 10, vec![0..10, 10..11]), (3, 0, vec![0..1, 1..2, 2..3])]
-        {
+        for (texts, size, expected) in [
+            (1, 10, vec![0..1]),
+            (10, 10, vec![0..10]),
+            (11, 10, vec![0..10, 10..11]),
+            (3, 0, vec![0..1, 1..2, 2..3]),
+        ] {
             assert_eq!(work(texts, INFERENCE).pieces(size).collect::<Vec<_>>(), expected);
         }
     }
@@ -162,7 +166,10 @@ mod tests {
     fn a_message_is_what_the_worker_reads() {
         let message = work(12, INFERENCE).message(10..12);
         let request: InferenceRequest = serde_json::from_slice(&message.body).unwrap();
-        assert_eq!((request.texts(), request.input_type()), (&["10".to_owned(), "11".to_owned()][..], Some(InputType::Search)));
+        assert_eq!(
+            (request.texts(), request.input_type()),
+            (&["10".to_owned(), "11".to_owned()][..], Some(InputType::Search))
+        );
         assert_eq!((message.path, message.class, message.texts), ("/_inference", Class::Search, 2));
         let message = work(1, EMBED_SPARSE).message(0..1);
         assert_eq!(message.body, r#"{"inputs":["0"],"truncate":true}"#);
