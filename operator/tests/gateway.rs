@@ -22,5 +22,7 @@ mod delete;
 mod harness;
 #[path = "gateway/infer.rs"]
 mod infer;
+#[path = "gateway/queue.rs"]
+mod queue;
 #[path = "gateway/worker.rs"]
 mod worker;

@@ -12,18 +12,24 @@ use axum::{Router, body};
 use futures::stream;
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::cluster::local_address;
+use super::cluster::local_address;
 
 pub(crate) const EMBEDDING: &str =
     r#"{"sparse_embedding":[{"is_truncated":false,"embedding":{"kubernetes":1.2345679,"pod":0.1}}]}"#;
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Behaviour {
+    /// One embedding for each text, all of them the same.
     Embeds,
+    /// As an embedding and much white space, in pieces, without saying how long it will be.
+    EmbedsAtLength,
+    /// The embedding of a text is the text itself.
+    Echoes,
     /// Answers the head and then nothing more.
     Stalls,
     /// Holds every request until `release`.
@@ -70,7 +76,10 @@ impl Worker {
             abandoned: AtomicUsize::new(0),
             gate: Semaphore::new(0),
         });
-        let router = Router::new().route("/_inference", post(answer)).with_state(Arc::clone(&shared));
+        let router = Router::new()
+            .route("/_inference", post(answer))
+            .route("/embed_sparse", post(answer))
+            .with_state(Arc::clone(&shared));
         let stop = CancellationToken::new();
         let server =
             stop.clone().run_until_cancelled_owned(async move { axum::serve(listener, router).await });
@@ -108,16 +117,25 @@ impl Worker {
 async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     let (head, request_body) = request.into_parts();
     let bytes = body::to_bytes(request_body, usize::MAX).await.unwrap();
+    let rows = match head.uri.path() {
+        "/embed_sparse" => by_id(shared.behaviour, &bytes),
+        _ => by_token(shared.behaviour, &bytes),
+    };
     shared.bodies.lock().unwrap().push(String::from_utf8(bytes.to_vec()).unwrap());
     shared.headers.lock().unwrap().push(head.headers);
     shared.working.fetch_add(1, Ordering::SeqCst);
     let mut working = Working(&shared, false);
     let json = [(CONTENT_TYPE, "application/json")];
     let response = match shared.behaviour {
-        Behaviour::Embeds => (json, EMBEDDING).into_response(),
+        Behaviour::Embeds | Behaviour::Echoes => (json, rows).into_response(),
+        Behaviour::EmbedsAtLength => {
+            let blanks = stream::iter((0..100).map(|_| Ok::<_, std::io::Error>(" ".repeat(1000))));
+            let end = stream::once(async { Ok(EMBEDDING.to_owned()) });
+            (json, Body::from_stream(stream::StreamExt::chain(blanks, end))).into_response()
+        }
         Behaviour::Waits => {
             let _permit = shared.gate.acquire().await.unwrap();
-            (json, EMBEDDING).into_response()
+            (json, rows).into_response()
         }
         Behaviour::Stalls => {
             let beginning = stream::once(async { Ok::<_, std::io::Error>("{") });
@@ -131,4 +149,27 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
     working.1 = true;
     drop(working);
     response
+}
+
+fn texts(body: &[u8], field: &str) -> Vec<String> {
+    let body: Value = serde_json::from_slice(body).unwrap_or_default();
+    serde_json::from_value(body[field].clone()).unwrap_or_default()
+}
+
+fn by_token(behaviour: Behaviour, body: &[u8]) -> String {
+    let row = |text: &String| match behaviour {
+        Behaviour::Echoes => json!({"is_truncated": false, "embedding": {text.as_str(): 1.0}}).to_string(),
+        _ => EMBEDDING[r#"{"sparse_embedding":["#.len()..EMBEDDING.len() - 2].to_owned(),
+    };
+    let rows: Vec<_> = texts(body, "input").iter().map(row).collect();
+    format!(r#"{{"sparse_embedding":[{}]}}"#, rows.join(","))
+}
+
+/// Strongest first, as the worker has it. The echo of a text is its length.
+fn by_id(behaviour: Behaviour, body: &[u8]) -> String {
+    let row = |text: &String| match behaviour {
+        Behaviour::Echoes => json!([{"index": text.len(), "value": 1.0}]),
+        _ => json!([{"index": 7, "value": 1.5}, {"index": 3, "value": 0.5}]),
+    };
+    Value::Array(texts(body, "inputs").iter().map(row).collect()).to_string()
 }
