@@ -229,3 +229,37 @@ async fn the_banner_is_what_clients_look_for() {
     assert_eq!(headers["x-elastic-product"], "Elasticsearch");
     insta::assert_snapshot!("banner", body.replace(env!("CARGO_PKG_VERSION"), "VERSION"));
 }
+
+/// A cold start is the moment at which everybody waits: what a waiting request costs decides how many may.
+#[tokio::test]
+#[ignore = "measures the memory of the process, which other tests share"]
+async fn ten_thousand_held_requests_cost_at_most_20_kib_each() {
+    const REQUESTS: usize = 10_000;
+    let harness = Harness::new(&["--max-held=10000", "--max-requests=10000", "--infer-timeout=60s"]);
+    let resident = || -> usize {
+        let pages = fs_err::read_to_string("/proc/self/statm").unwrap();
+        pages.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
+    };
+    let before = resident();
+    let tasks: Vec<_> = (0..REQUESTS)
+        .map(|_| {
+            let request = Request::post("/_inference/articles")
+                .header("content-type", "application/json")
+                .body(Body::from(r#"{"input":"Kubernetes"}"#))
+                .unwrap();
+            tokio::spawn(harness.router.clone().oneshot(request))
+        })
+        .collect();
+    let line = Arc::clone(
+        &harness._directory.borrow().get(&directory::EndpointKey::new("default", "articles")).unwrap().line,
+    );
+    while line.waiting() < REQUESTS {
+        tokio::task::yield_now().await;
+    }
+    let each = (resident() - before) / REQUESTS;
+    assert!(each <= 20 << 10, "{each} bytes each");
+    tracing::info!(each, "bytes of a held request");
+    let shown = std::env::temp_dir().join("held_request_bytes");
+    fs_err::write(shown, each.to_string()).unwrap();
+    tasks.iter().for_each(tokio::task::JoinHandle::abort);
+}
