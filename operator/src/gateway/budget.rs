@@ -55,16 +55,12 @@ impl Budget {
 impl Held {
     pub(crate) fn grow(&self, bytes: usize) -> Result<(), OverBudget> {
         let grown = |held: usize| held.checked_add(bytes).filter(|held| *held <= self.budget.limit);
-        match self.budget.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, grown) {
-            Ok(_) => {
-                self.bytes.fetch_add(bytes, Ordering::Relaxed);
-                Ok(())
-            }
-            Err(_) => {
-                self.is_refused.store(true, Ordering::Relaxed);
-                Err(OverBudget)
-            }
+        if self.budget.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, grown).is_err() {
+            self.is_refused.store(true, Ordering::Relaxed);
+            return Err(OverBudget);
         }
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        Ok(())
     }
 }
 

@@ -24,13 +24,13 @@ pub(crate) struct Joined {
 impl Joined {
     /// `entries` are those of the pieces, in order.
     pub(crate) fn body(form: Form, entries: Vec<Bytes>, admitted: Admitted, held: Arc<Held>) -> Body {
-        let (head, tail) = form.frame();
+        let (open, close) = form.frame();
         let mut chunks = VecDeque::with_capacity(2 * entries.len() + 1);
         for (index, entries) in entries.into_iter().enumerate() {
-            chunks.push_back(Bytes::from_static(if index == 0 { head } else { b"," }));
+            chunks.push_back(Bytes::from_static(if index == 0 { open } else { b"," }));
             chunks.push_back(entries);
         }
-        chunks.push_back(Bytes::from_static(tail));
+        chunks.push_back(Bytes::from_static(close));
         let left = chunks.iter().map(|chunk| chunk.len() as u64).sum();
         Body::new(Self { chunks, left, _admitted: admitted, _held: held })
     }

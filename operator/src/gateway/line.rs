@@ -126,7 +126,7 @@ impl Line {
         state.pods = pods.to_vec();
         state.standing = standing;
         self.hand_out(&mut state, now);
-        self.send_away(&mut state);
+        state.send_away();
         self.show(&state);
     }
 
@@ -209,15 +209,6 @@ impl Line {
         }
     }
 
-    /// Tells everybody in line that nobody will come.
-    fn send_away(&self, state: &mut State) {
-        let Some(refusal) = state.refusal() else { return };
-        for piece in state.queue.drain() {
-            // Who is gone needs no answer.
-            let _ = piece.payload.send(Err(refusal.clone()));
-        }
-    }
-
     fn show(&self, state: &State) {
         let held = if state.pods.is_empty() { state.queue.len() } else { 0 };
         self.metrics.in_line(state.queue.texts(), held);
@@ -225,6 +216,15 @@ impl Line {
 }
 
 impl State {
+    /// Tells everybody in line that nobody will come.
+    fn send_away(&mut self) {
+        let Some(refusal) = self.refusal() else { return };
+        for piece in self.queue.drain() {
+            // Who is gone needs no answer.
+            let _ = piece.payload.send(Err(refusal.clone()));
+        }
+    }
+
     fn refusal(&self) -> Option<Refusal> {
         match &self.standing {
             Standing::Gone => Some(Refusal::Gone),
