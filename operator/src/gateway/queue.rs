@@ -253,7 +253,7 @@ mod tests {
         payload: u32,
     ) -> Result<Seat, Full> {
         let seat = queue.seat(class);
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_mins(1);
         queue.enter(Piece { seat, texts, deadline, payload }, claim).map(|()| seat)
     }
 
@@ -391,7 +391,7 @@ mod tests {
             let mut present: Vec<(Seat, usize)> = Vec::new();
             let mut taken = None;
             let now = Instant::now();
-            let deadline = now + Duration::from_secs(60);
+            let deadline = now + Duration::from_mins(1);
             for step in steps {
                 match step {
                     Step::Enter { is_search, texts, claim } => {
