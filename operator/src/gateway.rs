@@ -5,6 +5,7 @@
 mod admission;
 mod attach;
 mod auth;
+mod budget;
 mod create;
 mod directory;
 mod dispatch;
@@ -13,9 +14,10 @@ mod embed;
 mod endpoints;
 mod error;
 mod gzip;
-mod hold;
 mod inference;
 mod info;
+mod joined;
+mod line;
 mod merge_patch;
 mod metrics;
 mod nodes;
@@ -23,8 +25,11 @@ mod observe;
 mod paced;
 mod page;
 mod pending;
+mod pieces;
 mod pod;
 mod presentation;
+mod queue;
+mod rate;
 mod request;
 #[cfg(test)]
 mod router_tests;
@@ -37,6 +42,7 @@ mod tls;
 mod update;
 mod wake;
 mod watch;
+mod work;
 mod worker;
 
 use std::ops::Deref;
@@ -58,9 +64,9 @@ use tower_http::compression::{CompressionLayer, CompressionLevel, predicate::Siz
 use self::admission::Admission;
 use self::auth::Guard;
 pub use self::auth::{ApiKeyFormat, Mode as AuthMode, NewKey, Settings as AuthSettings, Verb};
+use self::budget::Budget;
 use self::directory::{Directory, Entry};
 use self::error::Error;
-use self::hold::Hold;
 use self::metrics::Metrics;
 use self::page::Page;
 use self::request::Target;
@@ -97,6 +103,7 @@ fn router(gateway: &Gateway) -> Router {
         .merge(shapes::router())
         .fallback(info::unknown_path)
         .method_not_allowed_fallback(info::wrong_method)
+        .layer(from_fn_with_state(gateway.clone(), budget::count_body))
         .layer(from_fn(server::refuse_bad_head))
         .layer(from_fn_with_state(gateway.clone(), presentation::present))
         .layer(
@@ -123,7 +130,7 @@ struct Shared {
     directory: tokio::sync::watch::Receiver<Arc<Directory>>,
     workers: WorkerClient,
     admission: Admission,
-    hold: Hold,
+    budget: Arc<Budget>,
     shown: Shown,
     wakes: Wakes,
     metrics: Metrics,
@@ -157,7 +164,7 @@ impl Gateway {
             directory,
             workers: WorkerClient::new(),
             admission: Admission::new(settings.max_requests),
-            hold: Hold::new(settings.max_held),
+            budget: Budget::new(settings.max_held_bytes),
             shown: Shown::default(),
             wakes: Wakes::default(),
             metrics,
@@ -241,8 +248,8 @@ pub async fn serve(
     let probes = admin::serve(admin, registry, readiness.clone(), ended.clone());
     tokio::spawn(probes.inspect_err(|error| tracing::error!(%error, "failed to serve probes and metrics")));
     let follow = {
-        let (client, settings) = (client.clone(), settings.clone());
-        async move { watch::follow(client, &settings, directory).await }
+        let (client, settings, metrics) = (client.clone(), settings.clone(), metrics.clone());
+        async move { watch::follow(client, &settings, metrics, directory).await }
     };
     let follow_caches = {
         let settings = settings.clone();

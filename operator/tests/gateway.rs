@@ -30,6 +30,8 @@ mod infer;
 mod page;
 #[path = "gateway/proxy.rs"]
 mod proxy;
+#[path = "gateway/queue.rs"]
+mod queue;
 #[path = "gateway/shapes.rs"]
 mod shapes;
 #[path = "gateway/update.rs"]

@@ -170,6 +170,12 @@ impl Embedder {
         SparseEmbedding::from_weights(entries)
     }
 
+    /// Texts that wait or run.
+    pub fn load(&self) -> usize {
+        let untokenized = self.capacity.saturating_sub(self.untokenized.available_permits());
+        untokenized.saturating_add(self.engine.load())
+    }
+
     /// Finishes what waits. Blocks.
     pub fn close(&self) {
         self.engine.close();

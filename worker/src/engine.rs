@@ -2,6 +2,7 @@
 //! answered a first batch, so whoever holds one can serve.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -57,6 +58,23 @@ struct Payload {
     index: usize,
     tokens: Tokens,
     reply: mpsc::Sender<(usize, Result<SparseRow, EngineError>)>,
+    unanswered: Unanswered,
+}
+
+/// Counts a text from its arrival until it is answered or thrown away.
+struct Unanswered(Arc<AtomicUsize>);
+
+impl Unanswered {
+    fn new(texts: &Arc<AtomicUsize>) -> Self {
+        texts.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(texts))
+    }
+}
+
+impl Drop for Unanswered {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 struct State {
@@ -68,6 +86,8 @@ struct Shared {
     state: Mutex<State>,
     wake: Condvar,
     metrics: Arc<Metrics>,
+    /// Texts that wait or run.
+    texts: Arc<AtomicUsize>,
 }
 
 impl Shared {
@@ -104,7 +124,8 @@ impl Engine {
             return Err(StartError::WarmUpRows { rows: rows.len() });
         }
         let state = State { queue: Queue::new(limits), is_closed: false };
-        let shared = Arc::new(Shared { state: Mutex::new(state), wake: Condvar::new(), metrics });
+        let texts = Arc::default();
+        let shared = Arc::new(Shared { state: Mutex::new(state), wake: Condvar::new(), metrics, texts });
         let thread = std::thread::Builder::new()
             .name("inference".to_owned())
             .spawn({
@@ -136,7 +157,12 @@ impl Engine {
                 length: padded_length(tokens.ids.len(), self.window),
                 arrived,
                 deadline,
-                payload: Payload { index, tokens, reply: reply.clone() },
+                payload: Payload {
+                    index,
+                    tokens,
+                    reply: reply.clone(),
+                    unanswered: Unanswered::new(&self.shared.texts),
+                },
             })
             .collect();
         let mut state = self.shared.lock();
@@ -148,6 +174,11 @@ impl Engine {
         drop(state);
         self.shared.wake.notify_one();
         Ok(Pending { texts: count, rows })
+    }
+
+    /// Texts that wait or run.
+    pub fn load(&self) -> usize {
+        self.shared.texts.load(Ordering::Relaxed)
     }
 
     /// Takes nothing new, finishes what waits, and returns when the thread has ended.
@@ -181,7 +212,7 @@ impl Pending {
 
 fn serve(shared: &Shared, backend: &mut dyn Backend) {
     while let Some(batch) = next_batch(shared) {
-        run(shared, backend, &batch);
+        run(shared, backend, batch);
     }
 }
 
@@ -194,7 +225,7 @@ fn next_batch(shared: &Shared) -> Option<Vec<Job<Payload>>> {
         shared.metrics.dropped(DropReason::Abandoned, next.abandoned);
         shared.metrics.dropped(DropReason::Expired, next.expired.len());
         for job in next.expired {
-            answer(&job.payload, Err(EngineError::Expired));
+            answer(job.payload, Err(EngineError::Expired));
         }
         if !next.batch.is_empty() {
             return Some(next.batch);
@@ -206,9 +237,9 @@ fn next_batch(shared: &Shared) -> Option<Vec<Job<Payload>>> {
     }
 }
 
-fn run(shared: &Shared, backend: &mut dyn Backend, jobs: &[Job<Payload>]) {
+fn run(shared: &Shared, backend: &mut dyn Backend, jobs: Vec<Job<Payload>>) {
     let started = Instant::now();
-    for job in jobs {
+    for job in &jobs {
         shared.metrics.queued(started.saturating_duration_since(job.arrived));
     }
     let length = jobs.first().map_or(0, |job| job.length);
@@ -218,8 +249,8 @@ fn run(shared: &Shared, backend: &mut dyn Backend, jobs: &[Job<Payload>]) {
     shared.metrics.ran(&batch, started.elapsed());
     let failure = match outcome {
         Ok(Ok(rows)) if rows.len() == jobs.len() => {
-            for (job, row) in jobs.iter().zip(rows) {
-                answer(&job.payload, Ok(row));
+            for (job, row) in jobs.into_iter().zip(rows) {
+                answer(job.payload, Ok(row));
             }
             return;
         }
@@ -229,11 +260,14 @@ fn run(shared: &Shared, backend: &mut dyn Backend, jobs: &[Job<Payload>]) {
     };
     tracing::error!(failure, texts = jobs.len(), length, "a batch failed");
     for job in jobs {
-        answer(&job.payload, Err(EngineError::Backend(failure.clone())));
+        answer(job.payload, Err(EngineError::Backend(failure.clone())));
     }
 }
 
-fn answer(payload: &Payload, row: Result<SparseRow, EngineError>) {
+fn answer(payload: Payload, row: Result<SparseRow, EngineError>) {
+    let Payload { index, tokens: _, reply, unanswered } = payload;
+    // First, so that the answer does not find itself among the load that it tells.
+    drop(unanswered);
     // The channel has room for each text's only answer; it fails when the caller has gone, which is no error.
-    let _ = payload.reply.try_send((payload.index, row));
+    let _ = reply.try_send((index, row));
 }

@@ -4,11 +4,13 @@ mod body;
 mod error;
 mod handlers;
 pub mod listener;
+mod load;
 mod tei;
 
 use std::sync::Arc;
 
 use axum::Router;
+use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 use prometheus_client::registry::Registry;
 
@@ -23,14 +25,16 @@ pub struct AppState {
 }
 
 pub fn router(state: AppState) -> Router {
+    let state = Arc::new(state);
     Router::new()
         .route("/_inference", post(handlers::inference))
         .route("/embed_sparse", post(tei::embed_sparse))
+        .route_layer(from_fn_with_state(Arc::clone(&state), load::tell))
         .route("/health/live", get(handlers::live))
         .route("/health/ready", get(handlers::ready))
         .route("/info", get(handlers::info))
         .route("/metrics", get(handlers::metrics))
         .fallback(handlers::not_found)
         .method_not_allowed_fallback(handlers::method_not_allowed)
-        .with_state(Arc::new(state))
+        .with_state(state)
 }

@@ -1,6 +1,7 @@
 //! What the gateway knows: every endpoint by its id, and the pods that are ready to serve it. A snapshot is
 //! never changed; a new one takes its place, so a request sees one state of the cluster from its beginning to
-//! its end. No I/O here: events in, snapshot out.
+//! its end. No I/O here: events in, snapshot out. What outlives snapshots, the pods' counts and the endpoints'
+//! lines, is told of each of them.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
@@ -10,9 +11,11 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::ResourceExt;
 use kube::runtime::watcher::Event;
 use lexiscale_core::name::child_name;
-use lexiscale_crds::InferenceEndpoint;
+use lexiscale_crds::{ConditionType, Conditions, InferenceEndpoint};
 use tokio::time::Instant;
 
+use super::line::{Limits, Line, Standing};
+use super::metrics::Metrics;
 use super::pod::Pod;
 
 /// Label by which Kubernetes ties a slice to its Service.
@@ -49,6 +52,8 @@ pub(crate) struct Entry {
     pub(crate) pods: Vec<Arc<Pod>>,
     /// The endpoint that this one is attached to, whose pods these are.
     holder: Option<Arc<InferenceEndpoint>>,
+    /// Where requests wait for those pods.
+    pub(crate) line: Arc<Line>,
 }
 
 impl Entry {
@@ -89,6 +94,10 @@ pub(crate) struct Builder {
     slices: Watched<Slice>,
     /// Pods outlive snapshots, and with them their counts of requests in flight.
     pods: HashMap<(Named, SocketAddr), Arc<Pod>>,
+    /// By the object's uid too: one that is made anew under an old id is another.
+    lines: HashMap<(EndpointKey, String), Arc<Line>>,
+    limits: Limits,
+    metrics: Metrics,
 }
 
 /// Namespace and name of an object.
@@ -150,6 +159,10 @@ impl<T> Watched<T> {
 }
 
 impl Builder {
+    pub(crate) fn new(limits: Limits, metrics: Metrics) -> Self {
+        Self { limits, metrics, ..Self::default() }
+    }
+
     pub(crate) fn endpoint(&mut self, event: Event<InferenceEndpoint>) -> Change {
         self.endpoints.apply(event, Arc::new)
     }
@@ -180,18 +193,37 @@ impl Builder {
                 kept.insert(key, pod);
             }
         }
-        let mut by_key: BTreeMap<EndpointKey, Arc<Entry>> = BTreeMap::new();
-        for ((namespace, name), endpoint) in &self.endpoints.present {
-            let key = EndpointKey::new(namespace, endpoint.inference_id());
+        let mut holders: BTreeMap<EndpointKey, (&Named, &Arc<InferenceEndpoint>)> = BTreeMap::new();
+        for (named, endpoint) in &self.endpoints.present {
+            let key = EndpointKey::new(&named.0, endpoint.inference_id());
             // Two objects can claim one id. The operator gives it to the older one, and so must we; of two
             // made in the same second, the first by name, which is the one that is met first here.
             let age = |endpoint: &InferenceEndpoint| endpoint.creation_timestamp().map(|time| time.0);
-            if by_key.get(&key).is_some_and(|holder| age(&holder.endpoint) <= age(endpoint)) {
+            if holders.get(&key).is_some_and(|(_, holder)| age(holder) <= age(endpoint)) {
                 continue;
             }
+            holders.insert(key, (named, endpoint));
+        }
+        // First, because a new line may count under the same labels as the one that it follows.
+        self.lines.retain(|(key, uid), line| {
+            let stays = holders.get(key).is_some_and(|(_, endpoint)| uid_of(endpoint) == uid);
+            if !stays {
+                line.follow(&[], Standing::Gone, now);
+                self.metrics.forget(line.metrics());
+            }
+            stays
+        });
+        let mut by_key = BTreeMap::new();
+        for (key, ((namespace, name), endpoint)) in holders {
             let service = (namespace.clone(), child_name(name));
-            let pods = pods_of.get(&service).cloned().unwrap_or_default();
-            by_key.insert(key, Arc::new(Entry { endpoint: Arc::clone(endpoint), pods, holder: None }));
+            let pods = pods_of.remove(&service).unwrap_or_default();
+            let known = self.lines.entry((key.clone(), uid_of(endpoint).to_owned()));
+            let line = Arc::clone(
+                known.or_insert_with(|| Arc::new(Line::new(self.limits, self.metrics.line(&key), now))),
+            );
+            let entry = Entry { endpoint: Arc::clone(endpoint), pods, holder: None, line };
+            entry.line.follow(&entry.pods, standing(endpoint), now);
+            by_key.insert(key, Arc::new(entry));
         }
         attach(&mut by_key);
         self.pods = kept;
@@ -199,11 +231,25 @@ impl Builder {
     }
 }
 
+fn uid_of(endpoint: &InferenceEndpoint) -> &str {
+    endpoint.metadata.uid.as_deref().unwrap_or_default()
+}
+
+fn standing(endpoint: &InferenceEndpoint) -> Standing {
+    match endpoint.condition(ConditionType::Stalled) {
+        // One that is ready nevertheless sleeps, or loses its pods at this moment; what it served last, it serves again.
+        Some(stalled) if stalled.status == "True" && !endpoint.is(ConditionType::Ready) => {
+            Standing::Stalled { reason: stalled.reason.clone(), message: stalled.message.clone() }
+        }
+        Some(_) | None => Standing::Open,
+    }
+}
+
 fn named(object: &impl ResourceExt) -> Named {
     (object.namespace().unwrap_or_default(), object.name_any())
 }
 
-/// Gives every attached endpoint the pods of the one that it is attached to. That one has pods of its own, or there is
+/// Gives every attached endpoint the pods and the line of the one that it is attached to. That one has pods of its own, or there is
 /// nothing to attach to.
 fn attach(by_key: &mut BTreeMap<EndpointKey, Arc<Entry>>) {
     let attached: Vec<_> = by_key
@@ -211,9 +257,10 @@ fn attach(by_key: &mut BTreeMap<EndpointKey, Arc<Entry>>) {
         .filter_map(|(key, entry)| {
             let holder = by_key.get(&EndpointKey::new(&key.namespace, attachment(&entry.endpoint)?))?;
             let (endpoint, pods) = (Arc::clone(&entry.endpoint), holder.pods.clone());
+            let line = Arc::clone(&holder.line);
             let is_own = attachment(&holder.endpoint).is_none();
             let holder = Some(Arc::clone(&holder.endpoint));
-            is_own.then(|| (key.clone(), Arc::new(Entry { endpoint, pods, holder })))
+            is_own.then(|| (key.clone(), Arc::new(Entry { endpoint, pods, holder, line })))
         })
         .collect();
     by_key.extend(attached);
@@ -318,11 +365,11 @@ mod tests {
         let ready = json!([{"addresses": ["10.0.0.1"]}]);
         builder.slice(Event::Apply(slice("articles-1", "articles", &ready)));
         let before = Arc::clone(&builder.build(Instant::now()).get(&key("articles")).unwrap().pods[0]);
-        let _busy = before.begin();
+        before.begin(1);
         builder.slice(Event::Apply(slice("articles-2", "articles", &ready)));
         let directory = builder.build(Instant::now());
         assert_eq!(addresses(&directory, "articles").len(), 1);
-        assert_eq!(directory.get(&key("articles")).unwrap().pods[0].in_flight(), 1);
+        assert_eq!(directory.get(&key("articles")).unwrap().pods[0].pieces(), 1);
     }
 
     #[test]
@@ -356,9 +403,8 @@ mod tests {
             assert_eq!(directory.get(&key(id)).unwrap().deployment().name_any(), id);
         }
         assert_eq!(directory.attached_to(&key("articles")).count(), 1);
-        let busy = directory.get(&key("articles")).unwrap().pods[0].begin();
-        assert_eq!(directory.get(&key("a")).unwrap().pods[0].in_flight(), 1, "both count the same requests");
-        drop(busy);
+        let [line, others] = ["a", "articles"].map(|id| Arc::clone(&directory.get(&key(id)).unwrap().line));
+        assert!(Arc::ptr_eq(&line, &others), "requests to both wait in one line");
     }
 
     /// As the operator decides it; the other object has no pods.
@@ -404,6 +450,32 @@ mod tests {
             assert_eq!(directory.entries(namespace).count(), 1);
         }
         assert_eq!(directory.entries("c").count(), 0);
+    }
+
+    /// What waits for an endpoint must not lose its place with every change in the cluster, and must not wait
+    /// for an endpoint that was deleted, even if there is a new one under its id.
+    #[test]
+    fn a_line_lives_as_long_as_its_object() {
+        let mut builder = synced();
+        let made = |uid: &str| {
+            let mut object = endpoint("articles", None);
+            object.metadata.uid = Some(uid.to_owned());
+            Event::Apply(object)
+        };
+        let line = |builder: &mut Builder| {
+            let directory = builder.build(Instant::now());
+            Arc::clone(&directory.get(&key("articles")).unwrap().line)
+        };
+        builder.endpoint(made("1"));
+        let first = line(&mut builder);
+        builder.endpoint(made("1"));
+        assert!(Arc::ptr_eq(&first, &line(&mut builder)));
+        builder.endpoint(made("2"));
+        assert!(!Arc::ptr_eq(&first, &line(&mut builder)));
+        assert_eq!(builder.lines.len(), 1);
+        builder.endpoint(Event::Delete(endpoint("articles", None)));
+        builder.build(Instant::now());
+        assert!(builder.lines.is_empty());
     }
 
     /// A relist after a broken watch must not answer 404 for endpoints that are merely not listed yet.

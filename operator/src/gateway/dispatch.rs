@@ -1,171 +1,166 @@
-//! From an admitted request to a worker's answer: choose a pod, send, and try again where that can help.
-//! Every pod that could not be reached is left alone for a moment; a request that meets no pod waits in the
-//! hold.
+//! From an admitted request to a worker's answer: wait in the endpoint's line for a slot of an allocation, send,
+//! and come back to the head of the line where another try can help. A request with many texts goes in pieces
+//! (`pieces.rs`), one with few is streamed through.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::body::Body;
-use lexiscale_crds::{ConditionType, Conditions};
+use hyper::body::Incoming;
 use lexiscale_wire::WorkerErrorKind;
-use tokio::sync::watch;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use super::Gateway;
 use super::admission::{Admitted, Deadline};
-use super::directory::{Directory, EndpointKey, Entry};
+use super::directory::EndpointKey;
 use super::error::Error;
-use super::hold::Full;
-use super::pod::{InFlight, least_busy};
+use super::line::{Ended, Line, Refusal, Slot, Turn, Wish};
+use super::pieces::in_pieces;
+use super::pod::{FAILED, OVERLOADED};
+use super::queue::{Claim, Seat};
 use super::wake::Waiter;
-use super::worker::{Failure, Message, Relay};
+use super::work::{Message, Work};
+use super::worker::{Failure, Relay};
 
 /// A request that made one worker die is given to one more and no third: it may be the request's fault.
 const MOST_LOST: usize = 1;
-/// Pods that are full or on their way out before the client is told so.
-const MOST_REFUSALS: usize = 1;
 
-/// Breaks ties between equally busy pods. Shared by all endpoints: it only has to change.
-static ROTATION: AtomicUsize = AtomicUsize::new(0);
+/// For whom workers are asked, and until when.
+pub(crate) struct Errand<'a> {
+    pub(crate) gateway: &'a Gateway,
+    pub(crate) key: &'a EndpointKey,
+    waiter: &'a Waiter<'a>,
+    pub(crate) line: Arc<Line>,
+    pub(crate) deadline: Deadline,
+}
 
+/// Embeds all texts of a request. This is what every route that embeds ends in.
+pub(crate) async fn embed(waiter: &Waiter<'_>, work: Work, admitted: Admitted) -> Result<Body, Error> {
+    let mut pieces = work.pieces(waiter.gateway().settings.piece_texts);
+    match (pieces.next(), pieces.len()) {
+        (Some(only), 0) => {
+            let message = work.message(only);
+            drop(work);
+            dispatch(waiter, message, admitted).await
+        }
+        (Some(_) | None, _) => in_pieces(waiter, work, admitted).await,
+    }
+}
+
+/// Has one worker answer, and streams what it says.
 pub(crate) async fn dispatch(
-    gateway: &Gateway,
-    key: &EndpointKey,
+    waiter: &Waiter<'_>,
     message: Message,
     admitted: Admitted,
-    waiter: &Waiter<'_>,
 ) -> Result<Body, Error> {
-    let deadline = admitted.deadline;
+    let errand = Errand::new(waiter, admitted.deadline)?;
+    let slot = ready_pod(&errand, &message, Claim::IfRoom, None).await?;
+    let body = answer(&errand, &message, slot).await?;
+    Ok(Relay::body(body, admitted))
+}
+
+impl<'a> Errand<'a> {
+    pub(crate) fn new(waiter: &'a Waiter<'a>, deadline: Deadline) -> Result<Self, Error> {
+        let (gateway, key) = (waiter.gateway(), waiter.key());
+        let directory = gateway.directory();
+        let entry = directory.get(key).ok_or_else(|| Error::NotFound { id: key.id.clone() })?;
+        Ok(Self { gateway, key, waiter, line: Arc::clone(&entry.line), deadline })
+    }
+
+    pub(crate) fn too_late(&self, waited_for: &'static str) -> Error {
+        too_late(&self.key.id, self.deadline, waited_for)
+    }
+
+    fn refused(&self, refusal: Refusal) -> Error {
+        let id = self.key.id.clone();
+        match refusal {
+            Refusal::Gone => Error::NotFound { id },
+            Refusal::Stalled { reason, message } => Error::NotServing { id, reason, message },
+            Refusal::Full { limit, retry_after } => Error::QueueFull { id, limit, retry_after },
+            Refusal::TooManyHeld { limit } => Error::TooManyHeld { id, limit },
+        }
+    }
+}
+
+/// A slot of an allocation that is free now, or the next one that gets free before the deadline.
+pub(crate) async fn ready_pod(
+    errand: &Errand<'_>,
+    message: &Message,
+    claim: Claim,
+    seat: Option<Seat>,
+) -> Result<Slot, Error> {
+    let Message { class, texts, .. } = *message;
+    let wish = Wish { class, texts, deadline: errand.deadline.at, claim, seat };
+    let turn = errand.line.ask(wish, Instant::now()).map_err(|refusal| errand.refused(refusal))?;
+    let waiting = match turn {
+        Turn::Now(slot) => return Ok(slot),
+        Turn::Later(waiting) => waiting,
+    };
+    // This is the demand that wakes an endpoint from zero.
+    let _begun = errand.waiter.begin();
+    let waits_for =
+        if waiting.is_for_first_allocation() { "a ready allocation" } else { "a free allocation" };
+    waiting.slot(errand.deadline.at).await.map_err(|ended| match ended {
+        Ended::Refused(refusal) => errand.refused(refusal),
+        Ended::Late => errand.too_late(waits_for),
+    })
+}
+
+/// The answer of the worker that the slot is of, or of another one where that can help.
+pub(crate) async fn answer(
+    errand: &Errand<'_>,
+    message: &Message,
+    mut slot: Slot,
+) -> Result<Incoming, Error> {
     let mut lost = 0;
-    let mut refusals = 0;
-    let mut tried = None;
+    let mut overloaded = None;
     loop {
-        let in_flight = ready_pod(gateway, key, tried, deadline, waiter).await?;
-        let failure =
-            match gateway.workers.infer(in_flight.pod().address(), message.clone(), deadline.at).await {
-                Ok(body) => return Ok(Relay::body(body, admitted, in_flight)),
-                Err(failure) => failure,
-            };
+        let address = slot.pod().address();
+        let failure = match errand.gateway.workers.infer(address, message, errand.deadline.at).await {
+            Ok(answer) => {
+                slot.answered(answer.load, Instant::now());
+                return Ok(answer.body);
+            }
+            Err(failure) => failure,
+        };
+        let seat = slot.seat();
         match failure {
-            Failure::DeadlinePassed => return Err(too_late(&key.id, deadline, "an answer")),
+            Failure::DeadlinePassed => return Err(errand.too_late("an answer")),
             // The worker never saw it, so it may be sent again as often as the deadline allows.
-            Failure::Unreachable => in_flight.pod().avoid(Instant::now()),
+            Failure::Unreachable => slot.failed(FAILED, Instant::now()),
             Failure::Lost => {
-                in_flight.pod().avoid(Instant::now());
+                slot.failed(FAILED, Instant::now());
                 lost += 1;
                 if lost > MOST_LOST {
-                    return Err(Error::WorkerLost { id: key.id.clone() });
+                    return Err(Error::WorkerLost { id: errand.key.id.clone() });
                 }
             }
             Failure::Refused { error, retry_after } => {
-                if error.kind == WorkerErrorKind::NotReady {
-                    in_flight.pod().avoid(Instant::now());
-                } else {
-                    let has_another = gateway.directory().get(key).is_some_and(|entry| entry.pods.len() > 1);
-                    refusals += 1;
-                    if !error.kind.is_retryable() || refusals > MOST_REFUSALS || !has_another {
-                        return Err(Error::Worker {
-                            id: key.id.clone(),
-                            kind: error.kind,
-                            message: error.error,
-                            retry_after,
-                        });
+                let kind = error.kind;
+                let refusal =
+                    Error::Worker { id: errand.key.id.clone(), kind, message: error.error, retry_after };
+                match kind {
+                    WorkerErrorKind::NotReady => slot.failed(FAILED, Instant::now()),
+                    // Full, and not by us alone: other gateways use it too.
+                    WorkerErrorKind::Overloaded => {
+                        slot.failed(OVERLOADED, Instant::now());
+                        overloaded = Some(refusal);
                     }
-                    // Full, not broken: other requests may still be sent there, this one looks for a free
-                    // pod.
-                    tried = Some(in_flight.pod().address());
+                    WorkerErrorKind::TooLarge | WorkerErrorKind::BadRequest | WorkerErrorKind::Internal => {
+                        return Err(refusal);
+                    }
                 }
             }
         }
-        gateway.metrics.retried();
-    }
-}
-
-/// A pod that is ready now, or the next one that gets ready before the deadline.
-async fn ready_pod(
-    gateway: &Gateway,
-    key: &EndpointKey,
-    tried: Option<SocketAddr>,
-    deadline: Deadline,
-    waiter: &Waiter<'_>,
-) -> Result<InFlight, Error> {
-    let next_try = match choose(&gateway.directory(), key, tried)? {
-        Choice::Pod(in_flight) => return Ok(in_flight),
-        Choice::Wait(next_try) => next_try,
-    };
-    let _held =
-        gateway.hold.wait(key).map_err(|Full { limit }| Error::TooManyHeld { id: key.id.clone(), limit })?;
-    let _raised = gateway.metrics.held(key);
-    let _waiting = waiter.begin();
-    let mut directory = gateway.watch_directory();
-    timeout_at(deadline.at, next_pod(&mut directory, key, tried, next_try))
-        .await
-        .map_err(|_| too_late(&key.id, deadline, "a ready allocation"))?
-}
-
-async fn next_pod(
-    directory: &mut watch::Receiver<Arc<Directory>>,
-    key: &EndpointKey,
-    tried: Option<SocketAddr>,
-    mut next_try: Option<Instant>,
-) -> Result<InFlight, Error> {
-    loop {
-        // Read first, and mark as seen: a change between the first look and this one must not be slept
-        // through.
-        let now_known = Arc::clone(&directory.borrow_and_update());
-        next_try = match choose(&now_known, key, tried)? {
-            Choice::Pod(in_flight) => return Ok(in_flight),
-            Choice::Wait(next) => next.or(next_try.filter(|at| *at > Instant::now())),
-        };
-        let pause = async {
-            match next_try {
-                Some(at) => tokio::time::sleep_until(at).await,
-                None => std::future::pending().await,
+        errand.line.metrics().retried();
+        slot = match (ready_pod(errand, message, Claim::Kept, Some(seat)).await, overloaded.take()) {
+            (Ok(slot), refusal) => {
+                overloaded = refusal;
+                slot
             }
+            // What kept it waiting says more than that it waited.
+            (Err(Error::InferTimeout { .. }), Some(refusal)) => return Err(refusal),
+            (Err(error), _) => return Err(error),
         };
-        tokio::select! {
-            changed = directory.changed() => changed.map_err(|_| Error::NotReady)?,
-            () = pause => {}
-        }
-    }
-}
-
-enum Choice {
-    Pod(InFlight),
-    /// Until the directory changes, or until then.
-    Wait(Option<Instant>),
-}
-
-fn choose(directory: &Directory, key: &EndpointKey, tried: Option<SocketAddr>) -> Result<Choice, Error> {
-    let Some(entry) = directory.get(key) else {
-        return Err(Error::NotFound { id: key.id.clone() });
-    };
-    match least_busy(&entry.pods, tried, ROTATION.fetch_add(1, Ordering::Relaxed), Instant::now()) {
-        Ok(pod) => Ok(Choice::Pod(pod.begin())),
-        Err(next_try) => {
-            refuse_if_stalled(entry, &key.id)?;
-            Ok(Choice::Wait(next_try))
-        }
-    }
-}
-
-/// Nothing serves, and nothing will before somebody acts: waiting would only hide that. One that is ready nevertheless
-/// sleeps, or loses its pods at this moment; what it served last, it serves again.
-fn refuse_if_stalled(entry: &Entry, id: &str) -> Result<(), Error> {
-    match entry.endpoint.condition(ConditionType::Stalled) {
-        Some(stalled)
-            if stalled.status == "True"
-                && entry.pods.is_empty()
-                && !entry.endpoint.is(ConditionType::Ready) =>
-        {
-            Err(Error::NotServing {
-                id: id.to_owned(),
-                reason: stalled.reason.clone(),
-                message: stalled.message.clone(),
-            })
-        }
-        Some(_) | None => Ok(()),
     }
 }
 

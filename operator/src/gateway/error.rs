@@ -139,6 +139,10 @@ pub(crate) enum Error {
     TooManyRequests { limit: usize },
     #[error("too many requests wait for inference endpoint [{id}] to start; at most [{limit}] may wait")]
     TooManyHeld { id: String, limit: usize },
+    #[error("the queue of inference endpoint [{id}] is full: at most [{limit}] texts may wait")]
+    QueueFull { id: String, limit: usize, retry_after: u64 },
+    #[error("at most [{limit}] bytes are held for requests at once, and this request would be more")]
+    TooManyBytes { limit: usize },
     #[error("timed out after [{}ms] waiting for {waited_for} of inference endpoint [{id}]", .timeout.as_millis())]
     InferTimeout { id: String, timeout: Duration, waited_for: &'static str },
     #[error("[{id}] {message}")]
@@ -277,9 +281,13 @@ impl Error {
                 Answer::new(Status::PAYLOAD_TOO_LARGE, Type::Status)
             }
             Self::Encoding(_) => Answer::new(Status::UNSUPPORTED_MEDIA_TYPE, Type::Status),
-            Self::TooManyRequests { .. } | Self::TooManyHeld { .. } => {
+            Self::TooManyRequests { .. } | Self::TooManyHeld { .. } | Self::TooManyBytes { .. } => {
                 Answer::new(Status::TOO_MANY_REQUESTS, Type::EsRejectedExecution).retry()
             }
+            Self::QueueFull { retry_after, .. } => Answer {
+                retry_after: Some(HeaderValue::from(*retry_after)),
+                ..Answer::new(Status::TOO_MANY_REQUESTS, Type::EsRejectedExecution)
+            },
             Self::Worker { kind, retry_after, .. } => {
                 let status = Status::from_u16(kind.status()).unwrap_or(Status::INTERNAL_SERVER_ERROR);
                 match kind {
@@ -409,5 +417,8 @@ mod tests {
         let response = Error::TooManyHeld { id: "a".to_owned(), limit: 3 }.into_response();
         assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
         assert_eq!(response.headers()[RETRY_AFTER], "1");
+        let response = Error::QueueFull { id: "a".to_owned(), limit: 3, retry_after: 7 }.into_response();
+        assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(response.headers()[RETRY_AFTER], "7");
     }
 }

@@ -8,14 +8,15 @@ use tokio::time::timeout_at;
 use super::Gateway;
 use super::admission::Deadline;
 use super::auth::Caller;
-use super::dispatch::{dispatch, too_late};
+use super::dispatch::{embed, too_late};
 use super::elastic::infer;
 use super::elastic::service_settings::service_name;
 use super::error::Error;
-use super::presentation::{json, ok};
+use super::metrics::Rejection;
+use super::presentation::ok;
 use super::request::{self, Target};
 use super::wake::Waiter;
-use super::worker::Message;
+use super::work::{Form, Work};
 
 pub(crate) async fn infer(
     State(gateway): State<Gateway>,
@@ -26,7 +27,8 @@ pub(crate) async fn infer(
 ) -> Result<Response, Error> {
     let query = request::query(&uri, &[])?;
     let deadline = Deadline::after(query.timeout.unwrap_or(gateway.settings.infer_timeout));
-    let admitted = gateway.admission.admit(deadline)?;
+    let admitted =
+        gateway.admission.admit(deadline).inspect_err(|_| gateway.metrics.rejected(Rejection::Requests))?;
     let (parts, body) = request.into_parts();
     let body = timeout_at(deadline.at, request::body(&parts.headers, body, &gateway.settings))
         .await
@@ -34,11 +36,11 @@ pub(crate) async fn infer(
     let request = infer::parse(target.task, &body)?;
     drop(body);
     gateway.find(&target)?;
-    let message = Message::new(json(&request), &parts.headers);
-    drop(request);
+    let form = Form::Inference { input_type: request.input_type() };
+    let work = Work::new(request.into_texts(), form, &parts.headers);
     let key = target.key();
     let waiter = Waiter::new(&gateway, &key);
-    let answer = dispatch(&gateway, &key, message, admitted, &waiter).await.map(ok);
+    let answer = embed(&waiter, work, admitted).await.map(ok);
     waiter.answer(answer)
 }
 

@@ -1,6 +1,7 @@
 //! What the gateway counts. Guards count on drop, so that a request whose client went away is counted too.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
@@ -80,17 +81,48 @@ impl ByEndpoint {
     }
 }
 
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct ByReason {
+    namespace: String,
+    endpoint: String,
+    reason: Rejection,
+}
+
+/// Why a request was answered 429 by the gateway itself.
+#[derive(Clone, Copy, Debug, EncodeLabelValue, Eq, Hash, PartialEq)]
+pub(crate) enum Rejection {
+    /// Too many texts stand in line for the endpoint.
+    Queue,
+    /// Too many requests wait for the endpoint's first allocation.
+    Held,
+    /// Too many requests at once, of all endpoints.
+    Requests,
+    /// Too many bytes held for them.
+    Bytes,
+}
+
 #[derive(Clone)]
 pub(crate) struct Metrics {
     requests: Family<Labels, Counter>,
     seconds: Family<ByOperation, Histogram>,
     in_flight: Family<ByOperation, Gauge>,
     held: Family<ByEndpoint, Gauge>,
-    retries: Counter,
+    queued: Family<ByEndpoint, Gauge>,
+    wait_seconds: Family<ByEndpoint, Histogram>,
+    worker_seconds: Family<ByEndpoint, Histogram>,
+    retries: Family<ByEndpoint, Counter>,
+    rejected: Family<ByReason, Counter>,
     connections: Gauge,
     pub(crate) wake: WakeMetrics,
     pub(crate) auth: AuthMetrics,
     certificate_expiry: Gauge,
+}
+
+impl Default for Metrics {
+    /// Counts that nobody reads.
+    fn default() -> Self {
+        Self::new(&mut Registry::default())
+    }
 }
 
 impl Metrics {
@@ -101,7 +133,11 @@ impl Metrics {
             seconds: Family::new_with_constructor(|| Histogram::new(SECONDS)),
             in_flight: Family::default(),
             held: Family::default(),
-            retries: Counter::default(),
+            queued: Family::default(),
+            wait_seconds: Family::new_with_constructor(|| Histogram::new(SECONDS)),
+            worker_seconds: Family::new_with_constructor(|| Histogram::new(SECONDS)),
+            retries: Family::default(),
+            rejected: Family::default(),
             connections: Gauge::default(),
             wake: WakeMetrics::new(registry),
             auth: AuthMetrics::new(registry),
@@ -119,7 +155,23 @@ impl Metrics {
             "Requests that wait for a first ready allocation",
             metrics.held.clone(),
         );
-        registry.register("dispatch_retries", "Requests sent to a worker once more", metrics.retries.clone());
+        registry.register("queued_texts", "Texts that wait for a free allocation", metrics.queued.clone());
+        registry.register(
+            "queue_wait_seconds",
+            "Time of a piece of work from the queue's end to a free allocation",
+            metrics.wait_seconds.clone(),
+        );
+        registry.register(
+            "worker_seconds",
+            "Time of a piece of work at a worker, until its answer begins",
+            metrics.worker_seconds.clone(),
+        );
+        registry.register(
+            "dispatch_retries",
+            "Pieces of work sent to a worker once more",
+            metrics.retries.clone(),
+        );
+        registry.register("rejected", "Requests refused for want of room", metrics.rejected.clone());
         registry.register("connections", "Open client connections", metrics.connections.clone());
         registry.register(
             "certificate_expiry_timestamp_seconds",
@@ -146,20 +198,93 @@ impl Metrics {
         self.seconds.get_or_create(&ByOperation { operation }).observe(seconds);
     }
 
-    pub(crate) fn retried(&self) {
-        self.retries.inc();
+    /// A request that was refused before its endpoint was looked at.
+    pub(crate) fn rejected(&self, reason: Rejection) {
+        let labels = ByReason { namespace: String::new(), endpoint: String::new(), reason };
+        self.rejected.get_or_create(&labels).inc();
     }
 
     pub(crate) fn in_flight(&self, operation: Operation) -> Raised {
         Raised::new(self.in_flight.get_or_create_owned(&ByOperation { operation }))
     }
 
-    pub(crate) fn held(&self, key: &EndpointKey) -> Raised {
-        Raised::new(self.held.get_or_create_owned(&ByEndpoint::of(key)))
+    /// What is counted of an endpoint that exists, at hand for each of its requests.
+    pub(crate) fn line(&self, key: &EndpointKey) -> LineMetrics {
+        let labels = ByEndpoint::of(key);
+        LineMetrics {
+            held: self.held.get_or_create_owned(&labels),
+            queued: self.queued.get_or_create_owned(&labels),
+            wait_seconds: self.wait_seconds.get_or_create_owned(&labels),
+            worker_seconds: self.worker_seconds.get_or_create_owned(&labels),
+            retries: self.retries.get_or_create_owned(&labels),
+            rejected: self.rejected.clone(),
+            labels,
+        }
+    }
+
+    /// Ids come and go; series that only grow would be a leak.
+    pub(crate) fn forget(&self, line: &LineMetrics) {
+        let LineMetrics {
+            labels,
+            held: _,
+            queued: _,
+            wait_seconds: _,
+            worker_seconds: _,
+            retries: _,
+            rejected: _,
+        } = line;
+        self.held.remove(labels);
+        self.queued.remove(labels);
+        self.wait_seconds.remove(labels);
+        self.worker_seconds.remove(labels);
+        self.retries.remove(labels);
+        for reason in [Rejection::Queue, Rejection::Held] {
+            self.rejected.remove(&line.rejection(reason));
+        }
     }
 
     pub(crate) fn connection(&self) -> Raised {
         Raised::new(self.connections.clone())
+    }
+}
+
+/// Counts of one endpoint.
+#[derive(Clone, Debug)]
+pub(crate) struct LineMetrics {
+    labels: ByEndpoint,
+    held: Gauge,
+    queued: Gauge,
+    wait_seconds: Histogram,
+    worker_seconds: Histogram,
+    retries: Counter,
+    rejected: Family<ByReason, Counter>,
+}
+
+impl LineMetrics {
+    pub(crate) fn in_line(&self, texts: usize, held: usize) {
+        self.queued.set(i64::try_from(texts).unwrap_or(i64::MAX));
+        self.held.set(i64::try_from(held).unwrap_or(i64::MAX));
+    }
+
+    pub(crate) fn waited(&self, time: Duration) {
+        self.wait_seconds.observe(time.as_secs_f64());
+    }
+
+    pub(crate) fn worked(&self, time: Duration) {
+        self.worker_seconds.observe(time.as_secs_f64());
+    }
+
+    pub(crate) fn retried(&self) {
+        self.retries.inc();
+    }
+
+    pub(crate) fn rejected(&self, reason: Rejection) {
+        self.rejected.get_or_create(&self.rejection(reason)).inc();
+    }
+
+    fn rejection(&self, reason: Rejection) -> ByReason {
+        let ByEndpoint { namespace, endpoint } = self.labels.clone();
+        ByReason { namespace, endpoint, reason }
     }
 }
 
@@ -195,7 +320,13 @@ mod tests {
     #[test]
     fn names_and_labels_are_what_dashboards_ask_for() {
         let (registry, metrics) = registry();
-        let held = metrics.held(&EndpointKey::new("default", "articles"));
+        let counts = metrics.line(&EndpointKey::new("default", "articles"));
+        counts.in_line(7, 1);
+        counts.waited(Duration::from_millis(3));
+        counts.worked(Duration::from_millis(30));
+        counts.retried();
+        counts.rejected(Rejection::Queue);
+        metrics.rejected(Rejection::Bytes);
         let in_flight = metrics.in_flight(Operation::Infer);
         drop(in_flight);
         metrics.finished(
@@ -206,14 +337,26 @@ mod tests {
         );
         let mut text = String::new();
         encode(&mut text, &registry).unwrap();
-        drop(held);
         for line in [
             r#"lexiscale_gateway_requests_total{operation="Infer",namespace="default",endpoint="articles",outcome="Success"} 1"#,
             r#"lexiscale_gateway_request_duration_seconds_bucket{le="0.5",operation="Infer"} 1"#,
             r#"lexiscale_gateway_requests_in_flight{operation="Infer"} 0"#,
             r#"lexiscale_gateway_requests_held{namespace="default",endpoint="articles"} 1"#,
+            r#"lexiscale_gateway_queued_texts{namespace="default",endpoint="articles"} 7"#,
+            r#"lexiscale_gateway_queue_wait_seconds_bucket{le="0.005",namespace="default",endpoint="articles"} 1"#,
+            r#"lexiscale_gateway_worker_seconds_bucket{le="0.05",namespace="default",endpoint="articles"} 1"#,
+            r#"lexiscale_gateway_dispatch_retries_total{namespace="default",endpoint="articles"} 1"#,
+            r#"lexiscale_gateway_rejected_total{namespace="default",endpoint="articles",reason="Queue"} 1"#,
+            r#"lexiscale_gateway_rejected_total{namespace="",endpoint="",reason="Bytes"} 1"#,
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
+        }
+        metrics.forget(&counts);
+        text.clear();
+        encode(&mut text, &registry).unwrap();
+        for name in ["held", "queued_texts", "queue_wait", "worker_seconds", "retries", "Queue"] {
+            let left = text.lines().find(|line| line.contains(name) && line.contains("articles"));
+            assert_eq!(left, None);
         }
     }
 }

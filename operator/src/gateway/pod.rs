@@ -1,5 +1,5 @@
-//! One worker pod as the gateway sees it: where it is, how busy this gateway keeps it, and whether it lately
-//! failed.
+//! One worker pod as the gateway sees it: where it is, how busy it is, and whether it lately failed. The line of
+//! its endpoint (`line.rs`) is the only writer of its counts.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,84 +10,115 @@ use tokio::time::Instant;
 
 /// How long a pod that could not be reached is left alone. Kubernetes needs about as long to notice by
 /// itself.
-const AVOIDED_FOR: Duration = Duration::from_millis(500);
+pub(crate) const FAILED: Duration = Duration::from_millis(500);
+/// How long a pod whose queue is full is left alone: it is well, and has room within a few batches.
+pub(crate) const OVERLOADED: Duration = Duration::from_millis(100);
+/// What a worker said of its load is worth less with every moment, and nothing after this.
+const LOAD_IS_WORTH: Duration = Duration::from_secs(1);
+/// How much a pod's score counts a piece of this gateway: the steps in which others' load fades.
+const PIECE: u64 = 1000;
 
 #[derive(Debug)]
 pub(crate) struct Pod {
     address: SocketAddr,
-    in_flight: AtomicUsize,
-    /// When this gateway first saw the pod: the zero of `avoided_until`.
+    /// Pieces that this gateway has there.
+    pieces: AtomicUsize,
+    /// Their texts.
+    texts: AtomicUsize,
+    /// When this gateway first saw the pod: the zero of the times below.
     since: Instant,
-    /// Milliseconds after `since`. An atomic and not a lock, because every request reads it.
+    /// Milliseconds after `since`. Atomics and not a lock, because every request reads them.
     avoided_until: AtomicU64,
+    /// Texts of other gateways that the worker had, and when it said so.
+    foreign: AtomicUsize,
+    foreign_at: AtomicU64,
 }
-
-/// One request on its way to a pod and back.
-#[derive(Debug)]
-pub(crate) struct InFlight(Arc<Pod>);
 
 impl Pod {
     pub(crate) fn new(address: SocketAddr, now: Instant) -> Self {
-        Self { address, in_flight: AtomicUsize::new(0), since: now, avoided_until: AtomicU64::new(0) }
+        Self {
+            address,
+            pieces: AtomicUsize::new(0),
+            texts: AtomicUsize::new(0),
+            since: now,
+            avoided_until: AtomicU64::new(0),
+            foreign: AtomicUsize::new(0),
+            foreign_at: AtomicU64::new(0),
+        }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    pub(crate) fn in_flight(&self) -> usize {
-        self.in_flight.load(Ordering::Relaxed)
+    pub(crate) fn pieces(&self) -> usize {
+        self.pieces.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn begin(self: &Arc<Self>) -> InFlight {
-        self.in_flight.fetch_add(1, Ordering::Relaxed);
-        InFlight(Arc::clone(self))
+    pub(crate) fn begin(&self, texts: usize) {
+        self.pieces.fetch_add(1, Ordering::Relaxed);
+        self.texts.fetch_add(texts, Ordering::Relaxed);
     }
 
-    /// After a request could not be delivered.
-    pub(crate) fn avoid(&self, now: Instant) {
-        let until = (now + AVOIDED_FOR).saturating_duration_since(self.since).as_millis();
-        self.avoided_until.store(u64::try_from(until).unwrap_or(u64::MAX), Ordering::Relaxed);
+    pub(crate) fn end(&self, texts: usize) {
+        self.pieces.fetch_sub(1, Ordering::Relaxed);
+        self.texts.fetch_sub(texts, Ordering::Relaxed);
     }
 
-    /// When the pod may be tried again, if not now.
-    pub(crate) fn avoided_until(&self, now: Instant) -> Option<Instant> {
-        let until = self.since + Duration::from_millis(self.avoided_until.load(Ordering::Relaxed));
-        (until > now).then_some(until)
+    /// After a piece of `texts` could not be delivered, or was not taken.
+    pub(crate) fn avoid(&self, now: Instant, pause: Duration) {
+        self.avoided_until.fetch_max(self.milliseconds(now + pause), Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_avoided(&self, now: Instant) -> bool {
+        self.avoided_until.load(Ordering::Relaxed) > self.milliseconds(now)
+    }
+
+    /// The worker answered a piece of `answered` texts, which it does not count any more, and has `load` texts
+    /// left. What is not ours is from other gateways.
+    pub(crate) fn reported(&self, load: usize, answered: usize, now: Instant) {
+        let own = self.texts.load(Ordering::Relaxed).saturating_sub(answered);
+        self.foreign.store(load.saturating_sub(own), Ordering::Relaxed);
+        self.foreign_at.store(self.milliseconds(now), Ordering::Relaxed);
+    }
+
+    /// The lower, the sooner it is chosen. Others' load counts as `slots` pieces at most: it may be gone by now,
+    /// and every other gateway reads the same of it.
+    fn score(&self, slots: usize, now: Instant) -> u64 {
+        let foreign = self.foreign.load(Ordering::Relaxed).min(slots) as u64 * PIECE;
+        let age = self.milliseconds(now).saturating_sub(self.foreign_at.load(Ordering::Relaxed));
+        let worth = milliseconds(LOAD_IS_WORTH);
+        self.pieces() as u64 * PIECE + foreign * worth.saturating_sub(age) / worth
+    }
+
+    fn milliseconds(&self, now: Instant) -> u64 {
+        milliseconds(now.saturating_duration_since(self.since))
     }
 }
 
-impl InFlight {
-    pub(crate) fn pod(&self) -> &Pod {
-        &self.0
-    }
+fn milliseconds(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// The pod with the fewest requests of this gateway. `rotation` breaks ties, or the first pod of the list
-/// would get every request of a quiet endpoint. The pod that has refused the request already, `tried`, is taken
-/// only where there is no other. `Err` says when the next avoided pod may be tried, if there is any.
-pub(crate) fn least_busy(
+/// The pod that shall have the next piece: of those with fewer than `limit` pieces the least busy. `rotation`
+/// breaks ties, or the first pod of the list would get every request of a quiet endpoint.
+pub(crate) fn choose(
     pods: &[Arc<Pod>],
-    tried: Option<SocketAddr>,
+    limit: usize,
+    slots: usize,
     rotation: usize,
     now: Instant,
-) -> Result<&Arc<Pod>, Option<Instant>> {
+) -> Option<&Arc<Pod>> {
     let (before, after) = pods.split_at(if pods.is_empty() { 0 } else { rotation % pods.len() });
-    let available = after.iter().chain(before).filter(|pod| pod.avoided_until(now).is_none());
-    available
-        .min_by_key(|pod| (tried == Some(pod.address()), pod.in_flight()))
-        .ok_or_else(|| pods.iter().filter_map(|pod| pod.avoided_until(now)).min())
+    let free = after.iter().chain(before).filter(|pod| pod.pieces() < limit && !pod.is_avoided(now));
+    free.min_by_key(|pod| pod.score(slots, now))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const SLOTS: usize = 2;
 
     fn pods(count: u8) -> Vec<Arc<Pod>> {
         let now = Instant::now();
@@ -96,58 +127,87 @@ mod tests {
             .collect()
     }
 
-    #[tokio::test]
-    async fn the_pod_with_the_fewest_requests_is_next() {
-        let pods = pods(3);
-        let now = Instant::now();
-        let _first = pods[0].begin();
-        let _second = pods[1].begin();
-        assert_eq!(least_busy(&pods, None, 0, now).unwrap().address(), pods[2].address());
+    fn chosen(pods: &[Arc<Pod>], rotation: usize, now: Instant) -> Option<SocketAddr> {
+        choose(pods, SLOTS, SLOTS, rotation, now).map(|pod| pod.address())
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
+    async fn the_pod_with_most_free_slots_is_next_and_a_full_one_is_not() {
+        let pods = pods(3);
+        let now = Instant::now();
+        pods[0].begin(1);
+        pods[1].begin(10);
+        assert_eq!(chosen(&pods, 0, now), Some(pods[2].address()));
+        for pod in &pods {
+            pod.begin(1);
+        }
+        assert_eq!(chosen(&pods, 0, now), Some(pods[2].address()));
+        pods[2].begin(1);
+        assert_eq!(chosen(&pods, 0, now), None);
+        pods[1].end(10);
+        assert_eq!(chosen(&pods, 0, now), Some(pods[1].address()));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn idle_pods_take_turns() {
         let pods = pods(3);
         let now = Instant::now();
-        let picked: Vec<_> =
-            (0..3).map(|rotation| least_busy(&pods, None, rotation, now).unwrap().address()).collect();
+        let picked: Vec<_> = (0..3).filter_map(|rotation| chosen(&pods, rotation, now)).collect();
         assert_eq!(picked, [pods[0].address(), pods[1].address(), pods[2].address()]);
     }
 
-    /// A full pod refuses at once, so it looks idle to the request that it refused.
-    #[tokio::test]
-    async fn the_pod_that_refused_is_the_last_choice() {
-        let pods = pods(2);
-        let now = Instant::now();
-        let full = Some(pods[0].address());
-        let _busy = pods[1].begin();
-        for rotation in 0..4 {
-            assert_eq!(least_busy(&pods, full, rotation, now).unwrap().address(), pods[1].address());
-        }
-        pods[1].avoid(now);
-        assert_eq!(least_busy(&pods, full, 0, now).unwrap().address(), pods[0].address());
-    }
-
-    /// A dead pod has no requests in flight, so it would otherwise attract all of them.
-    #[tokio::test]
+    /// A dead pod has nothing in flight, so it would otherwise attract everything.
+    #[tokio::test(start_paused = true)]
     async fn a_pod_that_failed_is_left_alone_for_a_while() {
-        tokio::time::pause();
         let pods = pods(2);
         let now = Instant::now();
-        pods[0].avoid(now);
+        pods[0].avoid(now, FAILED);
+        pods[0].avoid(now, OVERLOADED);
         for rotation in 0..4 {
-            assert_eq!(least_busy(&pods, None, rotation, now).unwrap().address(), pods[1].address());
+            assert_eq!(chosen(&pods, rotation, now), Some(pods[1].address()));
         }
-        pods[1].avoid(now + Duration::from_millis(1));
-        assert_eq!(least_busy(&pods, None, 0, now).unwrap_err(), Some(now + AVOIDED_FOR));
-        assert!(least_busy(&pods, None, 0, now + AVOIDED_FOR).is_ok());
-        assert_eq!(least_busy(&[], None, 7, now).unwrap_err(), None);
+        pods[1].avoid(now, FAILED);
+        assert_eq!(chosen(&pods, 0, now + OVERLOADED), None);
+        assert!(chosen(&pods, 0, now + FAILED).is_some());
+        assert_eq!(chosen(&[], 7, now), None);
     }
 
-    #[tokio::test]
-    async fn a_finished_request_frees_its_place() {
+    /// Two gateways that do not see each other would both prefer the same idle-looking pod.
+    #[tokio::test(start_paused = true)]
+    async fn a_pod_that_works_for_other_gateways_is_chosen_later() {
+        let pods = pods(2);
+        let now = Instant::now();
+        pods[0].begin(1);
+        pods[0].begin(3);
+        pods[0].reported(8, 1, now);
+        pods[0].end(1);
+        pods[0].end(3);
+        for rotation in 0..4 {
+            assert_eq!(chosen(&pods, rotation, now), Some(pods[1].address()), "5 of the 8 are not ours");
+        }
+        pods[1].begin(1);
+        assert_eq!(chosen(&pods, 0, now), Some(pods[1].address()), "they count as two pieces");
+        assert_eq!(chosen(&pods, 0, now + LOAD_IS_WORTH * 3 / 4), Some(pods[0].address()), "and fade");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_ours_of_a_load_is_not_foreign() {
+        let pods = pods(2);
+        let now = Instant::now();
+        pods[0].begin(4);
+        pods[0].begin(2);
+        pods[0].reported(2, 4, now);
+        pods[0].end(4);
+        pods[0].end(2);
+        assert_eq!(chosen(&pods, 0, now), Some(pods[0].address()));
+    }
+
+    /// Whatever others do, every pod that has a free slot is used before a piece waits.
+    #[tokio::test(start_paused = true)]
+    async fn foreign_load_never_closes_a_pod() {
         let pods = pods(1);
-        drop(pods[0].begin());
-        assert_eq!(pods[0].in_flight(), 0);
+        let now = Instant::now();
+        pods[0].reported(usize::MAX, 0, now);
+        assert!(chosen(&pods, 0, now).is_some());
     }
 }

@@ -40,17 +40,17 @@ pub(super) struct Harness {
     pub(super) gateway: Gateway,
     /// Requests to the API server.
     pub(super) asked: Arc<AtomicUsize>,
-    _directory: watch::Sender<Arc<Directory>>,
+    directory: watch::Sender<Arc<Directory>>,
 }
 
 impl Harness {
     pub(super) fn new(flags: &[&str]) -> Self {
-        Self::over(flags, directory())
+        Self::over(flags, directory)
     }
 
-    pub(super) fn over(flags: &[&str], directory: Directory) -> Self {
+    pub(super) fn over(flags: &[&str], fill: impl FnOnce(Builder) -> Directory) -> Self {
         let nobody = async |_| Err(std::io::Error::other("there is no API server"));
-        Self::between(flags, directory, nobody)
+        Self::between(flags, fill, nobody)
     }
 
     /// With an API server that answers as it is told.
@@ -61,12 +61,12 @@ impl Harness {
     where
         F: Future<Output = Result<http::Response<Body>, std::io::Error>> + Send + 'static,
     {
-        Self::between(flags, directory(), answer)
+        Self::between(flags, directory, answer)
     }
 
     fn between<F>(
         flags: &[&str],
-        directory: Directory,
+        fill: impl FnOnce(Builder) -> Directory,
         answer: impl Fn(Request<kube::client::Body>) -> F + Send + 'static,
     ) -> Self
     where
@@ -80,11 +80,12 @@ impl Harness {
         });
         let client = Client::new(service, "default");
         let settings = Arguments::parse_from([&["gateway"], flags].concat()).settings;
-        let (sender, directory) = watch::channel(Arc::new(directory));
         let (_, metrics) = metrics::registry();
+        let builder = Builder::new(settings.line_limits(), metrics.clone());
+        let (sender, directory) = watch::channel(Arc::new(fill(builder)));
         let page = Page::new(caches());
         let gateway = Gateway::new(settings, client, directory, metrics, page, CancellationToken::new());
-        Self { router: router(&gateway), gateway, asked, _directory: sender }
+        Self { router: router(&gateway), gateway, asked, directory: sender }
     }
 
     pub(super) async fn send(&self, request: Request<impl Into<Body>>) -> (StatusCode, HeaderMap, Vec<u8>) {
@@ -102,12 +103,12 @@ impl Harness {
 }
 
 /// The endpoints that `gateway_conformance.yaml` takes for granted.
-fn directory() -> Directory {
-    builder().build(Instant::now())
+fn directory(builder: Builder) -> Directory {
+    known(builder).build(Instant::now())
 }
 
 /// The same, with room for more.
-fn builder() -> Builder {
+fn known(mut builder: Builder) -> Builder {
     let settings = json!({"modelId": ".elser_model_2", "numAllocations": 1, "numThreads": 1});
     let adaptive = json!({"numThreads": 1, "adaptiveAllocations": {"enabled": true, "minNumberOfAllocations": 0, "maxNumberOfAllocations": 32}});
     let endpoint = |name: &str, id: Option<&str>, service: &str, settings: &Value| -> InferenceEndpoint {
@@ -123,7 +124,6 @@ fn builder() -> Builder {
         .unwrap()
     };
     let default = ".elser-2-elasticsearch";
-    let mut builder = Builder::default();
     builder.endpoint(Event::Init);
     for endpoint in [
         endpoint("legacy", None, "elser", &adaptive),
@@ -137,8 +137,6 @@ fn builder() -> Builder {
     builder
 }
 
-/// Every bad request of the list is refused as Elasticsearch refuses it, and none of them reaches the API
-/// server, so none can store anything.
 #[tokio::test]
 async fn a_tenant_is_seen_only_where_all_are_served() {
     let alone = Harness::new(&[]);
@@ -161,6 +159,8 @@ async fn a_tenant_is_seen_only_where_all_are_served() {
     assert_eq!(list, r#"{"endpoints":[]}"#);
 }
 
+/// Every bad request of the list is refused as Elasticsearch refuses it, and none of them reaches the API
+/// server, so none can store anything.
 #[tokio::test]
 async fn bad_requests_are_refused_and_store_nothing() {
     let harness = Harness::new(&[]);
@@ -383,4 +383,36 @@ async fn a_prefix_without_its_slash_leads_to_the_one_with_it() {
     harness.get("/namespaces/default").await;
     let (_, body) = harness.get("/namespaces/default/_page/endpoints").await;
     assert!(body.contains(r#""namespace":"default""#), "{body}");
+}
+
+/// A cold start is the moment at which everybody waits: what a waiting request costs decides how many may.
+#[tokio::test]
+#[ignore = "measures the memory of the process, which other tests share"]
+async fn ten_thousand_held_requests_cost_at_most_20_kib_each() {
+    const REQUESTS: usize = 10_000;
+    let harness = Harness::new(&["--max-held=10000", "--max-requests=10000", "--infer-timeout=60s"]);
+    let resident = || -> usize {
+        let pages = fs_err::read_to_string("/proc/self/statm").unwrap();
+        pages.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
+    };
+    let before = resident();
+    let tasks: Vec<_> = (0..REQUESTS)
+        .map(|_| {
+            let request = Request::post("/_inference/articles")
+                .header("content-type", "application/json")
+                .body(Body::from(r#"{"input":"Kubernetes"}"#))
+                .unwrap();
+            tokio::spawn(harness.router.clone().oneshot(request))
+        })
+        .collect();
+    let line = Arc::clone(
+        &harness.directory.borrow().get(&directory::EndpointKey::new("default", "articles")).unwrap().line,
+    );
+    while line.waiting() < REQUESTS {
+        tokio::task::yield_now().await;
+    }
+    let each = (resident() - before) / REQUESTS;
+    assert!(each <= 20 << 10, "{each} bytes each");
+    println!("{each} bytes of a held request");
+    tasks.iter().for_each(tokio::task::JoinHandle::abort);
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::auth;
 use super::elastic::time_value;
+use super::line::Limits;
 use super::tls;
 
 /// Settings of the gateway.
@@ -81,8 +82,27 @@ pub struct Settings {
     pub max_requests: usize,
 
     /// Most requests of one endpoint that wait for a first ready allocation; further ones are answered 429.
-    #[arg(long, env = "LEXISCALE_MAX_HELD", default_value_t = 1024, value_parser = at_least_one)]
+    #[arg(long, env = "LEXISCALE_MAX_HELD", default_value_t = Limits::default().held, value_parser = at_least_one)]
     pub max_held: usize,
+
+    /// Most texts of one endpoint that wait in line for an allocation; further requests are answered 429. A request
+    /// with many texts stands in line with one piece at a time.
+    #[arg(long, env = "LEXISCALE_MAX_QUEUED_TEXTS", default_value_t = Limits::default().queued_texts, value_parser = at_least_one)]
+    pub max_queued_texts: usize,
+
+    /// Pieces of work that one allocation is given at a time: one that it computes, one that is on its way. A search
+    /// may have one more, so that it does not wait behind documents.
+    #[arg(long, env = "LEXISCALE_SLOTS_PER_ALLOCATION", default_value_t = Limits::default().slots, value_parser = at_least_one)]
+    pub slots_per_allocation: usize,
+
+    /// Texts that travel to a worker together. A request with more is cut into pieces, which are worked on side by
+    /// side and answered as one.
+    #[arg(long, env = "LEXISCALE_PIECE_TEXTS", default_value_t = 10, value_parser = at_least_one)]
+    pub piece_texts: usize,
+
+    /// Most bytes of request bodies and joined answers that are held at once; further requests are answered 429.
+    #[arg(long, env = "LEXISCALE_MAX_HELD_BYTES", default_value = "128Mi", value_parser = bytes)]
+    pub max_held_bytes: usize,
 
     /// Refuse an endpoint with more threads than the largest node has CPUs. Turn off where nodes are added on
     /// demand, or where the gateway may not list nodes.
@@ -104,6 +124,12 @@ pub struct Settings {
     /// The certificate.
     #[command(flatten)]
     pub tls: tls::Settings,
+}
+
+impl Settings {
+    pub(crate) fn line_limits(&self) -> Limits {
+        Limits { queued_texts: self.max_queued_texts, held: self.max_held, slots: self.slots_per_allocation }
+    }
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -161,6 +187,9 @@ mod tests {
             "--max-body-size=10MB",
             "--max-body-size=0",
             "--max-held=0",
+            "--slots-per-allocation=0",
+            "--piece-texts=0",
+            "--max-held-bytes=0",
             "--drain-delay=5",
             "--elasticsearch-version=9\n",
         ] {

@@ -22,9 +22,15 @@ use tokio::time::Instant;
 use super::{
     Settings,
     directory::{Builder, Change, Directory},
+    metrics::Metrics,
 };
 
-pub(crate) async fn follow(client: Client, settings: &Settings, directory: watch::Sender<Arc<Directory>>) {
+pub(crate) async fn follow(
+    client: Client,
+    settings: &Settings,
+    metrics: Metrics,
+    directory: watch::Sender<Arc<Directory>>,
+) {
     let endpoints: Api<InferenceEndpoint> = scope(client.clone(), settings);
     let slices: Api<EndpointSlice> = scope(client, settings);
     let ours = watcher::Config::default().labels(&labels::instance_query(settings.instance.as_deref()));
@@ -32,7 +38,7 @@ pub(crate) async fn follow(client: Client, settings: &Settings, directory: watch
     let of_workers = watcher::Config::default().labels(labels::ENDPOINT);
     let mut endpoints = pin!(events(endpoints, ours));
     let mut slices = pin!(events(slices, of_workers));
-    let mut builder = Builder::default();
+    let mut builder = Builder::new(settings.line_limits(), metrics);
     loop {
         let change = tokio::select! {
             Some(event) = endpoints.next() => builder.endpoint(event),

@@ -7,18 +7,18 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use http::header::{CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
+use http::header::RETRY_AFTER;
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Frame, Incoming, SizeHint};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use lexiscale_wire::{TIMEOUT_HEADER, WorkerError, WorkerErrorKind};
+use lexiscale_wire::{LOAD_HEADER, TIMEOUT_HEADER, WorkerError, WorkerErrorKind};
 use tokio::time::{Instant, Sleep, timeout_at};
 
 use super::admission::Admitted;
-use super::pod::InFlight;
+use super::work::Message;
 
 /// Pods answer a connection within a millisecond or are gone.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -28,10 +28,6 @@ const POOL_IDLE: Duration = Duration::from_secs(5);
 const POOL_CONNECTIONS: usize = 64;
 /// A worker's error is a sentence; more is a mistake.
 const LARGEST_ERROR: usize = 64 << 10;
-/// Trace context goes on to the worker.
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
-
 #[derive(Clone)]
 pub(crate) struct WorkerClient(Client<HttpConnector, Full<Bytes>>);
 
@@ -48,47 +44,11 @@ pub(crate) enum Failure {
     DeadlinePassed,
 }
 
-/// What a worker can be asked.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Route {
-    /// Tokens and weights.
-    Inference,
-    /// Token ids and weights.
-    EmbedSparse,
-}
-
-impl Route {
-    const fn path(self) -> &'static str {
-        match self {
-            Self::Inference => "/_inference",
-            Self::EmbedSparse => "/embed_sparse",
-        }
-    }
-}
-
-/// What is sent: the body for the worker, and the headers that it may want.
-#[derive(Clone)]
-pub(crate) struct Message {
-    route: Route,
-    body: Bytes,
-    headers: HeaderMap,
-}
-
-impl Message {
-    pub(crate) fn new(body: Vec<u8>, client: &HeaderMap) -> Self {
-        Self::to(Route::Inference, body, client)
-    }
-
-    pub(crate) fn to(route: Route, body: Vec<u8>, client: &HeaderMap) -> Self {
-        let mut headers = HeaderMap::new();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        for name in [TRACEPARENT, TRACESTATE] {
-            if let Some(value) = client.get(&name) {
-                headers.insert(name, value.clone());
-            }
-        }
-        Self { route, body: Bytes::from(body), headers }
-    }
+/// An answer whose head has arrived, and with it the end of the worker's arithmetic.
+pub(crate) struct Answer {
+    pub(crate) body: Incoming,
+    /// Texts that the worker has left, where it says so.
+    pub(crate) load: Option<usize>,
 }
 
 impl WorkerClient {
@@ -109,13 +69,13 @@ impl WorkerClient {
     pub(crate) async fn infer(
         &self,
         pod: SocketAddr,
-        message: Message,
+        message: &Message,
         deadline: Instant,
-    ) -> Result<Incoming, Failure> {
-        let mut request = Request::new(Full::new(message.body));
+    ) -> Result<Answer, Failure> {
+        let mut request = Request::new(Full::new(message.body.clone()));
         *request.method_mut() = Method::POST;
-        *request.uri_mut() = uri(pod, message.route);
-        *request.headers_mut() = message.headers;
+        *request.uri_mut() = uri(pod, message.path);
+        *request.headers_mut() = message.headers.clone();
         let time_left = HeaderValue::from(milliseconds_left(deadline, Instant::now()));
         request.headers_mut().insert(TIMEOUT_HEADER, time_left);
         let response = match timeout_at(deadline, self.0.request(request)).await {
@@ -125,7 +85,8 @@ impl WorkerClient {
             Ok(Ok(response)) => response,
         };
         if response.status() == StatusCode::OK {
-            return Ok(response.into_body());
+            let load = load(response.headers());
+            return Ok(Answer { body: response.into_body(), load });
         }
         let status = response.status();
         let retry_after = response.headers().get(RETRY_AFTER).cloned();
@@ -141,13 +102,17 @@ fn milliseconds_left(deadline: Instant, now: Instant) -> u64 {
     u64::try_from(left).unwrap_or(u64::MAX).saturating_add(1)
 }
 
-fn uri(pod: SocketAddr, route: Route) -> Uri {
+fn load(headers: &HeaderMap) -> Option<usize> {
+    headers.get(LOAD_HEADER)?.to_str().ok()?.parse().ok()
+}
+
+fn uri(pod: SocketAddr, path: &'static str) -> Uri {
     Uri::builder()
         .scheme("http")
         .authority(pod.to_string())
-        .path_and_query(route.path())
+        .path_and_query(path)
         .build()
-        .expect("a socket address is an authority")
+        .expect("a socket address is an authority, and the paths are ours")
 }
 
 /// A worker says what happened; anything in between (a proxy, a crash handler) says it by status only.
@@ -162,19 +127,19 @@ fn read_error(status: StatusCode, body: &[u8]) -> WorkerError {
     })
 }
 
-/// A worker's answer on its way to the client. Holds the request's place and the pod's count until it is
-/// through, and breaks off at the deadline: a half answer must not look like a whole one.
+/// A worker's answer on its way to the client. Holds the request's place until it is through, but no slot: the
+/// worker is done, and a client that reads slowly must not keep it from others. Breaks off at the deadline: a
+/// half answer must not look like a whole one.
 pub(crate) struct Relay {
     body: Incoming,
     deadline: Pin<Box<Sleep>>,
     _admitted: Admitted,
-    _in_flight: InFlight,
 }
 
 impl Relay {
-    pub(crate) fn body(body: Incoming, admitted: Admitted, in_flight: InFlight) -> Body {
+    pub(crate) fn body(body: Incoming, admitted: Admitted) -> Body {
         let deadline = Box::pin(tokio::time::sleep_until(admitted.deadline.at));
-        Body::new(Self { body, deadline, _admitted: admitted, _in_flight: in_flight })
+        Body::new(Self { body, deadline, _admitted: admitted })
     }
 }
 
@@ -232,9 +197,18 @@ mod tests {
     }
 
     #[test]
+    fn a_worker_that_tells_no_load_has_none_that_is_known() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(load(&headers), None);
+        headers.insert(LOAD_HEADER, HeaderValue::from_static("many"));
+        assert_eq!(load(&headers), None);
+        headers.insert(LOAD_HEADER, HeaderValue::from_static("7"));
+        assert_eq!(load(&headers), Some(7));
+    }
+
+    #[test]
     fn pods_of_both_families_have_an_address() {
-        let uri = |pod: &str, route| uri(pod.parse().unwrap(), route).to_string();
-        assert_eq!(uri("10.0.0.1:8080", Route::Inference), "http://10.0.0.1:8080/_inference");
-        assert_eq!(uri("[fd00::1]:8080", Route::EmbedSparse), "http://[fd00::1]:8080/embed_sparse");
+        assert_eq!(uri("10.0.0.1:8080".parse().unwrap(), "/_inference"), "http://10.0.0.1:8080/_inference");
+        assert_eq!(uri("[fd00::1]:8080".parse().unwrap(), "/_inference"), "http://[fd00::1]:8080/_inference");
     }
 }

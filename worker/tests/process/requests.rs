@@ -209,6 +209,26 @@ async fn a_caller_who_left_costs_no_arithmetic() {
     app.wait_for_metric(r#"requests_total{route="Inference",outcome="Abandoned"} 1"#).await;
 }
 
+/// Gateways that share a worker see by it what the others sent.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_answer_tells_how_many_texts_are_left() {
+    let app = Arc::new(ready_app());
+    let load =
+        |answer: &axum::response::Response| answer.headers()["x-lexiscale-load"].to_str().unwrap().to_owned();
+    let running = tokio::spawn(app.router.clone().oneshot(infer(r#"{"input":["a"]}"#)));
+    app.next_batch().await;
+    let waiting = app.spawn(infer(r#"{"input":["b","a"]}"#));
+    app.wait_for_metric("queue_texts 2").await;
+    let refused = app.router.clone().oneshot(infer(r#"{"input":["a"]}"#)).await.unwrap();
+    assert_eq!((refused.status(), load(&refused).as_str()), (StatusCode::TOO_MANY_REQUESTS, "3"));
+    app.gate.release(1);
+    let answer = running.await.unwrap().unwrap();
+    assert_eq!((answer.status(), load(&answer).as_str()), (StatusCode::OK, "2"));
+    app.gate.release(2);
+    assert_eq!(waiting.await.unwrap().status, StatusCode::OK);
+    assert_eq!(app.embedder.load(), 0);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_past_its_time_costs_no_arithmetic() {
     let app = Arc::new(ready_app());

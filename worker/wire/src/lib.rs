@@ -25,3 +25,7 @@ pub const MAX_BODY_BYTES: usize = 10 * 1024 * 1024;
 /// Request header with the milliseconds that the caller will still wait. A request that is older than that when its
 /// turn comes is dropped before it costs any arithmetic.
 pub const TIMEOUT_HEADER: &str = "x-lexiscale-timeout-ms";
+
+/// Response header with the number of texts that wait or run in the worker, the answered ones not among them. Gateways that
+/// share a worker see each other's load by it.
+pub const LOAD_HEADER: &str = "x-lexiscale-load";

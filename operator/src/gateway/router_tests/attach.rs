@@ -16,18 +16,20 @@ fn harness() -> Harness {
         }))
         .unwrap()
     };
-    let mut builder = Builder::default();
-    builder.endpoint(Event::Init);
-    for endpoint in [
+    let endpoints = [
         endpoint("holder", json!({"modelId": ".elser_model_2", "numAllocations": 2, "numThreads": 1})),
         endpoint("guest", json!({"deploymentId": "holder"})),
         endpoint("orphan", json!({"deploymentId": "gone"})),
-    ] {
-        builder.endpoint(Event::InitApply(endpoint));
-    }
-    builder.endpoint(Event::InitDone);
-    builder.slice(Event::InitDone);
-    Harness::over(&[], builder.build(Instant::now()))
+    ];
+    Harness::over(&[], |mut builder| {
+        builder.endpoint(Event::Init);
+        for endpoint in endpoints {
+            builder.endpoint(Event::InitApply(endpoint));
+        }
+        builder.endpoint(Event::InitDone);
+        builder.slice(Event::InitDone);
+        builder.build(Instant::now())
+    })
 }
 
 async fn send(harness: &Harness, method: &str, path: &str, body: &str) -> (u16, Value) {

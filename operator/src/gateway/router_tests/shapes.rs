@@ -27,7 +27,11 @@ mod cluster {
 /// A gateway that knows these pods of `articles`, an endpoint `words` without pods whose settings cut by ten words, and
 /// `asleep`, which is at zero.
 fn with_pods(pods: &[SocketAddr], flags: &[&str]) -> Harness {
-    let mut builder = builder();
+    Harness::over(flags, |builder| with(builder, pods))
+}
+
+fn with(builder: Builder, pods: &[SocketAddr]) -> Directory {
+    let mut builder = known(builder);
     for (name, chunking, pods) in [
         ("articles", Value::Null, pods),
         ("words", json!({"strategy": "word", "maxChunkSize": 10, "overlap": 3}), &[][..]),
@@ -61,7 +65,7 @@ fn with_pods(pods: &[SocketAddr], flags: &[&str]) -> Harness {
         },
     });
     builder.endpoint(Event::Apply(serde_json::from_value(asleep).unwrap()));
-    Harness::over(flags, builder.build(Instant::now()))
+    builder.build(Instant::now())
 }
 
 async fn post(harness: &Harness, path: &str, body: impl ToString) -> (StatusCode, Value) {

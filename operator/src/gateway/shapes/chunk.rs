@@ -49,16 +49,16 @@ pub(super) async fn chunk(
     let embeds = !query.denies(Own::Embeddings);
     let most = if embeds { MOST_EMBEDDED } else { MOST_CUT };
     let cut = cut(&target.id, texts, settings, most, admitted.deadline).await?;
-    let embeddings = if embeds {
-        let pieces = cut.pieces().map(str::to_owned).collect();
-        let call = Call { key: &target.key(), admitted, headers: &headers };
-        // Long texts are documents; whoever waits for a query's result sends a short one, and not here.
-        Some(embed::embed(&gateway, &call, pieces, Some(InputType::Ingest)).await?)
-    } else {
-        None
-    };
     let shown = if query.has(Own::Text) { Texts::Shown } else { Texts::LeftOut };
-    Ok(ok(json(&Answer::new(&cut, shown, embeddings.as_deref()))))
+    if !embeds {
+        return Ok(ok(json(&Answer::new(&cut, shown, None))));
+    }
+    let pieces = cut.pieces().map(str::to_owned).collect();
+    let call = Call { key: &target.key(), admitted, headers: &headers };
+    // Long texts are documents; whoever waits for a query's result sends a short one, and not here.
+    let input_type = Some(InputType::Ingest);
+    embed::embed(&gateway, call, pieces, input_type, |rows| json(&Answer::new(&cut, shown, Some(&rows))))
+        .await
 }
 
 /// Why texts are not cut.

@@ -11,7 +11,7 @@ use super::{Arrived, Call, Error, Gateway, Target};
 use crate::gateway::auth::Caller;
 use crate::gateway::elastic::infer;
 use crate::gateway::embed;
-use crate::gateway::presentation::{json, ok};
+use crate::gateway::presentation::json;
 
 pub(super) async fn embed(
     State(gateway): State<Gateway>,
@@ -27,8 +27,7 @@ pub(super) async fn embed(
     gateway.find(&target)?;
     let input_type: Option<InputType> = request.input_type();
     let call = Call { key: &target.key(), admitted, headers: &headers };
-    let rows = embed::embed(&gateway, &call, request.into_texts(), input_type).await?;
-    Ok(ok(json(&Answer::new(&rows))))
+    embed::embed(&gateway, call, request.into_texts(), input_type, |rows| json(&Answer::new(&rows))).await
 }
 
 #[derive(Debug, Serialize)]

@@ -11,7 +11,7 @@ use crate::gateway::auth::Caller;
 use crate::gateway::elastic::error::Refusal;
 use crate::gateway::elastic::json::{Json, short, short_text};
 use crate::gateway::embed;
-use crate::gateway::presentation::{json, ok};
+use crate::gateway::presentation::json;
 
 /// The texts' name, where the body is an object: what connectors call their parameter, most usual first.
 const NAMES: [&str; 3] = ["input", "inputs", "text_docs"];
@@ -30,9 +30,11 @@ pub(super) async fn embed(
     gateway.find(&target)?;
     let input_type = request.input_type();
     let call = Call { key: &target.key(), admitted, headers: &headers };
-    let rows = embed::embed(&gateway, &call, request.into_texts(), input_type).await?;
-    let answer: Vec<&SparseEmbedding> = rows.iter().map(|row| &row.embedding).collect();
-    Ok(ok(json(&answer)))
+    embed::embed(&gateway, call, request.into_texts(), input_type, |rows| {
+        let vectors: Vec<&SparseEmbedding> = rows.iter().map(|row| &row.embedding).collect();
+        json(&vectors)
+    })
+    .await
 }
 
 /// PURE.

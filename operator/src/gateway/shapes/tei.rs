@@ -34,13 +34,14 @@ pub(super) async fn embed_sparse(
     drop(body);
     gateway.find(&target).map_err(IntoResponse::into_response)?;
     let call = Call { key: &target.key(), admitted, headers: &headers };
-    let rows = embed::embed_sparse(&gateway, &call, asked.texts, asked.long_texts).await;
-    let mut rows = rows.map_err(IntoResponse::into_response)?;
-    // The other server walks through the vocabulary; the worker's order is by weight.
-    for row in &mut rows {
-        row.sort_unstable_by_key(|entry| entry.index);
-    }
-    Ok(ok(json(&rows)))
+    let answered = embed::embed_sparse(&gateway, call, asked.texts, asked.long_texts, |mut rows| {
+        // The other server walks through the vocabulary; the worker's order is by weight.
+        for row in &mut rows {
+            row.sort_unstable_by_key(|entry| entry.index);
+        }
+        json(&rows)
+    });
+    answered.await.map_err(IntoResponse::into_response)
 }
 
 pub(super) async fn info(

@@ -45,6 +45,14 @@ impl<'a> Waiter<'a> {
         Self { gateway, key, wait: Mutex::default() }
     }
 
+    pub(crate) fn gateway(&self) -> &'a Gateway {
+        self.gateway
+    }
+
+    pub(crate) fn key(&self) -> &'a EndpointKey {
+        self.key
+    }
+
     /// To be called when the request begins to wait, and the result kept until it has its allocation. Never blocks: whatever
     /// has to be asked of the cluster is asked by a task of its own. The endpoint may have allocations at this time that are
     /// only busy, or are about to go.

@@ -1,0 +1,153 @@
+//! How many bytes this gateway holds for requests: bodies while they are worked on, and answers that are joined
+//! from pieces. Counted as they arrive, so that nobody reserves by announcing.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+
+use axum::body::{Body, Bytes};
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use hyper::body::{Frame, SizeHint};
+
+use super::Gateway;
+use super::error::Error;
+use super::metrics::Rejection;
+
+#[derive(Debug)]
+pub(crate) struct Budget {
+    limit: usize,
+    held: AtomicUsize,
+}
+
+/// What one request holds; given back when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Held {
+    budget: Arc<Budget>,
+    bytes: AtomicUsize,
+    is_refused: AtomicBool,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("as many bytes are held for requests as may be")]
+pub(crate) struct OverBudget;
+
+impl Budget {
+    pub(crate) fn new(limit: usize) -> Arc<Self> {
+        Arc::new(Self { limit, held: AtomicUsize::new(0) })
+    }
+
+    pub(crate) fn limit(&self) -> usize {
+        self.limit
+    }
+
+    pub(crate) fn begin(self: &Arc<Self>) -> Arc<Held> {
+        Arc::new(Held {
+            budget: Arc::clone(self),
+            bytes: AtomicUsize::new(0),
+            is_refused: AtomicBool::new(false),
+        })
+    }
+}
+
+impl Held {
+    pub(crate) fn grow(&self, bytes: usize) -> Result<(), OverBudget> {
+        let grown = |held: usize| held.checked_add(bytes).filter(|held| *held <= self.budget.limit);
+        if self.budget.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, grown).is_err() {
+            self.is_refused.store(true, Ordering::Relaxed);
+            return Err(OverBudget);
+        }
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.budget.held.fetch_sub(*self.bytes.get_mut(), Ordering::Relaxed);
+    }
+}
+
+/// Counts the body of every request for as long as the request is worked on. A reader that inflates a body adds
+/// what it makes of it to the request's [`Held`], which is among its extensions.
+pub(crate) async fn count_body(State(gateway): State<Gateway>, request: Request, next: Next) -> Response {
+    if hyper::body::Body::is_end_stream(request.body()) {
+        return next.run(request).await;
+    }
+    let held = gateway.budget.begin();
+    let mut request = request.map(|body| Body::new(Counted { body, held: Arc::clone(&held) }));
+    request.extensions_mut().insert(Arc::clone(&held));
+    let response = next.run(request).await;
+    // Whatever the handler made of a body that broke off.
+    if held.is_refused.load(Ordering::Relaxed) {
+        gateway.metrics.rejected(Rejection::Bytes);
+        return Error::TooManyBytes { limit: gateway.budget.limit() }.into_response();
+    }
+    response
+}
+
+struct Counted {
+    body: Body,
+    held: Arc<Held>,
+}
+
+impl hyper::body::Body for Counted {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        if let Poll::Ready(Some(Ok(frame))) = &polled
+            && let Some(data) = frame.data_ref()
+            && let Err(over) = self.held.grow(data.len())
+        {
+            return Poll::Ready(Some(Err(axum::Error::new(over))));
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    #[test]
+    fn what_is_held_is_given_back() {
+        let budget = Budget::new(10);
+        let first = budget.begin();
+        first.grow(6).unwrap();
+        let second = budget.begin();
+        assert_eq!(second.grow(5), Err(OverBudget));
+        second.grow(4).unwrap();
+        drop(first);
+        second.grow(6).unwrap();
+        drop(second);
+        assert_eq!(budget.held.load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test]
+    async fn a_body_breaks_off_where_it_does_not_fit() {
+        let budget = Budget::new(10);
+        for (size, fits) in [(10, true), (11, false)] {
+            let held = budget.begin();
+            let body = Body::new(Counted { body: Body::from(vec![b' '; size]), held: Arc::clone(&held) });
+            assert_eq!(body.collect().await.is_ok(), fits, "{size}");
+            assert_eq!(held.is_refused.load(Ordering::Relaxed), !fits);
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! A slot of an allocation: the right to have it work on one piece. It ends when the worker has answered or the
+//! piece is given up.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Line;
+use crate::gateway::pod::Pod;
+use crate::gateway::queue::Seat;
+
+#[derive(Debug)]
+pub(crate) struct Slot {
+    line: Arc<Line>,
+    pod: Arc<Pod>,
+    seat: Seat,
+    texts: usize,
+    began: Instant,
+    served: Option<Instant>,
+}
+
+impl Slot {
+    pub(super) fn new(line: Arc<Line>, pod: Arc<Pod>, seat: Seat, texts: usize, began: Instant) -> Self {
+        Self { line, pod, seat, texts, began, served: None }
+    }
+
+    pub(crate) fn pod(&self) -> &Pod {
+        &self.pod
+    }
+
+    /// Where the piece stands if it has to come back.
+    pub(crate) fn seat(&self) -> Seat {
+        self.seat
+    }
+
+    /// The worker has answered, and says how many texts it has left.
+    pub(crate) fn answered(mut self, load: Option<usize>, now: Instant) {
+        self.line.metrics.worked(now.saturating_duration_since(self.began));
+        if let Some(load) = load {
+            self.pod.reported(load, self.texts, now);
+        }
+        self.served = Some(now);
+    }
+
+    /// The worker failed this piece, and would fail others too.
+    pub(crate) fn failed(self, pause: Duration, now: Instant) {
+        self.line.avoid(&self.pod, pause, now);
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let now = self.served.unwrap_or_else(Instant::now);
+        let mut state = self.line.lock();
+        self.pod.end(self.texts);
+        if self.served.is_some() {
+            state.rate.served(self.texts, now.into_std());
+        }
+        if !state.queue.is_empty() {
+            self.line.hand_out(&mut state, now);
+            self.line.show(&state);
+        }
+    }
+}
