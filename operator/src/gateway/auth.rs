@@ -55,16 +55,21 @@ impl FromRequestParts<Gateway> for Caller {
             Err((denied, source)) => (denied.outcome(), *source),
         };
         gateway.metrics.auth.decided(outcome, source);
-        let (identity, _) = admitted.map_err(|(denied, _)| denied)?;
-        if let Some(Identified(slot)) = parts.extensions.get() {
+        // Who is known is in the log, allowed or not.
+        let who = match &admitted {
+            Ok((identity, _)) => Some(identity),
+            Err((denied, _)) => denied.who(),
+        };
+        if let (Some(Identified(slot)), Some(who)) = (parts.extensions.get(), who) {
             // Set once: a handler that asks twice hears the same.
-            let _ = slot.set(identity);
+            let _ = slot.set(who.clone());
         }
+        admitted.map_err(|(denied, _)| denied)?;
         Ok(Self(()))
     }
 }
 
-/// Where the name of an admitted caller is left for the access log.
+/// Where the name of a caller is left for the access log.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Identified(pub(crate) Arc<OnceLock<String>>);
 

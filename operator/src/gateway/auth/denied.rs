@@ -33,6 +33,18 @@ impl Denied {
         Self::NotAllowed { who, what, verb: verb.as_str(), namespace: namespace.clone() }
     }
 
+    /// Whose credentials were valid.
+    pub(crate) fn who(&self) -> Option<&String> {
+        match self {
+            Self::NotAllowed { who, .. } => Some(who),
+            Self::NoCredentials
+            | Self::Unreadable { .. }
+            | Self::BadToken
+            | Self::BadKey
+            | Self::Unavailable { .. } => None,
+        }
+    }
+
     pub(crate) fn outcome(&self) -> AuthOutcome {
         match self {
             Self::NoCredentials | Self::Unreadable { .. } | Self::BadToken | Self::BadKey => {

@@ -259,11 +259,13 @@ async fn answers_and_logs_do_not_repeat_secrets() {
         assert!(status == 401 && !text.contains("canary") && !text.contains("YTpj"), "{text}");
     }
     assert_eq!(site.status(Method::GET, "/_inference/articles", "Bearer valid-ada").await, 200);
+    assert_eq!(site.status(Method::GET, "/_inference/articles", "Bearer valid-bob").await, 403);
     site.judge.is_away.store(true, Ordering::Relaxed);
     assert_eq!(site.status(Method::GET, "/_inference/articles", "Bearer valid-canary").await, 503);
     drop(site);
     let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-    assert!(log.contains(r#"user="ada""#) && log.contains("failed to have credentials reviewed"), "{log}");
+    assert!(log.contains(r#"user="ada" status=200"#) && log.contains(r#"user="bob" status=403"#), "{log}");
+    assert!(log.contains("failed to have credentials reviewed"), "{log}");
     assert!(!log.contains("canary") && !log.contains("YTpj") && !log.contains("valid-"), "{log}");
 }
 
