@@ -7,10 +7,6 @@ use anyhow::{Context, Result, ensure};
 use e2e::{Gateway, Namespace, repository, with_namespace};
 use tokio::{process::Command, sync::Mutex};
 
-/// What the gateway has not yet: the clients leave it out, and say so. Empty this list as it comes.
-/// `banner`: its version lacks `build_date` and `lucene_version`, without which the Java client reads none.
-const LACKS: [&str; 4] = ["banner", "gzip", "namespaces", "update"];
-
 /// One client at a time: each makes several endpoints, and the node is small.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 
@@ -26,7 +22,6 @@ async fn lives(client: &str, prefix: &str, namespace: &Namespace) -> Result<()> 
     let gateway = Gateway::open().await?;
     let output = Command::new(repository().join("tests/clients/run"))
         .args([client, &format!("{}{prefix}", gateway.url)])
-        .args(LACKS)
         .stdin(Stdio::null())
         .output()
         .await
@@ -67,9 +62,6 @@ async fn the_java_client_creates_infers_updates_and_deletes() -> Result<()> {
 /// A tenant's users get an address with a path, and each of the clients must keep it before its own paths.
 #[tokio::test]
 async fn every_client_works_below_a_path_prefix() -> Result<()> {
-    if LACKS.contains(&"namespaces") {
-        return say("skipped: the gateway has no namespaces yet\n");
-    }
     with_namespace("clients", async |namespace| {
         let prefix = format!("/namespaces/{}", namespace.name);
         for client in ["python-8", "python-9", "javascript", "java"] {

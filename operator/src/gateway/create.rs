@@ -37,7 +37,7 @@ pub(crate) async fn create(
     let query = request::query(&uri, &[])?;
     let deadline = Deadline::after(query.timeout.unwrap_or(gateway.settings.create_timeout));
     let (parts, body) = request.into_parts();
-    let body = request::body(&parts.headers, body, &gateway.settings).await?;
+    let body = request::body(&parts, body, &gateway.settings).await?;
     let id = NewId::parse(&target.id)?;
     let Create { spec, beside } = create::parse(target.task, &body)?;
     drop(body);

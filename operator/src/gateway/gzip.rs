@@ -47,6 +47,11 @@ impl Gunzip {
         self.0.write_all(piece).map_err(|_| self.problem())
     }
 
+    /// Bytes unpacked so far.
+    pub(crate) fn len(&self) -> usize {
+        self.0.get_ref().bytes.len()
+    }
+
     /// Everything, once nothing more comes; a stream that is cut off is corrupt.
     pub(crate) fn finish(mut self) -> Result<Vec<u8>, Unreadable> {
         if self.0.try_finish().is_err() {

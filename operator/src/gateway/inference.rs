@@ -30,7 +30,7 @@ pub(crate) async fn infer(
     let admitted =
         gateway.admission.admit(deadline).inspect_err(|_| gateway.metrics.rejected(Rejection::Requests))?;
     let (parts, body) = request.into_parts();
-    let body = timeout_at(deadline.at, request::body(&parts.headers, body, &gateway.settings))
+    let body = timeout_at(deadline.at, request::body(&parts, body, &gateway.settings))
         .await
         .map_err(|_| too_late(&target.id, deadline, "the request body"))??;
     let request = infer::parse(target.task, &body)?;

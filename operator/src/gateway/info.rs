@@ -13,6 +13,11 @@ use super::error::Error;
 use super::presentation::{json, ok};
 use super::request::{self, TaskTarget};
 
+/// Fixed, so that equal sources give equal programs.
+const BUILD_DATE: &str = "2026-01-01T00:00:00.000Z";
+/// Of Elasticsearch 9.1. There is no Lucene here; typed clients read no banner without it.
+const LUCENE_VERSION: &str = "10.2.2";
+
 #[derive(Serialize)]
 struct Banner<'a> {
     name: &'a str,
@@ -29,7 +34,9 @@ struct Version<'a> {
     build_flavor: &'a str,
     build_type: &'a str,
     build_hash: &'a str,
+    build_date: &'a str,
     build_snapshot: bool,
+    lucene_version: &'a str,
     #[serde(rename = "minimum_wire_compatibility_version")]
     minimum_wire_compatibility: &'a str,
     #[serde(rename = "minimum_index_compatibility_version")]
@@ -52,7 +59,9 @@ pub(crate) async fn banner(
             build_flavor: "default",
             build_type: "docker",
             build_hash: concat!("lexiscale-", env!("CARGO_PKG_VERSION")),
+            build_date: BUILD_DATE,
             build_snapshot: false,
+            lucene_version: LUCENE_VERSION,
             minimum_wire_compatibility: "8.0.0",
             minimum_index_compatibility: "8.0.0",
         },

@@ -1,5 +1,7 @@
 //! Reading a request: path, parameters, body, in that order. All limits of what a client may send are here.
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::extract::{FromRequestParts, Path, Query as Pairs};
 use bytes::Bytes;
@@ -9,6 +11,7 @@ use http::{HeaderMap, HeaderName, Uri};
 use hyper::body::Body as _;
 
 use super::Gateway;
+use super::budget::{Held, OverBudget};
 use super::directory::EndpointKey;
 use super::elastic::media_type::MediaType;
 use super::elastic::query::{Own, Query};
@@ -82,7 +85,8 @@ pub(crate) fn query(uri: &Uri, own: &[Own]) -> Result<Query, Error> {
 }
 
 /// The body of a request that needs one. The media type is checked before a byte is read.
-pub(crate) async fn body(headers: &HeaderMap, body: Body, settings: &Settings) -> Result<Bytes, Error> {
+pub(crate) async fn body(parts: &Parts, body: Body, settings: &Settings) -> Result<Bytes, Error> {
+    let headers = &parts.headers;
     let limit = settings.max_body_size;
     if body.is_end_stream() {
         return Err(Error::NoBody);
@@ -96,7 +100,9 @@ pub(crate) async fn body(headers: &HeaderMap, body: Body, settings: &Settings) -
     {
         return Err(Error::BodyTooLarge { limit });
     }
-    let read = tokio::time::timeout(settings.body_timeout, read(Paced::new(body, limit), coding, limit));
+    let held = parts.extensions.get::<Arc<Held>>();
+    let read =
+        tokio::time::timeout(settings.body_timeout, read(Paced::new(body, limit), coding, limit, held));
     let bytes = read.await.map_err(|_| Error::BodyTooSlow(settings.body_timeout))??;
     if bytes.is_empty() { Err(Error::NoBody) } else { Ok(bytes) }
 }
@@ -121,7 +127,13 @@ impl Coding {
     }
 }
 
-async fn read(mut body: Paced, coding: Coding, limit: usize) -> Result<Bytes, Error> {
+/// What is unpacked counts as held as well; the packed bytes are counted as they arrive.
+async fn read(
+    mut body: Paced,
+    coding: Coding,
+    limit: usize,
+    held: Option<&Arc<Held>>,
+) -> Result<Bytes, Error> {
     let unreadable = |problem| match problem {
         Unreadable::TooLarge => Error::BodyTooLarge { limit },
         Unreadable::Corrupt => Error::BodyBroken,
@@ -131,7 +143,10 @@ async fn read(mut body: Paced, coding: Coding, limit: usize) -> Result<Bytes, Er
         Coding::Gzip => {
             let mut gunzip = Gunzip::new(limit);
             while let Some(piece) = body.next().await? {
+                let before = gunzip.len();
                 gunzip.write(&piece).map_err(unreadable)?;
+                let grown = held.map_or(Ok(()), |held| held.grow(gunzip.len() - before));
+                grown.map_err(|OverBudget| Error::BodyBroken)?;
             }
             Ok(gunzip.finish().map_err(unreadable)?.into())
         }

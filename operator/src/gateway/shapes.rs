@@ -66,7 +66,7 @@ impl Arrived {
         let deadline = Deadline::after(query.timeout.unwrap_or(gateway.settings.infer_timeout));
         let admitted = gateway.admission.admit(deadline)?;
         let (parts, body) = request.into_parts();
-        let body = timeout_at(deadline.at, request::body(&parts.headers, body, &gateway.settings))
+        let body = timeout_at(deadline.at, request::body(&parts, body, &gateway.settings))
             .await
             .map_err(|_| too_late(id, deadline, "the request body"))??;
         Ok(Self { query, admitted, headers: parts.headers, body })

@@ -41,7 +41,7 @@ pub(crate) async fn update(
     let timeout = query.timeout.or(query.master_timeout).unwrap_or(gateway.settings.create_timeout);
     let deadline = Deadline::after(timeout);
     let (parts, body) = request.into_parts();
-    let body = request::body(&parts.headers, body, &gateway.settings).await?;
+    let body = request::body(&parts, body, &gateway.settings).await?;
     NewId::of_changeable(&target.id)?;
     let update = update::parse(target.task, &body)?;
     drop(body);
@@ -113,14 +113,15 @@ fn wanted(
     // An attached endpoint shows the settings of the deployment. Those may be sent back, and not changed from here.
     let in_force = &deployment.spec.service_settings;
     let shown = InferenceEndpointSpec { service_settings: in_force.clone(), ..endpoint.spec.clone() };
-    let changed = update.apply(&shown, &known)?;
-    if changed.service_settings != *in_force {
-        return Err(Error::Attached {
-            id: endpoint.inference_id().to_owned(),
-            deployment: attached_to.clone(),
-        });
+    // Whose deployment it is comes before what that deployment would allow.
+    match update.apply(&shown, &known) {
+        Ok(changed) if changed.service_settings == *in_force => {
+            Ok(InferenceEndpointSpec { service_settings: own.clone(), ..changed })
+        }
+        Ok(_) | Err(_) => {
+            Err(Error::Attached { id: endpoint.inference_id().to_owned(), deployment: attached_to.clone() })
+        }
     }
-    Ok(InferenceEndpointSpec { service_settings: own.clone(), ..changed })
 }
 
 /// With the version that was looked at: what the update rests on must not have changed meanwhile.

@@ -99,6 +99,9 @@ async fn no_route_answers_without_credentials() {
         (Method::PUT, "/_inference/articles/_update"),
         (Method::POST, "/_inference/articles/_chunk"),
         (Method::POST, "/_inference/sparse_embedding/articles/_chunk"),
+        (Method::POST, "/opensearch/articles"),
+        (Method::POST, "/custom/articles"),
+        (Method::GET, "/_page/endpoints"),
     ] {
         let (status, headers, body) = site.send(method.clone(), path, "").await;
         assert_eq!(status, 401, "{method} {path}");
@@ -107,6 +110,15 @@ async fn no_route_answers_without_credentials() {
         if method != Method::HEAD {
             assert_eq!(body["error"]["type"], "security_exception", "{method} {path}");
         }
+    }
+    for (method, path) in [
+        (Method::POST, "/tei/articles/embed_sparse"),
+        (Method::GET, "/tei/articles/info"),
+        (Method::GET, "/tei/articles/health"),
+    ] {
+        let (status, headers, body) = site.send(method.clone(), path, "").await;
+        assert_eq!((status.as_u16(), headers.contains_key("www-authenticate")), (401, true), "{path}");
+        assert!(body["error"].is_string(), "{path}: {body}");
     }
     assert_eq!(site.judge.asked(), 0);
 }
@@ -258,6 +270,8 @@ async fn answers_and_logs_do_not_repeat_secrets() {
         let text = format!("{headers:?} {body}");
         assert!(status == 401 && !text.contains("canary") && !text.contains("YTpj"), "{text}");
     }
+    // A line of code that another test reached first, without a subscriber, would stay silent here.
+    tracing::callsite::rebuild_interest_cache();
     assert_eq!(site.status(Method::GET, "/_inference/articles", "Bearer valid-ada").await, 200);
     assert_eq!(site.status(Method::GET, "/_inference/articles", "Bearer valid-bob").await, 403);
     site.judge.is_away.store(true, Ordering::Relaxed);
