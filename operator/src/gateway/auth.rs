@@ -69,6 +69,19 @@ impl FromRequestParts<Gateway> for Caller {
     }
 }
 
+/// Refuses a sender, who was let in, the use of another endpoint than the one that the path names.
+pub(crate) async fn refuse_unless_may_infer(
+    gateway: &Gateway,
+    headers: &http::HeaderMap,
+    key: &EndpointKey,
+) -> Result<(), Error> {
+    let Some(guard) = &gateway.guard else { return Ok(()) };
+    let EndpointKey { namespace, id } = key.clone();
+    let object = Some(object(gateway, &namespace, &id));
+    let need = Need::Right(Access { verb: Verb::Infer, namespace, id: Some(id), object });
+    guard.admit(headers, &need).await.map(drop).map_err(|(denied, _)| denied.into())
+}
+
 /// Where the name of a caller is left for the access log.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Identified(pub(crate) Arc<OnceLock<String>>);

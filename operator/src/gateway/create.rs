@@ -15,7 +15,7 @@ use tokio::time::timeout_at;
 use super::Gateway;
 use super::admission::Deadline;
 use super::attach;
-use super::auth::Caller;
+use super::auth::{Caller, refuse_unless_may_infer};
 use super::directory::{EndpointKey, Entry};
 use super::elastic::create::{self, Create};
 use super::elastic::endpoint::{Allocations, EndpointView, State as EndpointState};
@@ -42,6 +42,11 @@ pub(crate) async fn create(
     let Create { spec, beside } = create::parse(target.task, &body)?;
     drop(body);
     attach::refuse_taken_id(&gateway, &target.key())?;
+    if let Some(deployment) = &spec.service_settings.deployment_id {
+        // Or whoever may create could use what they may not.
+        let deployment = EndpointKey::new(&target.tenant.0, deployment);
+        refuse_unless_may_infer(&gateway, &parts.headers, &deployment).await?;
+    }
     let mut warnings = attach::check(&gateway, &target.tenant, &spec, &beside)?;
 
     warnings.extend(create::deprecation(&spec).map(str::to_owned));

@@ -36,7 +36,8 @@ impl Judge {
             json!({"authenticated": name.is_some(), "user": {"username": name.unwrap_or_default(), "uid": "7", "groups": ["g"]}})
         } else {
             let verb = spec["resourceAttributes"]["verb"].as_str().unwrap();
-            json!({"allowed": spec["user"] == "ada" && ["get", "infer"].contains(&verb)})
+            let ada = spec["user"] == "ada" && ["get", "infer"].contains(&verb);
+            json!({"allowed": ada || (spec["user"] == "eve" && verb == "create")})
         };
         Ok(Response::new(Body::from(serde_json::to_vec(&review).unwrap())))
     }
@@ -121,6 +122,22 @@ async fn no_route_answers_without_credentials() {
         assert!(body["error"].is_string(), "{path}: {body}");
     }
     assert_eq!(site.judge.asked(), 0);
+}
+
+/// A second name for a deployment is no way around the right to use it.
+#[tokio::test]
+async fn who_may_create_may_not_attach_to_what_they_may_not_use() {
+    let site = Site::new(&[]);
+    let body = r#"{"service":"elasticsearch","service_settings":{"deployment_id":"articles"}}"#;
+    let request = Request::put("/_inference/sparse_embedding/own").header(AUTHORIZATION, "Bearer valid-eve");
+    let request = request.header("content-type", "application/json").body(Body::from(body)).unwrap();
+    let (status, _, answer) = site.harness.send(request).await;
+    let answer: Value = serde_json::from_slice(&answer).unwrap();
+    assert_eq!((status.as_u16(), answer["error"]["type"].as_str()), (403, Some("security_exception")));
+    assert!(
+        answer["error"]["reason"].as_str().unwrap().contains("infer inference endpoint [articles]"),
+        "{answer}"
+    );
 }
 
 #[tokio::test]
