@@ -133,6 +133,8 @@ fn normalise(value: &mut Value, namespace: &str, claims: &[String]) {
                 "generation",
                 "observedGeneration",
                 "lastTransitionTime",
+                "time",
+                "coldStartSeconds",
                 "clusterIP",
                 "clusterIPs",
                 "batch.kubernetes.io/controller-uid",

@@ -140,11 +140,12 @@ async fn a_client_that_leaves_frees_the_worker_of_all_its_pieces() {
             body.len()
         );
         stream.write_all((head + &body).as_bytes()).await.unwrap();
-        gateway.until("the worker is at work", async || worker.working() == 1).await;
+        // As many pieces as an allocation has slots.
+        gateway.until("the worker is at work", async || worker.working() == 2).await;
         drop(stream);
-        gateway.until("the worker is told", async || worker.abandoned() == 1).await;
+        gateway.until("the worker is told", async || worker.abandoned() == 2).await;
         worker.release();
-        assert_eq!(worker.asked().len(), 1, "the other pieces were never sent");
+        assert_eq!(worker.asked().len(), 2, "the other pieces were never sent");
     })
     .await;
 }
