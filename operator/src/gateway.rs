@@ -1,6 +1,7 @@
 //! The `_inference` API: what Elasticsearch's clients see of the cluster. This file is the table of contents;
-//! a request passes `observe` (count, log), `present` (headers, `pretty`), and its handler, which reads path,
-//! caller and body in that order. Nothing here decides how many allocations run.
+//! a request passes `observe` (count, log), compression, `present` (headers, `pretty`), `refuse_bad_head`,
+//! `count_body` (bytes held), and its handler, which reads path, caller and body in that order. Nothing here
+//! decides how many allocations run.
 
 mod admission;
 mod attach;

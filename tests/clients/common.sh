@@ -15,3 +15,12 @@ client_home() {
   esac
   printf '%s\n' "$LEXISCALE_HOME/tools/client-$1-$(cat "${pins[@]}" | sha256sum | cut -c1-12)"
 }
+
+# node_js: the program. The tests' own node comes by the same name.
+node_js() {
+  local file
+  for file in $(type -ap nodejs node); do
+    [[ $("$file" --version 2>/dev/null) != v* ]] || { echo "$file"; return; }
+  done
+  die "there is no Node.js: tests/clients/install"
+}

@@ -50,7 +50,12 @@ pub(crate) fn check(
             return Err(Error::NotReady);
         }
         let deployment = short_text(deployment_id);
-        return Err(Error::NoDeployment { deployment, others: others(&directory, tenant, asked) });
+        // Not everybody may know of all of them.
+        let others = match gateway.guard {
+            None => others(&directory, tenant, asked),
+            Some(_) => String::new(),
+        };
+        return Err(Error::NoDeployment { deployment, others });
     };
     if let (Some(asked), Some(serves)) = (asked, model_of(holder))
         && asked != serves

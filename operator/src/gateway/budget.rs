@@ -9,11 +9,10 @@ use std::task::{Context, Poll};
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use hyper::body::{Frame, SizeHint};
 
 use super::Gateway;
-use super::error::Error;
 use super::metrics::Rejection;
 
 #[derive(Debug)]
@@ -53,6 +52,15 @@ impl Budget {
 }
 
 impl Held {
+    /// Whether something did not fit, of which the request's body may be a part.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.is_refused.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn limit(&self) -> usize {
+        self.budget.limit
+    }
+
     pub(crate) fn grow(&self, bytes: usize) -> Result<(), OverBudget> {
         let grown = |held: usize| held.checked_add(bytes).filter(|held| *held <= self.budget.limit);
         if self.budget.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, grown).is_err() {
@@ -80,10 +88,8 @@ pub(crate) async fn count_body(State(gateway): State<Gateway>, request: Request,
     let mut request = request.map(|body| Body::new(Counted { body, held: Arc::clone(&held) }));
     request.extensions_mut().insert(Arc::clone(&held));
     let response = next.run(request).await;
-    // Whatever the handler made of a body that broke off.
-    if held.is_refused.load(Ordering::Relaxed) {
+    if held.is_refused() {
         gateway.metrics.rejected(Rejection::Bytes);
-        return Error::TooManyBytes { limit: gateway.budget.limit() }.into_response();
     }
     response
 }
@@ -147,7 +153,7 @@ mod tests {
             let held = budget.begin();
             let body = Body::new(Counted { body: Body::from(vec![b' '; size]), held: Arc::clone(&held) });
             assert_eq!(body.collect().await.is_ok(), fits, "{size}");
-            assert_eq!(held.is_refused.load(Ordering::Relaxed), !fits);
+            assert_eq!(held.is_refused(), !fits);
         }
     }
 }

@@ -37,7 +37,9 @@ pub(crate) async fn create(
     let query = request::query(&uri, &[])?;
     let deadline = Deadline::after(query.timeout.unwrap_or(gateway.settings.create_timeout));
     let (parts, body) = request.into_parts();
-    let body = request::body(&parts, body, &gateway.settings).await?;
+    let too_late = |_| Error::StoreTimeout { id: target.id.clone(), timeout: deadline.timeout };
+    let read = request::body(&parts, body, &gateway.settings);
+    let body = timeout_at(deadline.at, read).await.map_err(too_late)??;
     let id = NewId::parse(&target.id)?;
     let Create { spec, beside } = create::parse(target.task, &body)?;
     drop(body);
@@ -45,7 +47,8 @@ pub(crate) async fn create(
     if let Some(deployment) = &spec.service_settings.deployment_id {
         // Or whoever may create could use what they may not.
         let deployment = EndpointKey::new(&target.tenant.0, deployment);
-        refuse_unless_may_infer(&gateway, &parts.headers, &deployment).await?;
+        let asked = refuse_unless_may_infer(&gateway, &parts.headers, &deployment);
+        timeout_at(deadline.at, asked).await.map_err(too_late)??;
     }
     let mut warnings = attach::check(&gateway, &target.tenant, &spec, &beside)?;
 

@@ -225,7 +225,7 @@ impl Builder {
             entry.line.follow(&entry.pods, standing(endpoint), now);
             by_key.insert(key, Arc::new(entry));
         }
-        attach(&mut by_key);
+        attach(&mut by_key, now);
         self.pods = kept;
         Directory { by_key, is_complete: self.endpoints.is_complete && self.slices.is_complete }
     }
@@ -251,7 +251,7 @@ fn named(object: &impl ResourceExt) -> Named {
 
 /// Gives every attached endpoint the pods and the line of the one that it is attached to. That one has pods of its own, or there is
 /// nothing to attach to.
-fn attach(by_key: &mut BTreeMap<EndpointKey, Arc<Entry>>) {
+fn attach(by_key: &mut BTreeMap<EndpointKey, Arc<Entry>>, now: Instant) {
     let attached: Vec<_> = by_key
         .iter()
         .filter_map(|(key, entry)| {
@@ -260,6 +260,10 @@ fn attach(by_key: &mut BTreeMap<EndpointKey, Arc<Entry>>) {
             let line = Arc::clone(&holder.line);
             let is_own = attachment(&holder.endpoint).is_none();
             let holder = Some(Arc::clone(&holder.endpoint));
+            if is_own {
+                // Who waited before there was anything to attach to would wait in vain.
+                entry.line.follow(&[], Standing::Gone, now);
+            }
             is_own.then(|| (key.clone(), Arc::new(Entry { endpoint, pods, holder, line })))
         })
         .collect();

@@ -11,9 +11,11 @@ use tokio::time::Instant;
 
 use super::Gateway;
 use super::admission::{Admitted, Deadline};
+use super::budget::OverBudget;
 use super::directory::EndpointKey;
 use super::error::Error;
 use super::line::{Ended, Line, Refusal, Slot, Turn, Wish};
+use super::metrics::Rejection;
 use super::pieces::in_pieces;
 use super::pod::{FAILED, OVERLOADED};
 use super::queue::{Claim, Seat};
@@ -35,7 +37,11 @@ pub(crate) struct Errand<'a> {
 
 /// Embeds all texts of a request. This is what every route that embeds ends in.
 pub(crate) async fn embed(waiter: &Waiter<'_>, work: Work, admitted: Admitted) -> Result<Body, Error> {
-    let mut pieces = work.pieces(waiter.gateway().settings.piece_texts);
+    let gateway = waiter.gateway();
+    // Short texts take more than their bytes.
+    let held = gateway.budget.begin();
+    held.grow(work.texts() * size_of::<String>() * 2).map_err(|OverBudget| too_many_bytes(gateway))?;
+    let mut pieces = work.pieces(gateway.settings.piece_texts);
     match (pieces.next(), pieces.len()) {
         (Some(only), 0) => {
             let message = work.message(only);
@@ -73,6 +79,8 @@ impl<'a> Errand<'a> {
     fn refused(&self, refusal: Refusal) -> Error {
         let id = self.key.id.clone();
         match refusal {
+            // It has another line by now: what it is attached to came or went.
+            Refusal::Gone if self.gateway.directory().get(self.key).is_some() => Error::WorkerLost { id },
             Refusal::Gone => Error::NotFound { id },
             Refusal::Stalled { reason, message } => Error::NotServing { id, reason, message },
             Refusal::Full { limit, retry_after } => Error::QueueFull { id, limit, retry_after },
@@ -162,6 +170,11 @@ pub(crate) async fn answer(
             (Err(error), _) => return Err(error),
         };
     }
+}
+
+pub(crate) fn too_many_bytes(gateway: &Gateway) -> Error {
+    gateway.metrics.rejected(Rejection::Bytes);
+    Error::TooManyBytes { limit: gateway.budget.limit() }
 }
 
 pub(crate) fn too_late(id: &str, deadline: Deadline, waited_for: &'static str) -> Error {

@@ -10,8 +10,9 @@ use tokio::time::Instant;
 
 use super::Gateway;
 use super::admission::Admitted;
+use super::budget::{Held, OverBudget};
 use super::directory::EndpointKey;
-use super::dispatch::{self, too_late};
+use super::dispatch::{self, too_late, too_many_bytes};
 use super::error::Error;
 use super::presentation::ok;
 use super::wake::Waiter;
@@ -19,6 +20,9 @@ use super::work::{Form, Work};
 
 /// Bytes of an answer, which is held until it is whole. 10 MiB of text embed to less.
 const LARGEST_ANSWER: usize = 64 << 20;
+
+/// What an answer takes once it is read and written again, for each of its bytes.
+const READ_FACTOR: usize = 4;
 
 /// Whose request it is.
 #[derive(Debug)]
@@ -84,19 +88,26 @@ async fn answer<T>(
     }
     let waiter = Waiter::new(gateway, key);
     let work = Work::new(texts, form, headers);
-    let answered = collect(&waiter, work, admitted).await.and_then(|bytes| match read(&bytes) {
+    // Until the answer is written: what is read takes a multiple of its bytes.
+    let held = gateway.budget.begin();
+    let answered = collect(&waiter, work, admitted, &held).await.and_then(|bytes| match read(&bytes) {
         Ok(rows) if rows.len() == wanted => Ok(ok(shape(rows))),
         Ok(_) | Err(_) => Err(Error::WorkerAnswer { id: key.id.clone() }),
     });
     waiter.answer(answered)
 }
 
-async fn collect(waiter: &Waiter<'_>, work: Work, admitted: Admitted) -> Result<bytes::Bytes, Error> {
+async fn collect(
+    waiter: &Waiter<'_>,
+    work: Work,
+    admitted: Admitted,
+    held: &Held,
+) -> Result<bytes::Bytes, Error> {
     let deadline = admitted.deadline;
     let body = dispatch::embed(waiter, work, admitted).await?;
     let read = Limited::new(body, LARGEST_ANSWER).collect().await;
     let id = &waiter.key().id;
-    read.map(http_body_util::Collected::to_bytes).map_err(|error| {
+    let bytes = read.map(http_body_util::Collected::to_bytes).map_err(|error| {
         if error.is::<LengthLimitError>() {
             Error::AnswerTooLarge { limit: LARGEST_ANSWER }
         } else if deadline.at <= Instant::now() {
@@ -104,5 +115,7 @@ async fn collect(waiter: &Waiter<'_>, work: Work, admitted: Admitted) -> Result<
         } else {
             Error::WorkerLost { id: id.clone() }
         }
-    })
+    })?;
+    held.grow(READ_FACTOR * bytes.len()).map_err(|OverBudget| too_many_bytes(waiter.gateway()))?;
+    Ok(bytes)
 }

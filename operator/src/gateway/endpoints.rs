@@ -16,16 +16,13 @@ use super::admission::Deadline;
 use super::auth::Caller;
 use super::directory::{Directory, EndpointKey, Entry};
 use super::elastic::endpoint::{Allocations, EndpointList, EndpointView, State as EndpointState};
-use super::elastic::id::is_default_endpoint;
+use super::elastic::id::{EVERY, is_default_endpoint};
 use super::elastic::query::Own;
 use super::elastic::task_type::TaskTypeName;
 use super::error::{Error, INFERENCE_STATE, InUse, of_write};
 use super::presentation::{json, ok};
 use super::request::{self, Target};
 use super::tenancy::Tenant;
-
-/// The two ids that mean every endpoint, for GET only.
-const EVERY: [&str; 2] = ["_all", "*"];
 
 pub(crate) async fn list(
     State(gateway): State<Gateway>,

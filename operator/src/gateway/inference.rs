@@ -27,12 +27,13 @@ pub(crate) async fn infer(
 ) -> Result<Response, Error> {
     let query = request::query(&uri, &[])?;
     let deadline = Deadline::after(query.timeout.unwrap_or(gateway.settings.infer_timeout));
-    let admitted =
-        gateway.admission.admit(deadline).inspect_err(|_| gateway.metrics.rejected(Rejection::Requests))?;
     let (parts, body) = request.into_parts();
     let body = timeout_at(deadline.at, request::body(&parts, body, &gateway.settings))
         .await
         .map_err(|_| too_late(&target.id, deadline, "the request body"))??;
+    // After the body, or slow clients would hold the places of all others.
+    let admitted =
+        gateway.admission.admit(deadline).inspect_err(|_| gateway.metrics.rejected(Rejection::Requests))?;
     let request = infer::parse(target.task, &body)?;
     drop(body);
     gateway.find(&target)?;

@@ -30,6 +30,9 @@ pub(crate) enum Operation {
 }
 
 impl Operation {
+    const ALL: [Self; 7] =
+        [Self::Create, Self::Update, Self::Get, Self::Delete, Self::Infer, Self::Info, Self::Other];
+
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Create => "create",
@@ -51,6 +54,10 @@ pub(crate) enum Outcome {
     ServerError,
     /// The client left before the answer was complete.
     Cancelled,
+}
+
+impl Outcome {
+    const ALL: [Self; 4] = [Self::Success, Self::ClientError, Self::ServerError, Self::Cancelled];
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
@@ -240,6 +247,14 @@ impl Metrics {
         self.retries.remove(labels);
         for reason in [Rejection::Queue, Rejection::Held] {
             self.rejected.remove(&line.rejection(reason));
+        }
+        self.wake.forget(labels);
+        let ByEndpoint { namespace, endpoint } = labels;
+        for operation in Operation::ALL {
+            for outcome in Outcome::ALL {
+                let (namespace, endpoint) = (namespace.clone(), endpoint.clone());
+                self.requests.remove(&Labels { operation, namespace, endpoint, outcome });
+            }
         }
     }
 

@@ -113,7 +113,7 @@ impl Drop for Watch {
             "request"
         );
         // A create makes the endpoint that it is counted for, a delete ends it.
-        let key = self.key.take().or_else(|| known(&self.gateway, self.named.as_ref()));
+        let key = known(&self.gateway, self.key.as_ref().or(self.named.as_ref()));
         self.gateway.metrics.finished(self.operation, key, outcome, seconds);
     }
 }

@@ -16,10 +16,9 @@ use tokio::time::timeout_at;
 
 use super::admission::Admitted;
 use super::budget::{Held, OverBudget};
-use super::dispatch::{Errand, answer, ready_pod};
+use super::dispatch::{Errand, answer, ready_pod, too_many_bytes};
 use super::error::Error;
 use super::joined::Joined;
-use super::metrics::Rejection;
 use super::queue::Claim;
 use super::wake::Waiter;
 use super::work::{BrokenFrame, Work};
@@ -94,8 +93,7 @@ impl Shared<'_> {
             };
             let Ok(data) = frame.into_data() else { continue };
             if let Err(OverBudget) = self.held.grow(data.len()) {
-                gateway.metrics.rejected(Rejection::Bytes);
-                return Err(Error::TooManyBytes { limit: gateway.budget.limit() });
+                return Err(too_many_bytes(gateway));
             }
             // Most answers are one frame, which needs no copy.
             if whole.is_empty() && only.is_empty() {

@@ -7,7 +7,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::header::{ACCEPT, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue};
-use http_body_util::{BodyExt, Limited};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::Serialize;
 
 use super::Gateway;
@@ -15,6 +15,7 @@ use super::elastic::json::Json;
 use super::elastic::media_type::MediaType;
 use super::elastic::query::Presentation;
 use super::error::Error;
+use super::metrics::Rejection;
 use super::page;
 use super::request::{pairs, text};
 
@@ -23,8 +24,12 @@ const PRODUCT: HeaderName = HeaderName::from_static("x-elastic-product");
 /// Sent back as it came, so that clients can tie an answer to their own task.
 const OPAQUE_ID: HeaderName = HeaderName::from_static("x-opaque-id");
 
-/// Answers are written anew only up to this size: 128 MiB is far above what 10 MiB of text embed to.
-const LARGEST_REWRITTEN: usize = 128 << 20;
+/// Answers are written anew only up to this size: they are for people to read, and held whole.
+const LARGEST_REWRITTEN: usize = 16 << 20;
+/// What an answer takes as a tree and once more as text, for each of its bytes.
+const TREE_FACTOR: usize = 8;
+/// Larger ones are rewritten off the threads that serve everybody.
+const SMALL: usize = 64 << 10;
 
 pub(crate) async fn present(State(gateway): State<Gateway>, request: Request, next: Next) -> Response {
     let presentation =
@@ -38,7 +43,7 @@ pub(crate) async fn present(State(gateway): State<Gateway>, request: Request, ne
     let mut response = if presentation == Presentation::default() {
         response
     } else {
-        rewrite(response, presentation).await
+        rewrite(&gateway, response, presentation).await
     };
     let headers = response.headers_mut();
     headers.insert(PRODUCT, HeaderValue::from_static("Elasticsearch"));
@@ -55,22 +60,40 @@ pub(crate) async fn present(State(gateway): State<Gateway>, request: Request, ne
     response
 }
 
-async fn rewrite(response: Response, Presentation { pretty, filter }: Presentation) -> Response {
+async fn rewrite(gateway: &Gateway, response: Response, presentation: Presentation) -> Response {
     let (mut head, body) = response.into_parts();
-    let read = Limited::new(body, LARGEST_REWRITTEN).collect().await;
-    let Ok(bytes) = read.map(http_body_util::Collected::to_bytes) else {
-        return Error::AnswerBroken.into_response();
+    let bytes = match Limited::new(body, LARGEST_REWRITTEN).collect().await {
+        Ok(read) => read.to_bytes(),
+        Err(error) if error.is::<LengthLimitError>() => {
+            return Error::AnswerTooLarge { limit: LARGEST_REWRITTEN }.into_response();
+        }
+        Err(_) => return Error::AnswerBroken.into_response(),
     };
     head.headers.remove(CONTENT_LENGTH);
-    // An answer without a body (HEAD, OPTIONS) has nothing to rewrite.
-    let Ok(value) = Json::parse(&bytes) else {
-        return Response::from_parts(head, Body::from(bytes));
+    let held = gateway.budget.begin();
+    if held.grow(TREE_FACTOR * bytes.len()).is_err() {
+        gateway.metrics.rejected(Rejection::Bytes);
+        return Error::TooManyBytes { limit: gateway.budget.limit() }.into_response();
+    }
+    let rewritten = if bytes.len() <= SMALL {
+        Ok(presented(bytes, presentation))
+    } else {
+        tokio::task::spawn_blocking(move || presented(bytes, presentation)).await
     };
+    match rewritten {
+        Ok(bytes) => Response::from_parts(head, Body::from(bytes)),
+        Err(_) => Error::AnswerBroken.into_response(),
+    }
+}
+
+fn presented(bytes: Bytes, Presentation { pretty, filter }: Presentation) -> Bytes {
+    // An answer without a body (HEAD, OPTIONS) has nothing to rewrite.
+    let Ok(value) = Json::parse(&bytes) else { return bytes };
     let value = match filter {
         Some(filter) => filter.apply(value),
         None => value,
     };
-    Response::from_parts(head, Body::from(if pretty { indented(&value) } else { Bytes::from(json(&value)) }))
+    if pretty { indented(&value) } else { Bytes::from(json(&value)) }
 }
 
 fn indented(value: &Json) -> Bytes {

@@ -86,10 +86,10 @@ pub(crate) enum Left {
 
 #[derive(Debug)]
 pub(crate) struct Queue<T> {
-    /// Texts that may stand in line.
+    /// Texts of each class that may stand in line: however many documents wait, a search finds its place.
     capacity: usize,
-    /// Texts that stand in line.
-    texts: usize,
+    search_texts: usize,
+    ingest_texts: usize,
     search: BTreeMap<Seat, Piece<T>>,
     ingest: BTreeMap<Seat, Piece<T>>,
     /// First pieces of large requests that found no room.
@@ -102,7 +102,8 @@ impl<T> Queue<T> {
     pub(crate) fn new(capacity: usize) -> Self {
         Self {
             capacity,
-            texts: 0,
+            search_texts: 0,
+            ingest_texts: 0,
             search: BTreeMap::new(),
             ingest: BTreeMap::new(),
             outside: BTreeMap::new(),
@@ -113,7 +114,7 @@ impl<T> Queue<T> {
 
     /// Texts in line.
     pub(crate) fn texts(&self) -> usize {
-        self.texts
+        self.search_texts + self.ingest_texts
     }
 
     /// Pieces, those outside included; of each request there is one at most, but for those that came back.
@@ -144,7 +145,7 @@ impl<T> Queue<T> {
     pub(crate) fn enter(&mut self, piece: Piece<T>, claim: Claim) -> Result<(), Full> {
         match claim {
             Claim::Kept => {}
-            Claim::IfRoom | Claim::WhenRoom if self.has_room(piece.texts) && self.outside.is_empty() => {}
+            Claim::IfRoom | Claim::WhenRoom if self.may_line_up(&piece) => {}
             Claim::IfRoom => return Err(Full),
             Claim::WhenRoom => {
                 self.outside.insert(piece.seat.number, piece);
@@ -158,7 +159,7 @@ impl<T> Queue<T> {
     /// Takes out a piece that nobody waits for any more.
     pub(crate) fn leave(&mut self, seat: Seat) -> Left {
         if let Some(piece) = self.line(seat.class).remove(&seat) {
-            self.texts -= piece.texts;
+            *self.count(seat.class) -= piece.texts;
             self.let_in();
             return Left::Line;
         }
@@ -176,7 +177,7 @@ impl<T> Queue<T> {
         loop {
             let class = self.turn(room)?;
             let (_, piece) = self.line(class).pop_first()?;
-            self.texts -= piece.texts;
+            *self.count(class) -= piece.texts;
             self.let_in();
             if piece.deadline > now {
                 self.searches_in_a_row = match class {
@@ -190,7 +191,7 @@ impl<T> Queue<T> {
 
     /// Everything that waits, when nobody will serve it.
     pub(crate) fn drain(&mut self) -> impl Iterator<Item = Piece<T>> {
-        self.texts = 0;
+        (self.search_texts, self.ingest_texts) = (0, 0);
         let lines = [std::mem::take(&mut self.search), std::mem::take(&mut self.ingest)];
         let outside = std::mem::take(&mut self.outside);
         lines.into_iter().flat_map(BTreeMap::into_values).chain(outside.into_values())
@@ -216,21 +217,37 @@ impl<T> Queue<T> {
     }
 
     fn line_up(&mut self, piece: Piece<T>) {
-        self.texts += piece.texts;
+        *self.count(piece.seat.class) += piece.texts;
         self.line(piece.seat.class).insert(piece.seat, piece);
     }
 
+    fn count(&mut self, class: Class) -> &mut usize {
+        match class {
+            Class::Search => &mut self.search_texts,
+            Class::Ingest => &mut self.ingest_texts,
+        }
+    }
+
+    /// Documents do not overtake those that wait outside; searches do.
+    fn may_line_up(&self, piece: &Piece<T>) -> bool {
+        self.has_room(piece) && (piece.seat.class == Class::Search || self.outside.is_empty())
+    }
+
     /// A piece that is larger than the whole queue has room when it is alone.
-    fn has_room(&self, texts: usize) -> bool {
-        self.texts == 0 || self.texts.saturating_add(texts) <= self.capacity
+    fn has_room(&self, piece: &Piece<T>) -> bool {
+        let texts = match piece.seat.class {
+            Class::Search => self.search_texts,
+            Class::Ingest => self.ingest_texts,
+        };
+        texts == 0 || texts.saturating_add(piece.texts) <= self.capacity
     }
 
     fn let_in(&mut self) {
-        while let Some(first) = self.outside.first_entry() {
-            if !(self.texts == 0 || self.texts.saturating_add(first.get().texts) <= self.capacity) {
+        while let Some((number, piece)) = self.outside.pop_first() {
+            if !self.has_room(&piece) {
+                self.outside.insert(number, piece);
                 return;
             }
-            let piece = first.remove();
             self.line_up(piece);
         }
     }
@@ -319,8 +336,13 @@ mod tests {
     fn what_does_not_fit_is_refused_and_what_was_admitted_is_not() {
         let mut queue = Queue::new(10);
         enter(&mut queue, Class::Ingest, 8, Claim::IfRoom, 1).unwrap();
-        assert_eq!(enter(&mut queue, Class::Search, 3, Claim::IfRoom, 2), Err(Full));
-        assert!(enter(&mut queue, Class::Search, 2, Claim::IfRoom, 3).is_ok());
+        assert_eq!(enter(&mut queue, Class::Ingest, 3, Claim::IfRoom, 2), Err(Full));
+        assert!(enter(&mut queue, Class::Ingest, 2, Claim::IfRoom, 3).is_ok());
+        assert!(
+            enter(&mut queue, Class::Search, 8, Claim::IfRoom, 5).is_ok(),
+            "documents take no search's place"
+        );
+        assert_eq!(enter(&mut queue, Class::Search, 3, Claim::IfRoom, 6), Err(Full));
         assert!(enter(&mut queue, Class::Ingest, 9, Claim::Kept, 4).is_ok());
         let mut queue = Queue::new(2);
         assert!(enter(&mut queue, Class::Ingest, 9, Claim::IfRoom, 1).is_ok(), "alone, or it never runs");

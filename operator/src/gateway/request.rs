@@ -13,6 +13,7 @@ use hyper::body::Body as _;
 use super::Gateway;
 use super::budget::{Held, OverBudget};
 use super::directory::EndpointKey;
+use super::elastic::error::Refusal;
 use super::elastic::media_type::MediaType;
 use super::elastic::query::{Own, Query};
 use super::elastic::task_type::TaskTypeName;
@@ -21,6 +22,9 @@ use super::gzip::{Gunzip, Unreadable};
 use super::paced::Paced;
 use super::settings::Settings;
 use super::tenancy::Tenant;
+
+/// No id is that long. Longer ones are not looked for, cached or told back.
+const LONGEST_ID: usize = 1024;
 
 /// What the path names. The id is decoded once, as it came.
 #[derive(Debug)]
@@ -46,6 +50,9 @@ impl FromRequestParts<Gateway> for Target {
         for (name, value) in path_parameters(parts, state).await? {
             match name.as_str() {
                 "task_type" => task = Some(TaskTypeName::parse(&value)?),
+                _ if value.len() > LONGEST_ID => {
+                    return Err(Refusal::argument(format!("an id has at most [{LONGEST_ID}] bytes")).into());
+                }
                 _ => id = value,
             }
         }
@@ -103,7 +110,12 @@ pub(crate) async fn body(parts: &Parts, body: Body, settings: &Settings) -> Resu
     let held = parts.extensions.get::<Arc<Held>>();
     let read =
         tokio::time::timeout(settings.body_timeout, read(Paced::new(body, limit), coding, limit, held));
-    let bytes = read.await.map_err(|_| Error::BodyTooSlow(settings.body_timeout))??;
+    let read = read.await.map_err(|_| Error::BodyTooSlow(settings.body_timeout))?;
+    let bytes = read.map_err(|error| match held {
+        // Whatever the reader made of a body that broke off.
+        Some(held) if held.is_refused() => Error::TooManyBytes { limit: held.limit() },
+        Some(_) | None => error,
+    })?;
     if bytes.is_empty() { Err(Error::NoBody) } else { Ok(bytes) }
 }
 

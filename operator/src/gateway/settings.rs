@@ -85,8 +85,8 @@ pub struct Settings {
     #[arg(long, env = "LEXISCALE_MAX_HELD", default_value_t = Limits::default().held, value_parser = at_least_one)]
     pub max_held: usize,
 
-    /// Most texts of one endpoint that wait in line for an allocation; further requests are answered 429. A request
-    /// with many texts stands in line with one piece at a time.
+    /// Most texts of one endpoint that wait in line for an allocation, searches and documents each for themselves; further
+    /// requests are answered 429. A request with many texts stands in line with one piece at a time.
     #[arg(long, env = "LEXISCALE_MAX_QUEUED_TEXTS", default_value_t = Limits::default().queued_texts, value_parser = at_least_one)]
     pub max_queued_texts: usize,
 

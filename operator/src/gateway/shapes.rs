@@ -21,6 +21,7 @@ use super::dispatch::too_late;
 use super::elastic::query::{Own, Query};
 use super::embed::Call;
 use super::error::Error;
+use super::metrics::Rejection;
 use super::request::{self, Target};
 
 const CHUNK: &str = "/_inference/{id}/_chunk";
@@ -64,11 +65,12 @@ impl Arrived {
     ) -> Result<Self, Error> {
         let query = request::query(uri, own)?;
         let deadline = Deadline::after(query.timeout.unwrap_or(gateway.settings.infer_timeout));
-        let admitted = gateway.admission.admit(deadline)?;
         let (parts, body) = request.into_parts();
         let body = timeout_at(deadline.at, request::body(&parts, body, &gateway.settings))
             .await
             .map_err(|_| too_late(id, deadline, "the request body"))??;
+        let admitted = gateway.admission.admit(deadline);
+        let admitted = admitted.inspect_err(|_| gateway.metrics.rejected(Rejection::Requests))?;
         Ok(Self { query, admitted, headers: parts.headers, body })
     }
 }

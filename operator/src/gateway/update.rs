@@ -41,14 +41,16 @@ pub(crate) async fn update(
     let timeout = query.timeout.or(query.master_timeout).unwrap_or(gateway.settings.create_timeout);
     let deadline = Deadline::after(timeout);
     let (parts, body) = request.into_parts();
-    let body = request::body(&parts, body, &gateway.settings).await?;
+    let too_late = |_| Error::UpdateTimeout { id: target.id.clone(), timeout };
+    let read = request::body(&parts, body, &gateway.settings);
+    let body = timeout_at(deadline.at, read).await.map_err(too_late)??;
     NewId::of_changeable(&target.id)?;
     let update = update::parse(target.task, &body)?;
     drop(body);
     let entry = gateway.find(&target)?;
     let endpoint = timeout_at(deadline.at, change(&gateway, &target.key(), &entry, &update))
         .await
-        .map_err(|_| Error::UpdateTimeout { id: target.id.clone(), timeout })??;
+        .map_err(too_late)??;
     // What serves it is another endpoint, which this update has left alone, or it is itself.
     let deployment =
         if endpoint.spec.service_settings.deployment_id.is_some() { entry.deployment() } else { &endpoint };

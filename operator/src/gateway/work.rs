@@ -60,6 +60,10 @@ impl Work {
         Self { texts, form, headers }
     }
 
+    pub(crate) fn texts(&self) -> usize {
+        self.texts.len()
+    }
+
     pub(crate) fn form(&self) -> Form {
         self.form
     }

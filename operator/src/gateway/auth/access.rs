@@ -3,9 +3,7 @@
 use http::Method;
 
 use super::api_key::Verb;
-
-/// The two ids that mean every endpoint, for GET only.
-const EVERY: [&str; 2] = ["_all", "*"];
+use crate::gateway::elastic::id::EVERY;
 
 /// What a request needs beyond credentials.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -76,7 +76,8 @@ impl Reviewer {
         let user = user.map_err(|away| unavailable(away, source))?.ok_or((Denied::BadToken, source))?;
         let name = user.username.clone().unwrap_or_default();
         let Need::Right(access) = need else { return Ok((name, source)) };
-        let key = (fingerprint, access.clone());
+        // As Kubernetes names it: what a path says has no bound that would be worth keeping.
+        let key = (fingerprint, Access { id: None, ..access.clone() });
         let (allowed, found) =
             self.known_rights.get(&key, async || self.review_access(&user, access).await).await;
         let source = source.and(found);

@@ -13,6 +13,9 @@ pub(crate) struct FilterPath {
     exclude: Vec<Path>,
 }
 
+/// Each is tried on every name of an answer.
+const MOST_PATHS: usize = 32;
+
 type Path = Vec<String>;
 
 /// Where a path stands after some names: its number and the next segment.
@@ -36,6 +39,11 @@ impl FilterPath {
                 )));
             }
             list.push(segments);
+            if filter.include.len() + filter.exclude.len() > MOST_PATHS {
+                return Err(Refusal::argument(format!(
+                    "[filter_path] may have at most [{MOST_PATHS}] paths"
+                )));
+            }
         }
         Ok((filter != Self::default()).then_some(filter))
     }
@@ -202,6 +210,13 @@ mod tests {
             assert!(next.len() <= MOST_SEGMENTS, "{}", next.len());
             positions = next;
         }
+    }
+
+    #[test]
+    fn a_filter_has_no_more_paths_than_somebody_would_write() {
+        let paths = |count| vec!["**.a"; count].join(",");
+        assert!(FilterPath::parse(&paths(MOST_PATHS)).is_ok());
+        assert!(FilterPath::parse(&paths(MOST_PATHS + 1)).is_err());
     }
 
     #[test]

@@ -3,6 +3,9 @@
 use super::error::Refusal;
 use super::json::short_text;
 
+/// The two ids that mean every endpoint, for GET only.
+pub(crate) const EVERY: [&str; 2] = ["_all", "*"];
+
 /// Ids become object names and labels by hashing, but a body of 10 MiB must not become one.
 const LONGEST: usize = 256;
 

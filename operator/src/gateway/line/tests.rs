@@ -143,10 +143,13 @@ async fn a_full_line_refuses_and_says_when_to_come_again() {
         Turn::Now(slot) => slot,
         Turn::Later(_) => panic!("the slot for searches is free"),
     };
-    let Err(Refusal::Full { limit: 100, retry_after }) = line.ask(wish(Class::Search, 1), Instant::now())
+    let Err(Refusal::Full { limit: 100, retry_after }) = line.ask(wish(Class::Ingest, 1), Instant::now())
     else {
-        panic!("the line is full, for searches too");
+        panic!("the line is full of documents");
     };
+    // However many documents wait, a search finds its place.
+    let _next = waiting(&line, wish(Class::Search, 100));
+    assert!(matches!(line.ask(wish(Class::Search, 1), Instant::now()), Err(Refusal::Full { .. })));
     assert!((9..=12).contains(&retry_after), "100 texts at ten a second: {retry_after}");
 }
 

@@ -75,6 +75,11 @@ impl WakeMetrics {
         self.decision_seconds.observe(took.as_secs_f64());
     }
 
+    pub(crate) fn forget(&self, endpoint: &ByEndpoint) {
+        self.cold_starts.remove(endpoint);
+        self.cold_start_seconds.remove(endpoint);
+    }
+
     pub(crate) fn cold_start(&self, key: &EndpointKey, took: Duration) {
         let labels = ByEndpoint::of(key);
         self.cold_starts.get_or_create(&labels).inc();
