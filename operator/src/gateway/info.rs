@@ -36,7 +36,8 @@ struct Version<'a> {
     build_hash: &'a str,
     build_date: &'a str,
     build_snapshot: bool,
-    lucene_version: &'a str,
+    #[serde(rename = "lucene_version")]
+    lucene: &'a str,
     #[serde(rename = "minimum_wire_compatibility_version")]
     minimum_wire_compatibility: &'a str,
     #[serde(rename = "minimum_index_compatibility_version")]
@@ -61,7 +62,7 @@ pub(crate) async fn banner(
             build_hash: concat!("lexiscale-", env!("CARGO_PKG_VERSION")),
             build_date: BUILD_DATE,
             build_snapshot: false,
-            lucene_version: LUCENE_VERSION,
+            lucene: LUCENE_VERSION,
             minimum_wire_compatibility: "8.0.0",
             minimum_index_compatibility: "8.0.0",
         },

@@ -70,8 +70,8 @@ async fn rewrite(gateway: &Gateway, response: Response, presentation: Presentati
         Err(_) => return Error::AnswerBroken.into_response(),
     };
     head.headers.remove(CONTENT_LENGTH);
-    let held = gateway.budget.begin();
-    if held.grow(TREE_FACTOR * bytes.len()).is_err() {
+    let counted = gateway.budget.begin();
+    if counted.grow(TREE_FACTOR * bytes.len()).is_err() {
         gateway.metrics.rejected(Rejection::Bytes);
         return Error::TooManyBytes { limit: gateway.budget.limit() }.into_response();
     }
