@@ -14,6 +14,8 @@ use crate::stalled;
 use crate::worker::{Service, Worker};
 
 const STUB: Service = Service::Fixed(Duration::from_millis(1));
+/// Far more than the gateway can keep busy.
+const STUBS: usize = 32;
 const ALLOCATIONS: usize = 4;
 /// Mean time of a request on one allocation, and the share of all allocations' time that is asked for.
 const MEAN_SERVICE: Duration = Duration::from_millis(10);
@@ -64,11 +66,16 @@ fn infer(process: &Process, path: &'static str) -> Target {
 /// Latency at half of what one core carries, and what it carries, for gateway and nginx in turn.
 async fn added(settings: &Settings, figures: &mut Figures) -> Result<()> {
     let duration = Duration::from_secs_f64(settings.seconds);
-    let worker = Worker::start(STUB).await?;
-    let api = Api::start(vec![("busy".to_owned(), vec![worker.address])]).await?;
-    let direct = Target { address: worker.address, path: "/_inference" };
+    // An allocation has two slots, so one of these stubs carries two thousand requests a second at most.
+    let mut workers = Vec::new();
+    for _ in 0..STUBS {
+        workers.push(Worker::start(STUB).await?);
+    }
+    let pods: Vec<_> = workers.iter().map(|worker| worker.address).collect();
+    let api = Api::start(vec![("busy".to_owned(), pods.clone())]).await?;
+    let direct: Vec<_> = pods.iter().map(|pod| Target { address: *pod, path: "/_inference" }).collect();
 
-    let nginx = Process::nginx(&settings.nginx, worker.address).await?;
+    let nginx = Process::nginx(&settings.nginx, &pods).await?;
     let gateway = Process::gateway(&settings.operator, api.address, NAMESPACE).await?;
     let mut carried = Vec::new();
     for (name, process, path) in [("nginx", &nginx, "/"), ("gateway", &gateway, "/_inference/busy")] {
@@ -84,7 +91,7 @@ async fn added(settings: &Settings, figures: &mut Figures) -> Result<()> {
         carried.push(rate);
     }
     let rate = carried[1] / 2.0;
-    let baseline = open(&[direct], rate, duration).await?;
+    let baseline = open(&direct, rate, duration).await?;
     for (name, process, path) in [("nginx", &nginx, "/"), ("gateway", &gateway, "/_inference/busy")] {
         let through = open(&[infer(process, path)], rate, duration).await?;
         for (share, label) in [(0.5, "p50"), (0.99, "p99")] {

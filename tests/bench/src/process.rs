@@ -51,13 +51,14 @@ impl Process {
     }
 
     /// nginx as a plain proxy with kept-alive connections: what a gateway costs that does nothing.
-    pub(crate) async fn nginx(binary: &Path, upstream: SocketAddr) -> Result<Self> {
+    pub(crate) async fn nginx(binary: &Path, upstreams: &[SocketAddr]) -> Result<Self> {
         let files = tempfile::tempdir()?;
         let address = free_port().await?;
         let directory = files.path().display().to_string();
+        let servers: Vec<_> = upstreams.iter().map(|upstream| format!("server {upstream};")).collect();
         let text = include_str!("nginx.conf")
             .replace("LISTEN", &address.to_string())
-            .replace("UPSTREAM", &upstream.to_string())
+            .replace("SERVERS", &servers.join(" "))
             .replace("DIRECTORY", &directory);
         let file = files.path().join("nginx.conf");
         fs_err::write(&file, text)?;
