@@ -17,6 +17,7 @@ pub mod observed;
 pub mod plan;
 pub mod quantity;
 pub mod rollout;
+pub mod scaling;
 pub mod settings;
 pub mod status;
 pub mod validated;
