@@ -13,7 +13,10 @@ use kube::{
 use lexiscale_crds::{InferenceEndpoint, ModelCache};
 use serde_json::json;
 
-use crate::{cluster::with_operator, fixtures::succeeded};
+use crate::{
+    cluster::{World, with_operator},
+    fixtures::succeeded,
+};
 
 #[tokio::test]
 async fn more_allocations_scale_without_a_roll() {
@@ -132,12 +135,10 @@ async fn a_deleted_volume_is_filled_again() {
         world.run_endpoint("search").await;
         let cache = world.the_cache().await;
         let claims: Api<PersistentVolumeClaim> = world.api();
-        let old = world.until_count::<PersistentVolumeClaim>(1).await[0].name_any();
-        // As it is while pods that run read from it.
-        hold(&claims, &old, true).await;
-        claims.delete(&old, &DeleteParams::default()).await.unwrap();
-        world.until_count::<PersistentVolumeClaim>(2).await;
-        hold(&claims, &old, false).await;
+        replaced_in_use(&world, async |old| {
+            claims.delete(old, &DeleteParams::default()).await.unwrap();
+        })
+        .await;
         let endpoint: InferenceEndpoint =
             world.until_says("search", ("Reconciling", "True", "DownloadingModel")).await;
         assert_eq!(endpoint.status.unwrap().conditions[0].status, "True");
@@ -160,13 +161,11 @@ async fn a_deleted_cache_in_use_is_made_anew_beside_its_old_volume() {
     with_operator(async |world| {
         world.run_endpoint("search").await;
         let cache = world.the_cache().await;
-        let claims: Api<PersistentVolumeClaim> = world.api();
-        let old = world.until_count::<PersistentVolumeClaim>(1).await[0].name_any();
-        hold(&claims, &old, true).await;
         let caches: Api<ModelCache> = world.api();
-        caches.delete(&cache, &DeleteParams::default()).await.unwrap();
-        world.until_count::<PersistentVolumeClaim>(2).await;
-        hold(&claims, &old, false).await;
+        let old = replaced_in_use(&world, async |_| {
+            caches.delete(&cache, &DeleteParams::default()).await.unwrap();
+        })
+        .await;
         world.end_download(&succeeded("first")).await;
         world.start_workers(1).await;
         world.start_workers(1).await;
@@ -208,6 +207,18 @@ async fn a_users_cache_forgets_an_endpoint_that_left() {
         world.until("search", "left alone", |cache: &ModelCache| used_by(cache) == 0).await;
     })
     .await;
+}
+
+/// Deletes a claim, or what it belongs to, while pods that run read from it: it goes only when another one is there. Its
+/// name.
+async fn replaced_in_use(world: &World, delete: impl AsyncFnOnce(&str)) -> String {
+    let claims: Api<PersistentVolumeClaim> = world.api();
+    let old = world.until_count::<PersistentVolumeClaim>(1).await[0].name_any();
+    hold(&claims, &old, true).await;
+    delete(&old).await;
+    world.until_count::<PersistentVolumeClaim>(2).await;
+    hold(&claims, &old, false).await;
+    old
 }
 
 /// Keeps a claim that is deleted, as the cluster does while pods that run read from it; or lets it go.
