@@ -5,6 +5,7 @@
 
 mod class;
 mod escape;
+mod flags;
 mod java;
 
 use fancy_regex::{Regex, RegexBuilder, RegexInput};

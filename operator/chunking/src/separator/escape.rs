@@ -25,7 +25,7 @@ pub(super) fn outside_class(reader: &mut Reader) -> Result<String, Unreadable> {
     } else if let Some(anchor) = ["A", "z", "G"].into_iter().find(|anchor| reader.take(anchor)) {
         Ok(format!(r"\{anchor}"))
     } else if reader.take("Z") {
-        Ok(reader.end_of_text())
+        Ok(reader.flags.end_of_text())
     } else if reader.take("R") {
         // Java tries CR alone only where the line end is not repeated.
         let kind = if matches!(reader.peek(), Some('*' | '+' | '?' | '{')) { ">" } else { ":" };

@@ -3,10 +3,11 @@
 //! Java's classes are ASCII, `.` stops at five line ends and not at one, `$` also stands before a last line end, and a bare brace
 //! is an error. What the engine knows and Java does not is refused by not being passed on.
 
-use super::{class, escape};
+mod group;
 
-/// Line ends of one character, but for the line feed.
-const OTHER_LINE_ENDS: &str = r"\r\x{85}\x{2028}\x{2029}";
+use self::group::Outer;
+use super::flags::Flags;
+use super::{class, escape};
 
 /// A pattern that Java would refuse, or that says something that is not offered.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -14,26 +15,6 @@ const OTHER_LINE_ENDS: &str = r"\r\x{85}\x{2028}\x{2029}";
 pub(super) struct Unreadable {
     what: String,
     at: usize,
-}
-
-/// What a pattern can switch for a part of itself: `i`, `x`, `s`, `m`, `U` and `d`.
-#[derive(Clone, Copy, Debug, Default)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a letter of its own in the pattern")]
-pub(super) struct Flags {
-    case_insensitive: bool,
-    comments: bool,
-    dot_all: bool,
-    multi_line: bool,
-    pub(super) unicode: bool,
-    unix_lines: bool,
-}
-
-/// What holds outside of a group again where it ends.
-struct Outer {
-    flags: Flags,
-    bounded: bool,
-    /// Where the group begins if it looks around.
-    assertion: Option<usize>,
 }
 
 pub(super) struct Reader {
@@ -150,14 +131,14 @@ impl Reader {
                 escape::outside_class(self)?
             }
             '[' => class::read(self)?,
-            '.' => self.any_character(),
+            '.' => self.flags.any_character(),
             '^' => {
                 self.assertion = Some(start);
-                self.start()
+                self.flags.start()
             }
             '$' => {
                 self.assertion = Some(start);
-                if self.flags.multi_line { self.end_of_line() } else { self.end_of_text() }
+                self.flags.end()
             }
             '(' => self.open()?,
             ')' => {
@@ -192,44 +173,6 @@ impl Reader {
         }
     }
 
-    fn any_character(&self) -> String {
-        if self.flags.dot_all {
-            "(?s:.)".to_owned()
-        } else if self.flags.unix_lines {
-            r"[^\n]".to_owned()
-        } else {
-            format!(r"[^\n{OTHER_LINE_ENDS}]")
-        }
-    }
-
-    /// Of the text, or of a line that has something in it.
-    fn start(&self) -> String {
-        match (self.flags.multi_line, self.flags.unix_lines) {
-            (false, _) => r"\A".to_owned(),
-            (true, true) => r"(?:\A|(?<=\n)(?!\z))".to_owned(),
-            (true, false) => {
-                format!(r"(?:\A|(?!\z)(?:(?<=[\n{OTHER_LINE_ENDS}])(?<!\r)|(?<=\r)(?!\n)))")
-            }
-        }
-    }
-
-    fn end_of_line(&self) -> String {
-        if self.flags.unix_lines {
-            r"(?=\n|\z)".to_owned()
-        } else {
-            format!(r"(?=(?<!\r)\n|[{OTHER_LINE_ENDS}]|\z)")
-        }
-    }
-
-    /// The end, or before a line end that is the last thing; never inside CR LF.
-    pub(super) fn end_of_text(&self) -> String {
-        if self.flags.unix_lines {
-            r"(?=\n?\z)".to_owned()
-        } else {
-            format!(r"(?=(?:\r\n|(?<!\r)\n|[{OTHER_LINE_ENDS}])?\z)")
-        }
-    }
-
     fn endless(&self) -> Unreadable {
         self.unreadable("a look-behind without a greatest length")
     }
@@ -261,66 +204,6 @@ impl Reader {
             "+"
         } else {
             ""
-        }
-    }
-
-    fn open(&mut self) -> Result<String, Unreadable> {
-        let start = self.out.len();
-        let mut outer = Outer { flags: self.flags, bounded: self.bounded, assertion: None };
-        let opening = if !self.take("?") {
-            self.captures += 1;
-            "(".to_owned()
-        } else if let Some(kind) = [":", ">"].into_iter().find(|kind| self.take(kind)) {
-            format!("(?{kind}")
-        } else if let Some(kind) = ["=", "!"].into_iter().find(|kind| self.take(kind)) {
-            outer.assertion = Some(start);
-            format!("(?{kind}")
-        } else if let Some(kind) = ["<=", "<!"].into_iter().find(|kind| self.take(kind)) {
-            self.bounded = true;
-            outer.assertion = Some(start);
-            format!("(?{kind}")
-        } else if self.take("<") {
-            self.captures += 1;
-            format!("(?<{}>", self.group_name()?)
-        } else {
-            return self.switch(outer);
-        };
-        self.groups.push(outer);
-        Ok(opening)
-    }
-
-    pub(super) fn group_name(&mut self) -> Result<String, Unreadable> {
-        self.take_until('>')
-            .filter(|name| name.starts_with(|first: char| first.is_ascii_alphabetic()))
-            .filter(|name| name.chars().all(|character| character.is_ascii_alphanumeric()))
-            .ok_or_else(|| {
-                self.unreadable("a group's name is letters and digits, and [>] ends it; expected one")
-            })
-    }
-
-    /// `(?i)` to the end of the enclosing group, or `(?i: )`.
-    fn switch(&mut self, outer: Outer) -> Result<String, Unreadable> {
-        let mut on = true;
-        loop {
-            match self.next() {
-                Some('-') if on => on = false,
-                Some('i') => self.flags.case_insensitive = on,
-                Some('x') => self.flags.comments = on,
-                Some('s') => self.flags.dot_all = on,
-                Some('m') => self.flags.multi_line = on,
-                Some('d') => self.flags.unix_lines = on,
-                Some('U') => self.flags.unicode = on,
-                // Case is folded for all of Unicode, asked or not.
-                Some('u') => {}
-                Some(end @ (')' | ':')) => {
-                    if end == ':' {
-                        self.groups.push(outer);
-                    }
-                    let case = if self.flags.case_insensitive { "i" } else { "-i" };
-                    return Ok(format!("(?{case}{end}"));
-                }
-                Some(_) | None => return Err(self.unreadable("unknown kind of group")),
-            }
         }
     }
 }
