@@ -1,26 +1,25 @@
 //! Rules about endpoints.
 
+mod models;
+mod rollouts;
+
 use k8s_openapi::{
     api::{apps::v1::Deployment, batch::v1::Job},
-    apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time},
+    apimachinery::pkg::apis::meta::v1::Time,
 };
-use kube::ResourceExt;
 use lexiscale_core::{
     identity::Identity,
-    observed::Rejection,
     plan::Write,
     settings::{AccessMode, Settings},
-    status,
     validated::{Invalid, ValidatedEndpoint},
 };
 use lexiscale_crds::{
     AdaptiveAllocations, ConditionType, Conditions, DeploymentSettings, InferenceEndpoint,
     InferenceEndpointStatus,
 };
-use serde_json::json;
 
 use crate::{
-    fixtures::{at, endpoint, settings, users_cache},
+    fixtures::{at, endpoint, settings},
     world::{World, summary},
 };
 
@@ -102,232 +101,6 @@ fn more_allocations_scale_and_do_not_roll() {
     );
 }
 
-/// The old model serves until the new one is there; a template that changes early starts workers that find no model.
-#[test]
-fn another_model_changes_the_template_only_when_it_is_there() {
-    let mut world = running("search");
-    let old = world.get::<Deployment>().remove(0);
-    world.edit("search", |endpoint| use_model(endpoint, "other-model"));
-    world.settle();
-    assert_eq!(world.get::<Deployment>()[0].spec.template, old.spec.template);
-    let status = status_of(&world, "search");
-    assert_eq!(
-        conditions(&status),
-        [said("Ready", "True", "Serving"), said("Reconciling", "True", "DownloadingModel")]
-    );
-    assert_eq!(status.model.unwrap().id, ".elser_model_2_linux-x86_64");
-    assert_eq!(status.pending_model.unwrap().id, "other-model");
-    assert_eq!(world.caches.len(), 2, "both models are kept");
-
-    world.succeed_download();
-    world.settle();
-    assert_ne!(world.get::<Deployment>()[0].spec.template, old.spec.template);
-}
-
-#[test]
-fn allocations_scale_also_while_another_model_is_on_its_way() {
-    let mut world = running("search");
-    let old = world.get::<Deployment>().remove(0);
-    world.edit("search", |endpoint| {
-        use_model(endpoint, "other-model");
-        endpoint.spec.service_settings.num_allocations = Some(4);
-        endpoint.spec.service_settings.num_threads = Some(2);
-    });
-    let writes = summary(&world.reconcile_endpoint("search"));
-    assert!(writes.contains(&"scale search to 4".to_owned()), "{writes:?}");
-    assert_eq!(world.get::<Deployment>()[0].spec.template, old.spec.template);
-}
-
-/// A rollout that fails must be able to go back to a model that is still on its volume.
-#[test]
-fn the_old_model_is_let_go_only_when_all_workers_have_the_new_one() {
-    let mut world = running("search");
-    let old = world.caches[0].name_any();
-    world.edit("search", |endpoint| use_model(endpoint, "other-model"));
-    world.settle();
-    world.succeed_download();
-    world.reconcile_cache(&world.caches[1].name_any());
-    world.reconcile_endpoint("search");
-    let mut rolling = world.get::<Deployment>().remove(0);
-    rolling.metadata.generation = Some(2);
-    world.put(&rolling);
-    world.settle();
-    assert!(world.caches.iter().any(|cache| cache.name_any() == old), "the rollout has only begun");
-    world.complete_rollouts();
-    let writes = summary(&world.reconcile_endpoint("search"));
-    assert_eq!(writes, [format!("discard {old}")]);
-}
-
-#[test]
-fn two_endpoints_on_one_model_share_one_cache() {
-    let mut world = World::new(settings()).with(endpoint("search")).with(endpoint("ingest"));
-    world.run();
-    assert_eq!(world.caches.len(), 1);
-    assert_eq!(world.caches[0].owner_references().len(), 2);
-    assert_eq!(world.caches[0].status.as_ref().unwrap().used_by, ["ingest", "search"]);
-}
-
-#[test]
-fn leaving_a_shared_cache_keeps_it_for_the_others() {
-    let mut world = World::new(settings()).with(endpoint("search")).with(endpoint("ingest"));
-    world.run();
-    let shared = world.caches[0].name_any();
-    world.edit("search", |endpoint| use_model(endpoint, "other-model"));
-    world.settle();
-    world.succeed_download();
-    world.settle();
-    world.complete_rollouts();
-    let writes = summary(&world.reconcile_endpoint("search"));
-    assert_eq!(writes, [format!("leave {shared}")]);
-    let shared = world.caches.iter().find(|cache| cache.name_any() == shared).unwrap();
-    assert_eq!(shared.owner_references().len(), 1);
-}
-
-/// A cache that a user made to warm a model ahead is used, never owned, and so outlives every endpoint.
-#[test]
-fn a_users_cache_is_used_and_never_owned() {
-    let source = "hf://opensearch-project/opensearch-neural-sparse-encoding-v2-distill";
-    let mut world = World::new(settings()).with(endpoint("search"));
-    world.caches.push(users_cache("warm", source, "c0ffee"));
-    world.run();
-    assert_eq!(world.caches.len(), 1);
-    assert_eq!(world.caches[0].owner_references(), []);
-    assert_eq!(status_of(&world, "search").model.unwrap().cache, "warm");
-    world.edit("search", |endpoint| use_model(endpoint, "other-model"));
-    world.run();
-    assert!(world.caches.iter().any(|cache| cache.name_any() == "warm"));
-}
-
-fn failing_pod(world: &World, revision: &str) -> k8s_openapi::api::core::v1::Pod {
-    let deployment = world.get::<Deployment>().remove(0);
-    let mut metadata: ObjectMeta = deployment.spec.template.metadata.unwrap();
-    metadata.name = Some(format!("search-{revision}"));
-    let status = json!({"phase": "Running", "containerStatuses": [{
-        "name": "worker", "image": "w", "imageID": "", "ready": false, "restartCount": 4,
-        "state": {"waiting": {"reason": "CrashLoopBackOff"}},
-        "lastState": {"terminated": {"exitCode": 3, "message": "cannot load the model"}},
-    }]});
-    k8s_openapi::api::core::v1::Pod { metadata, status: serde_json::from_value(status).unwrap(), spec: None }
-}
-
-fn serving_pod(world: &World) -> k8s_openapi::api::core::v1::Pod {
-    let mut pod = failing_pod(world, "old");
-    pod.status =
-        serde_json::from_value(json!({"conditions": [{"type": "Ready", "status": "True"}]})).unwrap();
-    pod
-}
-
-#[test]
-fn a_failing_new_revision_leaves_the_old_one_serving_and_says_so() {
-    let mut world = running("search");
-    let old = serving_pod(&world);
-    world.edit("search", |endpoint| endpoint.spec.service_settings.num_threads = Some(4));
-    world.reconcile_endpoint("search");
-    world.pods.push(old);
-    world.pods.push(failing_pod(&world, "new"));
-    let mut deployment = world.get::<Deployment>().remove(0);
-    deployment.status = serde_json::from_value(json!({
-        "replicas": 3, "updatedReplicas": 1, "readyReplicas": 2, "availableReplicas": 2,
-    }))
-    .unwrap();
-    world.put(&deployment);
-    world.reconcile_endpoint("search");
-    let status = status_of(&world, "search");
-    assert_eq!(
-        conditions(&status),
-        [said("Ready", "True", "Serving"), said("Stalled", "True", "RolloutFailed")]
-    );
-    let failure = status.last_failure.unwrap();
-    assert_eq!((failure.reason.as_str(), failure.exit_code), ("Crashed", Some(3)));
-    insta::assert_snapshot!(
-        status.conditions[1].message,
-        @"the new revision fails (Crashed: container worker crashed: cannot load the model); the previous revision goes on serving"
-    );
-}
-
-#[test]
-fn a_roll_that_goes_well_is_no_news_for_those_who_ask() {
-    let mut world = running("search");
-    let old = serving_pod(&world);
-    world.edit("search", |endpoint| endpoint.spec.service_settings.num_threads = Some(4));
-    world.reconcile_endpoint("search");
-    world.pods.push(old);
-    let mut deployment = world.get::<Deployment>().remove(0);
-    deployment.status = serde_json::from_value(json!({
-        "replicas": 3, "updatedReplicas": 1, "readyReplicas": 2, "availableReplicas": 2,
-    }))
-    .unwrap();
-    world.put(&deployment);
-    world.reconcile_endpoint("search");
-    let status = status_of(&world, "search");
-    assert_eq!(
-        conditions(&status),
-        [said("Ready", "True", "Serving"), said("Reconciling", "True", "Rolling")]
-    );
-}
-
-/// Whoever waits for an edit to be done must not read about the old model, and its cache must not go while a pod reads it.
-#[test]
-fn a_roll_is_not_over_while_an_old_pod_still_answers() {
-    let mut world = running("search");
-    let old = serving_pod(&world);
-    world.edit("search", |endpoint| endpoint.spec.service_settings.num_threads = Some(4));
-    world.reconcile_endpoint("search");
-    world.pods.push(old);
-    world.complete_rollouts();
-    world.reconcile_endpoint("search");
-    let reconciling = [said("Ready", "True", "Serving"), said("Reconciling", "True", "Rolling")];
-    assert_eq!(conditions(&status_of(&world, "search")), reconciling);
-    world.pods.clear();
-    world.reconcile_endpoint("search");
-    assert_eq!(conditions(&status_of(&world, "search")), [said("Ready", "True", "Serving")]);
-}
-
-#[test]
-fn a_crash_loop_without_an_old_revision_is_not_ready_and_stalled() {
-    let mut world = World::new(settings()).with(endpoint("search"));
-    world.settle();
-    world.succeed_download();
-    world.settle();
-    world.pods.push(failing_pod(&world, "first"));
-    world.reconcile_endpoint("search");
-    let status = status_of(&world, "search");
-    assert_eq!(conditions(&status), [said("Ready", "False", "Crashed"), said("Stalled", "True", "Crashed")]);
-}
-
-#[test]
-fn a_failure_is_remembered_until_the_endpoint_is_ready_again() {
-    let mut world = World::new(settings()).with(endpoint("search"));
-    world.settle();
-    world.succeed_download();
-    world.settle();
-    world.pods.push(failing_pod(&world, "first"));
-    world.reconcile_endpoint("search");
-    let first_seen = status_of(&world, "search").last_failure.unwrap().time;
-    world.now = at(1_800_000_999);
-    world.reconcile_endpoint("search");
-    assert_eq!(status_of(&world, "search").last_failure.unwrap().time, first_seen);
-    world.pods.retain(|pod| pod.name_any() != "search-first");
-    world.reconcile_endpoint("search");
-    assert!(status_of(&world, "search").last_failure.is_some(), "not ready yet");
-    world.complete_rollouts();
-    world.reconcile_endpoint("search");
-    assert_eq!(status_of(&world, "search").last_failure, None);
-}
-
-#[test]
-fn what_the_api_server_rejects_is_said_in_its_words() {
-    let world = World::new(settings()).with(endpoint("search"));
-    let observed = world.observe_endpoint("search");
-    let rejection =
-        Rejection { child: "Service search".to_owned(), message: "exceeded quota: services=0".to_owned() };
-    let plan = world.plan_endpoint("search", &observed);
-    let status =
-        status::endpoint::of_plan(&world.validated("search"), &observed, &plan, &[rejection], world.now);
-    assert_eq!(conditions(&status)[1], said("Stalled", "True", "WriteRejected"));
-    assert!(status.conditions[0].message.contains("exceeded quota: services=0"));
-}
-
 #[test]
 fn the_older_of_two_endpoints_has_the_inference_id() {
     let mut older = endpoint("search");
@@ -340,22 +113,6 @@ fn the_older_of_two_endpoints_has_the_inference_id() {
     let refused = ValidatedEndpoint::new(&younger, &peers, &catalog).unwrap_err();
     assert_eq!(refused, Invalid::Duplicate { id: "shared".to_owned(), holder: "search".to_owned() });
     assert_eq!(refused.reason(), "DuplicateInferenceId");
-}
-
-/// Workers of a typo must not go away: the old model serves on, and the status says why nothing changes.
-#[test]
-fn an_unknown_model_stalls_and_leaves_the_workers_alone() {
-    let mut world = running("search");
-    world.edit("search", |endpoint| use_model(endpoint, "no-such-id"));
-    let observed = world.observe_endpoint("search");
-    let invalid =
-        ValidatedEndpoint::new(&observed.endpoint, &observed.peers, &world.settings.catalog).unwrap_err();
-    let status = status::endpoint::of_invalid(&observed, &invalid, world.now);
-    assert_eq!(
-        conditions(&status),
-        [said("Ready", "True", "Serving"), said("Stalled", "True", "UnknownModel")]
-    );
-    assert_eq!(status.observed_generation, Some(2));
 }
 
 /// Deleting an endpoint and making it again at once: the collector is still at work on the old one's children.
@@ -444,18 +201,6 @@ fn workers_go_where_a_volume_of_one_node_is_and_spread_over_one_of_many() {
             );
         }
     }
-}
-
-/// With another name it would be a second cache, and a second download of what is there.
-#[test]
-fn an_operators_cache_is_joined_under_the_name_that_it_has() {
-    let mut world = World::new(settings()).with(endpoint("search"));
-    world.reconcile_endpoint("search");
-    world.caches[0].metadata.name = Some("older-name".to_owned());
-    world.caches[0].metadata.owner_references = None;
-    assert_eq!(summary(&world.reconcile_endpoint("search"))[0], "join older-name");
-    world.settle();
-    assert_eq!(world.caches.len(), 1);
 }
 
 /// A volume is bound where its first user runs: a download elsewhere would tie the workers to a place they may not be at.
