@@ -9,6 +9,7 @@ pub(crate) mod chunking_settings;
 pub(crate) mod create;
 pub(crate) mod endpoint;
 pub(crate) mod error;
+mod fields;
 pub(crate) mod filter_path;
 pub(crate) mod id;
 pub(crate) mod infer;

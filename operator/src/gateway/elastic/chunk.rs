@@ -1,17 +1,16 @@
 //! `POST _inference/{id}/_chunk`: the body, and the answer. Elasticsearch has no such route; its conventions for bodies
 //! and errors are kept.
 
-use std::fmt;
-
 use lexiscale_chunking::Chunk;
 use lexiscale_crds::ChunkingSettings;
 use lexiscale_wire::{SparseEmbedding, TextEmbedding};
 use serde::Serialize;
-use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, Visitor};
+use serde::de::{Error as _, MapAccess};
 
 use super::chunking_settings;
 use super::error::Refusal;
-use super::json::{AtDepth, Json, Object, parse_with, short, short_text};
+use super::fields::{self, Fields};
+use super::json::{AtDepth, Json, Object, short, short_text};
 use super::texts::TextsReader;
 
 /// Texts to cut: at least one.
@@ -29,7 +28,7 @@ struct Body {
 }
 
 pub(crate) fn parse(body: &[u8]) -> Result<ChunkRequest, Refusal> {
-    let Body { input, chunking_settings } = parse_with(body, BodyReader)?;
+    let Body { input, chunking_settings } = fields::parse(body)?;
     let Some(texts) = input else {
         return Err(Refusal::request("[input] must not be null"));
     };
@@ -39,54 +38,30 @@ pub(crate) fn parse(body: &[u8]) -> Result<ChunkRequest, Refusal> {
     Ok(ChunkRequest { texts, settings: chunking_settings.map(chunking_settings::parse).transpose()? })
 }
 
-struct BodyReader;
-
-impl<'de> DeserializeSeed<'de> for BodyReader {
-    type Value = Body;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Body, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for BodyReader {
-    type Value = Body;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a JSON object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Body, A::Error> {
-        let mut body = Body::default();
-        let mut seen: Vec<String> = Vec::new();
-        while let Some(key) = access.next_key::<String>()? {
-            if seen.contains(&key) {
-                return Err(A::Error::custom(format!("duplicate field [{}]", short_text(&key))));
-            }
-            match key.as_str() {
-                "input" => body.input = access.next_value_seed(TextsReader("input"))?,
-                "chunking_settings" => {
-                    body.chunking_settings = match access.next_value_seed(AtDepth(2))? {
-                        Json::Null => None,
-                        Json::Object(settings) => Some(settings),
-                        other => {
-                            return Err(A::Error::custom(format!(
-                                "[chunking_settings] must be an object, not [{}]",
-                                short(&other)
-                            )));
-                        }
+impl Fields for Body {
+    fn read<'de, A: MapAccess<'de>>(&mut self, key: &str, access: &mut A) -> Result<(), A::Error> {
+        match key {
+            "input" => self.input = access.next_value_seed(TextsReader("input"))?,
+            "chunking_settings" => {
+                self.chunking_settings = match access.next_value_seed(AtDepth(2))? {
+                    Json::Null => None,
+                    Json::Object(settings) => Some(settings),
+                    other => {
+                        return Err(A::Error::custom(format!(
+                            "[chunking_settings] must be an object, not [{}]",
+                            short(&other)
+                        )));
                     }
                 }
-                unknown => {
-                    return Err(A::Error::custom(format!(
-                        "unknown field [{}]; known are [input, chunking_settings]",
-                        short_text(unknown)
-                    )));
-                }
             }
-            seen.push(key);
+            unknown => {
+                return Err(A::Error::custom(format!(
+                    "unknown field [{}]; known are [input, chunking_settings]",
+                    short_text(unknown)
+                )));
+            }
         }
-        Ok(body)
+        Ok(())
     }
 }
 

@@ -1,12 +1,11 @@
 //! The body of `POST _inference/{id}`: what Elasticsearch accepts and refuses, and in which order.
 
-use std::fmt;
-
 use lexiscale_wire::{InferenceRequest, InputType};
-use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, Visitor};
+use serde::de::{Error as _, MapAccess};
 
 use super::error::Refusal;
-use super::json::{AtDepth, Json, parse_with, short_text};
+use super::fields::{self, Fields};
+use super::json::{AtDepth, Json, short_text};
 use super::task_type::TaskTypeName;
 use super::texts::TextsReader;
 
@@ -36,7 +35,7 @@ enum AskedType {
 /// The request for the worker. `path_task` is the task type of the URL: the checks of one task type run only
 /// when the URL names it, which looks odd and is what clients of Elasticsearch meet.
 pub(crate) fn parse(path_task: Option<TaskTypeName>, body: &[u8]) -> Result<InferenceRequest, Refusal> {
-    let Body { input, input_type, foreign } = parse_with(body, BodyReader)?;
+    let Body { input, input_type, foreign } = fields::parse(body)?;
     let Some(input) = input else {
         return Err(Refusal::request("[input] must not be null"));
     };
@@ -69,62 +68,37 @@ fn empty() -> Refusal {
     Refusal::request("[input] must not be an empty array")
 }
 
-/// Reads the body in one pass, so that texts are not copied through a tree.
-struct BodyReader;
-
-impl<'de> DeserializeSeed<'de> for BodyReader {
-    type Value = Body;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Body, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for BodyReader {
-    type Value = Body;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a JSON object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Body, A::Error> {
-        let mut body = Body::default();
-        let mut seen: Vec<String> = Vec::new();
-        while let Some(key) = access.next_key::<String>()? {
-            if seen.contains(&key) {
-                return Err(A::Error::custom(format!("duplicate field [{}]", short_text(&key))));
-            }
-            match key.as_str() {
-                "input" => body.input = access.next_value_seed(TextsReader("input"))?,
-                "input_type" => {
-                    body.input_type = match access.next_value_seed(AtDepth(2))? {
-                        Json::Null => None,
-                        Json::String(name) => Some(asked_type::<A::Error>(&name)?),
-                        _ => return Err(failed("input_type")),
-                    }
-                }
-                "query" => body.foreign[2] = check(&access.next_value_seed(AtDepth(2))?, "query", is_string)?,
-                "top_n" => {
-                    body.foreign[1] = check(&access.next_value_seed(AtDepth(2))?, "top_n", is_integer)?;
-                }
-                "return_documents" => {
-                    body.foreign[0] =
-                        check(&access.next_value_seed(AtDepth(2))?, "return_documents", is_boolean)?;
-                }
-                // Read and then overruled: task settings do not exist for sparse models, and the query
-                // parameter decides the time.
-                "task_settings" => {
-                    check(&access.next_value_seed(AtDepth(2))?, "task_settings", is_object).map(drop)?;
-                }
-                "timeout" => check(&access.next_value_seed(AtDepth(2))?, "timeout", is_string).map(drop)?,
-                unknown => {
-                    let unknown = short_text(unknown);
-                    return Err(A::Error::custom(format!("{PARSER} unknown field [{unknown}]")));
+impl Fields for Body {
+    fn read<'de, A: MapAccess<'de>>(&mut self, key: &str, access: &mut A) -> Result<(), A::Error> {
+        match key {
+            "input" => self.input = access.next_value_seed(TextsReader("input"))?,
+            "input_type" => {
+                self.input_type = match access.next_value_seed(AtDepth(2))? {
+                    Json::Null => None,
+                    Json::String(name) => Some(asked_type::<A::Error>(&name)?),
+                    _ => return Err(failed("input_type")),
                 }
             }
-            seen.push(key);
+            "query" => self.foreign[2] = check(&access.next_value_seed(AtDepth(2))?, "query", is_string)?,
+            "top_n" => {
+                self.foreign[1] = check(&access.next_value_seed(AtDepth(2))?, "top_n", is_integer)?;
+            }
+            "return_documents" => {
+                self.foreign[0] =
+                    check(&access.next_value_seed(AtDepth(2))?, "return_documents", is_boolean)?;
+            }
+            // Read and then overruled: task settings do not exist for sparse models, and the query
+            // parameter decides the time.
+            "task_settings" => {
+                check(&access.next_value_seed(AtDepth(2))?, "task_settings", is_object).map(drop)?;
+            }
+            "timeout" => check(&access.next_value_seed(AtDepth(2))?, "timeout", is_string).map(drop)?,
+            unknown => {
+                let unknown = short_text(unknown);
+                return Err(A::Error::custom(format!("{PARSER} unknown field [{unknown}]")));
+            }
         }
-        Ok(body)
+        Ok(())
     }
 }
 
