@@ -20,7 +20,7 @@ use kube::runtime::reflector::Store;
 use lexiscale_crds::ModelCache;
 
 use self::history::{Count, History};
-use self::view::View;
+use self::view::{Shown, View};
 use super::auth::Caller;
 use super::directory::Entry;
 use super::error::Error;
@@ -106,7 +106,9 @@ pub(crate) async fn endpoints(
     }
     let body = {
         let history = gateway.page.history.lock().unwrap_or_else(PoisonError::into_inner);
-        let endpoints = directory.entries(&tenant.0).map(|entry| &*entry.endpoint);
+        let endpoints = directory
+            .entries(&tenant.0)
+            .map(|entry| Shown { endpoint: &entry.endpoint, deployment: entry.deployment() });
         json(&View::new(&tenant.0, endpoints, &gateway.page.caches, &history, clock::now()))
     };
     let mut response = ok(body);

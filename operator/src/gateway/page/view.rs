@@ -84,10 +84,17 @@ struct Download {
     message: String,
 }
 
+/// An endpoint, and the one whose deployment serves it: itself, unless it is attached.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shown<'a> {
+    pub(super) endpoint: &'a InferenceEndpoint,
+    pub(super) deployment: &'a InferenceEndpoint,
+}
+
 impl<'a> View<'a> {
     pub(super) fn new(
         namespace: &'a str,
-        endpoints: impl Iterator<Item = &'a InferenceEndpoint>,
+        endpoints: impl Iterator<Item = Shown<'a>>,
         caches: &Store<ModelCache>,
         history: &History,
         now: Timestamp,
@@ -96,20 +103,20 @@ impl<'a> View<'a> {
             namespace,
             now: now.as_millisecond(),
             window_ms: WINDOW.as_millis(),
-            endpoints: endpoints.map(|endpoint| EndpointView::new(endpoint, caches, history, now)).collect(),
+            endpoints: endpoints.map(|shown| EndpointView::new(shown, caches, history, now)).collect(),
         }
     }
 }
 
 impl<'a> EndpointView<'a> {
     fn new(
-        endpoint: &'a InferenceEndpoint,
+        Shown { endpoint, deployment }: Shown<'a>,
         caches: &Store<ModelCache>,
         history: &History,
         now: Timestamp,
     ) -> Self {
         let status = endpoint.status.as_ref();
-        let settings = &endpoint.spec.service_settings;
+        let settings = &deployment.spec.service_settings;
         let serving = status.and_then(|status| status.model.as_ref());
         let pending = status.and_then(|status| status.pending_model.as_ref());
         let uid = endpoint.uid().unwrap_or_default();
@@ -249,7 +256,8 @@ mod tests {
             let at = now - jiff::SignedDuration::from_secs(60 - second);
             history.observe(at, [("u-1".to_owned(), Count { desired: 2, ready })].into_iter());
         }
-        let view = View::new("default", std::iter::once(endpoint), &store, &history, now);
+        let shown = Shown { endpoint, deployment: endpoint };
+        let view = View::new("default", std::iter::once(shown), &store, &history, now);
         serde_json::to_value(view).unwrap()
     }
 

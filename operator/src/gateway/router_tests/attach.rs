@@ -2,13 +2,15 @@
 
 use super::*;
 
-/// `holder` has two allocations of one thread; `guest` is attached to it, and `orphan` to an endpoint that is gone.
+/// `holder` has two allocations of one thread, and `busy` as many of four as it needs; `guest` and `visitor` are attached to
+/// them, and `orphan` to an endpoint that is gone.
 fn harness() -> Harness {
     let endpoint = |name: &str, settings: Value| -> InferenceEndpoint {
         serde_json::from_value(json!({
             "metadata": {"namespace": "default", "name": name, "uid": name},
             "spec": {"taskType": "sparse_embedding", "service": "elasticsearch", "serviceSettings": settings},
             "status": {
+                "model": {"id": ".elser_model_2", "source": "hf://organisation/name", "revision": "abc", "cache": "c", "maxTokens": 512},
                 "allocations": {"desired": 2, "current": 2, "ready": 2},
                 "conditions": [{"type": "Ready", "status": "True", "reason": "Serving", "message": "",
                                 "lastTransitionTime": "2026-01-01T00:00:00Z"}],
@@ -18,6 +20,12 @@ fn harness() -> Harness {
     };
     let endpoints = [
         endpoint("holder", json!({"modelId": ".elser_model_2", "numAllocations": 2, "numThreads": 1})),
+        endpoint(
+            "busy",
+            json!({"modelId": ".elser_model_2", "numThreads": 4, "adaptiveAllocations":
+            {"enabled": true, "minNumberOfAllocations": 1, "maxNumberOfAllocations": 3}}),
+        ),
+        endpoint("visitor", json!({"deploymentId": "busy"})),
         endpoint("guest", json!({"deploymentId": "holder"})),
         endpoint("orphan", json!({"deploymentId": "gone"})),
     ];
@@ -85,6 +93,23 @@ async fn an_attached_endpoint_shows_the_numbers_of_the_deployment() {
         body,
         r#"{"endpoints":[{"service_settings":{"num_allocations":2,"num_threads":1,"model_id":".elser_model_2","deployment_id":"holder"}}]}"#
     );
+}
+
+#[tokio::test]
+async fn the_page_and_the_info_show_what_the_deployment_has() {
+    let harness = harness();
+    let (_, body) = harness.get("/_page/endpoints").await;
+    let page: Value = serde_json::from_str(&body).unwrap();
+    let of = |id: &str| {
+        let shown = page["endpoints"].as_array().unwrap().iter().find(|shown| shown["id"] == id).unwrap();
+        (shown["threads"].clone(), shown["adaptive"].clone())
+    };
+    assert_eq!(of("guest"), (json!(1), Value::Null));
+    assert_eq!(of("visitor"), (json!(4), json!({"min": 1, "max": 3})));
+    assert_eq!(of("orphan"), (Value::Null, Value::Null), "there is none");
+    let (_, body) = harness.get("/tei/visitor/info").await;
+    let info: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(info["tokenization_workers"], 4);
 }
 
 /// Both the endpoint that it is attached to and the number that GET shows must survive what a client writes to it.

@@ -52,7 +52,7 @@ pub(super) async fn info(
 ) -> Result<Response, Error> {
     request::query(&uri, &[])?;
     let entry = gateway.find(&target)?;
-    Ok(match Info::of(&entry.endpoint, gateway.settings.max_requests) {
+    Ok(match Info::of(entry.deployment(), gateway.settings.max_requests) {
         Some(info) => ok(json(&info)),
         None => Failure::unhealthy("the model is not there yet").into_response(),
     })
@@ -67,7 +67,7 @@ pub(super) async fn health(
 ) -> Result<Response, Error> {
     request::query(&uri, &[])?;
     let entry = gateway.find(&target)?;
-    Ok(match EndpointState::of(&entry.endpoint) {
+    Ok(match EndpointState::of(entry.deployment()) {
         _ if !entry.pods.is_empty() => StatusCode::OK.into_response(),
         EndpointState::Idle => StatusCode::OK.into_response(),
         EndpointState::Ready | EndpointState::Deploying | EndpointState::Failed => {

@@ -194,8 +194,8 @@ const BATCH_TOKENS: usize = 1024;
 
 impl<'a> Info<'a> {
     /// From the object alone, so that it is answered at zero too; nothing before the model's window is known.
-    pub(super) fn of(endpoint: &'a InferenceEndpoint, most_requests: usize) -> Option<Self> {
-        let model = endpoint.status.as_ref()?.model.as_ref()?;
+    pub(super) fn of(deployment: &'a InferenceEndpoint, most_requests: usize) -> Option<Self> {
+        let model = deployment.status.as_ref()?.model.as_ref()?;
         Some(Self {
             model_id: model.source.strip_prefix("hf://").unwrap_or(&model.source),
             model_sha: model.revision.as_deref(),
@@ -207,7 +207,7 @@ impl<'a> Info<'a> {
             max_batch_requests: None,
             max_client_batch_size: MOST_TEXTS,
             auto_truncate: true,
-            tokenization_workers: endpoint.spec.service_settings.num_threads.unwrap_or(1),
+            tokenization_workers: deployment.spec.service_settings.num_threads.unwrap_or(1),
             version: env!("CARGO_PKG_VERSION"),
             sha: None,
             docker_label: None,
