@@ -1,7 +1,10 @@
 //! Texts in, vectors out, for the routes that need more of an answer than to pass it on: they read it, and write it in a
 //! shape of their own.
 
+use std::sync::Arc;
+
 use axum::response::Response;
+use bytes::Bytes;
 use http::HeaderMap;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use lexiscale_wire::{InferenceResponse, InputType, TextEmbedding};
@@ -23,6 +26,10 @@ const LARGEST_ANSWER: usize = 64 << 20;
 
 /// What an answer takes once it is read and written again, for each of its bytes.
 const READ_FACTOR: usize = 4;
+
+/// Bytes of an answer that are read where they are, in less than a millisecond. More of them must not keep other requests
+/// waiting.
+const READ_HERE: usize = 64 << 10;
 
 /// Whose request it is.
 #[derive(Debug)]
@@ -53,7 +60,7 @@ pub(crate) async fn embed(
     call: Call<'_>,
     texts: Vec<String>,
     input_type: Option<InputType>,
-    shape: impl FnOnce(Vec<TextEmbedding>) -> Vec<u8>,
+    shape: impl FnOnce(Vec<TextEmbedding>) -> Vec<u8> + Send + 'static,
 ) -> Result<Response, Error> {
     let read = |bytes: &[u8]| {
         serde_json::from_slice(bytes).map(|InferenceResponse { sparse_embedding }| sparse_embedding)
@@ -67,7 +74,7 @@ pub(crate) async fn embed_sparse(
     call: Call<'_>,
     texts: Vec<String>,
     long_texts: LongTexts,
-    shape: impl FnOnce(Vec<Vec<TokenWeight>>) -> Vec<u8>,
+    shape: impl FnOnce(Vec<Vec<TokenWeight>>) -> Vec<u8> + Send + 'static,
 ) -> Result<Response, Error> {
     let form = Form::EmbedSparse { truncate: long_texts == LongTexts::Cut };
     answer(gateway, call, texts, form, |bytes| serde_json::from_slice(bytes), shape).await
@@ -78,8 +85,8 @@ async fn answer<T>(
     call: Call<'_>,
     texts: Vec<String>,
     form: Form,
-    read: impl Fn(&[u8]) -> Result<Vec<T>, serde_json::Error>,
-    shape: impl FnOnce(Vec<T>) -> Vec<u8>,
+    read: impl FnOnce(&[u8]) -> Result<Vec<T>, serde_json::Error> + Send + 'static,
+    shape: impl FnOnce(Vec<T>) -> Vec<u8> + Send + 'static,
 ) -> Result<Response, Error> {
     let Call { key, admitted, headers } = call;
     let wanted = texts.len();
@@ -90,19 +97,37 @@ async fn answer<T>(
     let work = Work::new(texts, form, headers);
     // Until the answer is written: what is read takes a multiple of its bytes.
     let held = gateway.budget.begin();
-    let answered = collect(&waiter, work, admitted, &held).await.and_then(|bytes| match read(&bytes) {
-        Ok(rows) if rows.len() == wanted => Ok(ok(shape(rows))),
-        Ok(_) | Err(_) => Err(Error::WorkerAnswer { id: key.id.clone() }),
-    });
+    let answered = match collect(&waiter, work, admitted, &held).await {
+        Ok(bytes) => {
+            let write = move |bytes: &[u8]| {
+                let rows = read(bytes).ok().filter(|rows| rows.len() == wanted)?;
+                Some(shape(rows))
+            };
+            let written = written(bytes, held, write).await;
+            written.map(ok).ok_or_else(|| Error::WorkerAnswer { id: key.id.clone() })
+        }
+        Err(error) => Err(error),
+    };
     waiter.answer(answered)
 }
 
-async fn collect(
-    waiter: &Waiter<'_>,
-    work: Work,
-    admitted: Admitted,
-    held: &Held,
-) -> Result<bytes::Bytes, Error> {
+/// What `write` makes of an answer. What is `held` for it is held on when nobody waits any more.
+async fn written(
+    answer: Bytes,
+    held: Arc<Held>,
+    write: impl FnOnce(&[u8]) -> Option<Vec<u8>> + Send + 'static,
+) -> Option<Vec<u8>> {
+    if answer.len() <= READ_HERE {
+        return write(&answer);
+    }
+    let task = tokio::task::spawn_blocking(move || {
+        let _held = held;
+        write(&answer)
+    });
+    task.await.ok().flatten()
+}
+
+async fn collect(waiter: &Waiter<'_>, work: Work, admitted: Admitted, held: &Held) -> Result<Bytes, Error> {
     let deadline = admitted.deadline;
     let body = dispatch::embed(waiter, work, admitted).await?;
     let read = Limited::new(body, LARGEST_ANSWER).collect().await;

@@ -11,15 +11,18 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::Request;
 use axum::middleware::from_fn;
+use axum::response::Response;
 use axum::routing::{get, post};
 use http::{HeaderMap, Uri};
+use lexiscale_wire::{InferenceRequest, TextEmbedding};
 use tokio::time::timeout_at;
 
 use super::Gateway;
 use super::admission::{Admitted, Deadline};
 use super::dispatch::too_late;
+use super::elastic::error::Refusal;
 use super::elastic::query::{Own, Query};
-use super::embed::Call;
+use super::embed::{self, Call};
 use super::error::Error;
 use super::metrics::Rejection;
 use super::request::{self, Target};
@@ -72,5 +75,31 @@ impl Arrived {
         let admitted = gateway.admission.admit(deadline);
         let admitted = admitted.inspect_err(|_| gateway.metrics.rejected(Rejection::Requests))?;
         Ok(Self { query, admitted, headers: parts.headers, body })
+    }
+}
+
+/// A request that differs from `POST _inference` in how its body is read and how its answer is written.
+struct Shaped {
+    target: Target,
+    uri: Uri,
+    request: Request,
+}
+
+impl Shaped {
+    async fn embed(
+        self,
+        gateway: &Gateway,
+        read: impl FnOnce(&[u8]) -> Result<InferenceRequest, Refusal>,
+        write: impl FnOnce(&[TextEmbedding]) -> Vec<u8> + Send + 'static,
+    ) -> Result<Response, Error> {
+        let Self { target, uri, request } = self;
+        let arrived = Arrived::read(gateway, &target.id, &uri, &[], request).await?;
+        let Arrived { query: _, admitted, headers, body } = arrived;
+        let request = read(&body)?;
+        drop(body);
+        gateway.find(&target)?;
+        let input_type = request.input_type();
+        let call = Call { key: &target.key(), admitted, headers: &headers };
+        embed::embed(gateway, call, request.into_texts(), input_type, |rows| write(&rows)).await
     }
 }

@@ -140,6 +140,20 @@ async fn long_lists_are_answered_in_order() {
     assert_eq!(status, StatusCode::OK);
 }
 
+/// Such an answer is read and written on another thread.
+#[tokio::test]
+async fn a_large_answer_is_written_in_the_shape_of_its_route() {
+    let worker = Worker::start(Behaviour::Echoes).await;
+    let harness = with_pods(&[worker.address], &[]);
+    let texts: Vec<_> = (0..30).map(|number| format!("{number}").repeat(10_000)).collect();
+    let (_, rows) = post(&harness, "/opensearch/articles", json!(texts)).await;
+    let expected: Vec<_> = texts.iter().map(|text| json!({text.as_str(): 1.0})).collect();
+    assert!(rows == Value::Array(expected), "all vectors, in order");
+    let (_, answer) = post(&harness, "/custom/articles", json!({"input": texts})).await;
+    let tokens = answer["sparse_embedding"].as_array().unwrap().iter();
+    assert!(tokens.map(|of_text| &of_text["embedding"][0]["token"]).eq(texts.iter()), "likewise");
+}
+
 #[tokio::test]
 async fn an_error_of_a_worker_is_told_in_the_words_of_each_shape() {
     let refusal = r#"{"error":"text 0 is longer than the 512 tokens of the model","type":"too_large"}"#;

@@ -7,7 +7,7 @@ use axum::response::Response;
 use http::Uri;
 use lexiscale_chunking::{Chunker, ChunkingFailed, InvalidSettings};
 use lexiscale_crds::{ChunkingSettings, ChunkingStrategy};
-use lexiscale_wire::InputType;
+use lexiscale_wire::{InputType, TextEmbedding};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -57,8 +57,8 @@ pub(super) async fn chunk(
     let call = Call { key: &target.key(), admitted, headers: &headers };
     // Long texts are documents; whoever waits for a query's result sends a short one, and not here.
     let input_type = Some(InputType::Ingest);
-    embed::embed(&gateway, call, pieces, input_type, |rows| json(&Answer::new(&cut, shown, Some(&rows))))
-        .await
+    let write = move |rows: Vec<TextEmbedding>| json(&Answer::new(&cut, shown, Some(&rows)));
+    embed::embed(&gateway, call, pieces, input_type, write).await
 }
 
 /// Why texts are not cut.

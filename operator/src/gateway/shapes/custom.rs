@@ -4,13 +4,12 @@
 use axum::extract::{Request, State};
 use axum::response::Response;
 use http::Uri;
-use lexiscale_wire::{InputType, TextEmbedding};
+use lexiscale_wire::TextEmbedding;
 use serde::Serialize;
 
-use super::{Arrived, Call, Error, Gateway, Target};
+use super::{Error, Gateway, Shaped, Target};
 use crate::gateway::auth::Caller;
 use crate::gateway::elastic::infer;
-use crate::gateway::embed;
 use crate::gateway::presentation::json;
 
 pub(super) async fn embed(
@@ -20,14 +19,8 @@ pub(super) async fn embed(
     uri: Uri,
     request: Request,
 ) -> Result<Response, Error> {
-    let Arrived { query: _, admitted, headers, body } =
-        Arrived::read(&gateway, &target.id, &uri, &[], request).await?;
-    let request = infer::parse(None, &body)?;
-    drop(body);
-    gateway.find(&target)?;
-    let input_type: Option<InputType> = request.input_type();
-    let call = Call { key: &target.key(), admitted, headers: &headers };
-    embed::embed(&gateway, call, request.into_texts(), input_type, |rows| json(&Answer::new(&rows))).await
+    let shaped = Shaped { target, uri, request };
+    shaped.embed(&gateway, |body| infer::parse(None, body), |rows| json(&Answer::new(rows))).await
 }
 
 #[derive(Debug, Serialize)]

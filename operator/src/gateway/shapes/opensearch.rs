@@ -4,13 +4,12 @@
 use axum::extract::{Request, State};
 use axum::response::Response;
 use http::Uri;
-use lexiscale_wire::{InferenceRequest, InputType, SparseEmbedding};
+use lexiscale_wire::{InferenceRequest, InputType, SparseEmbedding, TextEmbedding};
 
-use super::{Arrived, Call, Error, Gateway, Target};
+use super::{Error, Gateway, Shaped, Target};
 use crate::gateway::auth::Caller;
 use crate::gateway::elastic::error::Refusal;
 use crate::gateway::elastic::json::{Json, short, short_text};
-use crate::gateway::embed;
 use crate::gateway::presentation::json;
 
 /// The texts' name, where the body is an object: what connectors call their parameter, most usual first.
@@ -23,18 +22,11 @@ pub(super) async fn embed(
     uri: Uri,
     request: Request,
 ) -> Result<Response, Error> {
-    let Arrived { query: _, admitted, headers, body } =
-        Arrived::read(&gateway, &target.id, &uri, &[], request).await?;
-    let request = parse(&body)?;
-    drop(body);
-    gateway.find(&target)?;
-    let input_type = request.input_type();
-    let call = Call { key: &target.key(), admitted, headers: &headers };
-    embed::embed(&gateway, call, request.into_texts(), input_type, |rows| {
-        let vectors: Vec<&SparseEmbedding> = rows.iter().map(|row| &row.embedding).collect();
-        json(&vectors)
-    })
-    .await
+    let shaped = Shaped { target, uri, request };
+    let write = |rows: &[TextEmbedding]| {
+        json(&rows.iter().map(|row| &row.embedding).collect::<Vec<&SparseEmbedding>>())
+    };
+    shaped.embed(&gateway, parse, write).await
 }
 
 /// PURE.
