@@ -27,6 +27,7 @@ mod paced;
 mod page;
 mod pending;
 mod pieces;
+mod places;
 mod pod;
 mod presentation;
 mod queue;

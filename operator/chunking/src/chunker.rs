@@ -56,6 +56,20 @@ impl Chunker {
     /// Fills in defaults and compiles separators. Which sizes the API accepts is for whoever accepts settings to say; here stands
     /// what the cutting itself needs.
     pub fn new(settings: &ChunkingSettings) -> Result<Self, InvalidSettings> {
+        let separators = match Effective::of(settings) {
+            Effective::Recursive { separators, .. } => {
+                separators.into_iter().map(Separator::compile).collect::<Result<_, _>>()?
+            }
+            Effective::Word { .. } | Effective::Sentence { .. } | Effective::None => Vec::new(),
+        };
+        Self::with_separators(settings, separators)
+    }
+
+    /// As [`new`](Self::new), for whoever has compiled the separators that `settings` ask for.
+    pub fn with_separators(
+        settings: &ChunkingSettings,
+        separators: Vec<Separator>,
+    ) -> Result<Self, InvalidSettings> {
         Ok(Self(match Effective::of(settings) {
             Effective::Word { max_chunk_size, overlap } => {
                 let size = size(max_chunk_size)?;
@@ -74,12 +88,11 @@ impl Chunker {
                 };
                 Strategy::Sentence(Sentences { max_words: size(max_chunk_size)?, overlap })
             }
-            Effective::Recursive { max_chunk_size, separators } => {
+            Effective::Recursive { max_chunk_size, separators: _ } => {
                 if separators.is_empty() {
                     return Err(InvalidSettings::NoSeparators);
                 }
-                let separators = separators.into_iter().map(Separator::compile).collect::<Result<_, _>>()?;
-                Strategy::Recursive { max_words: size(max_chunk_size)?, separators }
+                Strategy::Recursive { max_words: size(max_chunk_size)?, separators: separators.into() }
             }
             Effective::None => Strategy::None,
         }))

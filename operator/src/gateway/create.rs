@@ -41,8 +41,9 @@ pub(crate) async fn create(
     let read = request::body(&parts, body, &gateway.settings);
     let body = timeout_at(deadline.at, read).await.map_err(too_late)??;
     let id = NewId::parse(&target.id)?;
-    let Create { spec, beside } = create::parse(target.task, &body)?;
-    drop(body);
+    let task = target.task;
+    let read = request::settings(&target.tenant, body, move |body| create::parse(task, body));
+    let Create { spec, beside } = timeout_at(deadline.at, read).await.map_err(too_late)??;
     attach::refuse_taken_id(&gateway, &target.key())?;
     if let Some(deployment) = &spec.service_settings.deployment_id {
         // Or whoever may create could use what they may not.

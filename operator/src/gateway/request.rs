@@ -1,5 +1,6 @@
 //! Reading a request: path, parameters, body, in that order. All limits of what a client may send are here.
 
+use std::panic::resume_unwind;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -20,6 +21,7 @@ use super::elastic::task_type::TaskTypeName;
 use super::error::Error;
 use super::gzip::{Gunzip, Unreadable};
 use super::paced::Paced;
+use super::places::Places;
 use super::settings::Settings;
 use super::tenancy::Tenant;
 
@@ -168,4 +170,17 @@ async fn read(
 /// A header that is text; one that is not is treated as one that says nothing we know.
 pub(crate) fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name).map(|value| value.to_str().unwrap_or("?"))
+}
+
+/// Where [`settings`] are read. They are rare, so one at a time is enough.
+static READING: Places = Places::new(1);
+
+/// Reads a body of settings, which may hold separators that have to be compiled: no work for a thread that serves others.
+pub(crate) async fn settings<T: Send + 'static>(
+    tenant: &Tenant,
+    body: Bytes,
+    read: impl FnOnce(&[u8]) -> Result<T, Refusal> + Send + 'static,
+) -> Result<T, Error> {
+    let read = READING.run(tenant, move || read(&body)).await;
+    Ok(read.unwrap_or_else(|panic| resume_unwind(panic.into_panic()))?)
 }

@@ -45,8 +45,9 @@ pub(crate) async fn update(
     let read = request::body(&parts, body, &gateway.settings);
     let body = timeout_at(deadline.at, read).await.map_err(too_late)??;
     NewId::of_changeable(&target.id)?;
-    let update = update::parse(target.task, &body)?;
-    drop(body);
+    let task = target.task;
+    let read = request::settings(&target.tenant, body, move |body| update::parse(task, body));
+    let update = timeout_at(deadline.at, read).await.map_err(too_late)??;
     let entry = gateway.find(&target)?;
     let endpoint = timeout_at(deadline.at, change(&gateway, &target.key(), &entry, &update))
         .await

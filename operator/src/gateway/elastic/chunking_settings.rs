@@ -1,6 +1,6 @@
 //! `chunking_settings`: reading what a client asks for.
 
-use lexiscale_chunking::Separator;
+use lexiscale_chunking::{Chunker, InvalidSettings, Separator};
 use lexiscale_crds::{ChunkingSettings, ChunkingStrategy, SeparatorGroup};
 
 use super::error::Refusal;
@@ -14,7 +14,34 @@ const MOST_SEPARATORS: usize = 50;
 /// In characters. What nobody can read is no separator, and compiling takes time that grows with it.
 const LONGEST_SEPARATOR: usize = 1024;
 
-pub(crate) fn parse(object: Object) -> Result<ChunkingSettings, Refusal> {
+/// Settings that may be stored, or cut by.
+#[derive(Debug)]
+pub(crate) struct Accepted {
+    pub(crate) settings: ChunkingSettings,
+    /// A client's own, which were compiled to see whether they can be.
+    separators: Option<Vec<Separator>>,
+}
+
+impl Accepted {
+    /// Those of an endpoint. Who stored them without asking this server may have stored what cannot be compiled.
+    pub(crate) fn stored(settings: ChunkingSettings) -> Self {
+        Self { settings, separators: None }
+    }
+
+    pub(crate) fn chunker(self) -> Result<Chunker, InvalidSettings> {
+        match self.separators {
+            Some(separators) => Chunker::with_separators(&self.settings, separators),
+            None => Chunker::new(&self.settings),
+        }
+    }
+}
+
+/// Whether [`parse`] has separators to compile, up to 50 of them, which is no work for a thread that serves others.
+pub(crate) fn has_separators(object: &Object) -> bool {
+    object.entries().iter().any(|(key, _)| key == "separators")
+}
+
+pub(crate) fn parse(object: Object) -> Result<Accepted, Refusal> {
     let mut settings = SettingsReader::new(SCOPE, object);
     let name = settings.string("strategy");
     let strategy = match &name {
@@ -23,10 +50,10 @@ pub(crate) fn parse(object: Object) -> Result<ChunkingSettings, Refusal> {
     };
     let in_force = strategy.unwrap_or_default();
     let read = match in_force {
-        ChunkingStrategy::Sentence => sentence(&mut settings),
-        ChunkingStrategy::Word => word(&mut settings),
+        ChunkingStrategy::Sentence => Accepted::stored(sentence(&mut settings)),
+        ChunkingStrategy::Word => Accepted::stored(word(&mut settings)),
         ChunkingStrategy::Recursive => recursive(&mut settings),
-        ChunkingStrategy::None => ChunkingSettings::default(),
+        ChunkingStrategy::None => Accepted::stored(ChunkingSettings::default()),
     };
     let (stray, mut items) = settings.finish();
     if !stray.is_empty() {
@@ -37,7 +64,7 @@ pub(crate) fn parse(object: Object) -> Result<ChunkingSettings, Refusal> {
             strategy_name(in_force)
         ));
     }
-    items.or_refuse(ChunkingSettings { strategy, ..read })
+    items.or_refuse(Accepted { settings: ChunkingSettings { strategy, ..read.settings }, ..read })
 }
 
 fn strategy(name: &str) -> Result<ChunkingStrategy, Refusal> {
@@ -107,7 +134,7 @@ fn word(settings: &mut SettingsReader) -> ChunkingSettings {
     ChunkingSettings { max_chunk_size: size.given(), overlap, ..ChunkingSettings::default() }
 }
 
-fn recursive(settings: &mut SettingsReader) -> ChunkingSettings {
+fn recursive(settings: &mut SettingsReader) -> Accepted {
     let size = size(settings, 10);
     let group = match settings.string("separator_group") {
         Read::Given(name) => separator_group(settings, &name),
@@ -121,25 +148,31 @@ fn recursive(settings: &mut SettingsReader) -> ChunkingSettings {
             .refuse(format!("[separators] must hold 1 to {MOST_SEPARATORS} patterns, not [{}]", list.len()));
     }
     // Compiled already here: found while a text is cut, a mistake would fail every text, and late.
+    let mut compiled = Vec::new();
     for pattern in separators.iter().flatten().take(MOST_SEPARATORS) {
         if pattern.chars().nth(LONGEST_SEPARATOR).is_some() {
             let pattern = short_text(pattern);
             settings.refuse(format!(
                 "invalid value [{pattern}]: [separators] must have at most [{LONGEST_SEPARATOR}] characters each"
             ));
-        } else if let Err(invalid) = Separator::compile(pattern) {
-            settings.refuse(invalid.to_string());
+        } else {
+            match Separator::compile(pattern) {
+                Ok(separator) => compiled.push(separator),
+                Err(invalid) => settings.refuse(invalid.to_string()),
+            }
         }
     }
     if group.is_some() && separators.is_some() {
         settings.refuse("[separators] and [separator_group] exclude each other; give one of them");
     }
-    ChunkingSettings {
+    let compiled = separators.is_some().then_some(compiled);
+    let settings = ChunkingSettings {
         max_chunk_size: size.given(),
         separator_group: group,
         separators,
         ..ChunkingSettings::default()
-    }
+    };
+    Accepted { settings, separators: compiled }
 }
 
 fn separator_group(settings: &mut SettingsReader, name: &str) -> Option<SeparatorGroup> {
@@ -163,7 +196,7 @@ mod tests {
     use crate::gateway::elastic::error::ErrorType;
 
     fn parse_text(text: &str) -> Result<ChunkingSettings, Refusal> {
-        parse(Object::parse(text.as_bytes()).unwrap())
+        parse(Object::parse(text.as_bytes()).unwrap()).map(|accepted| accepted.settings)
     }
 
     #[test]

@@ -25,8 +25,10 @@ pub(crate) fn parse(path_task: Option<TaskTypeName>, body: &[u8]) -> Result<Crea
     let Some(settings) = object(&mut body, "service_settings")? else {
         return Err(Refusal::status(missing("service_settings")));
     };
-    let chunking_settings =
-        object(&mut body, "chunking_settings")?.map(chunking_settings::parse).transpose()?;
+    let chunking_settings = object(&mut body, "chunking_settings")?
+        .map(chunking_settings::parse)
+        .transpose()?
+        .map(|accepted| accepted.settings);
     let Asked { settings: service_settings, beside } = service_settings::parse(service, settings)?;
     // Dropped unread, as in Elasticsearch: sparse models have no task settings, and clients send `{}` as
     // often as not.

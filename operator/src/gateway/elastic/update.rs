@@ -51,7 +51,7 @@ pub(crate) fn parse(path_task: Option<TaskTypeName>, body: &[u8]) -> Result<Upda
     }
     let task = task_type(path_task, body_task.as_deref())?;
     let (num_allocations, adaptive) = settings.map(read_settings).transpose()?.unwrap_or_default();
-    let chunking = chunking.map(chunking_settings::parse).transpose()?;
+    let chunking = chunking.map(chunking_settings::parse).transpose()?.map(|accepted| accepted.settings);
     Ok(Update { task, service, num_allocations, adaptive, chunking })
 }
 

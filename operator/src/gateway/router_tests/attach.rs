@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// `holder` has two allocations of one thread, and `busy` as many of four as it needs; `guest` and `visitor` are attached to
+/// `holder` has two allocations of one thread, and `pool` as many of four as it needs; `guest` and `visitor` are attached to
 /// them, and `orphan` to an endpoint that is gone.
 fn harness() -> Harness {
     let endpoint = |name: &str, settings: Value| -> InferenceEndpoint {
@@ -21,11 +21,11 @@ fn harness() -> Harness {
     let endpoints = [
         endpoint("holder", json!({"modelId": ".elser_model_2", "numAllocations": 2, "numThreads": 1})),
         endpoint(
-            "busy",
+            "pool",
             json!({"modelId": ".elser_model_2", "numThreads": 4, "adaptiveAllocations":
             {"enabled": true, "minNumberOfAllocations": 1, "maxNumberOfAllocations": 3}}),
         ),
-        endpoint("visitor", json!({"deploymentId": "busy"})),
+        endpoint("visitor", json!({"deploymentId": "pool"})),
         endpoint("guest", json!({"deploymentId": "holder"})),
         endpoint("orphan", json!({"deploymentId": "gone"})),
     ];
@@ -52,7 +52,13 @@ async fn what_cannot_be_attached_is_refused_before_anything_is_stored() {
     let table = [
         ("new", r#"{"deployment_id":"nobody"}"#, 404, "resource_not_found_exception", "[nobody]"),
         // B7: the way out.
-        ("new", r#"{"deployment_id":"nobody"}"#, 404, "resource_not_found_exception", "for example [holder]"),
+        (
+            "new",
+            r#"{"deployment_id":"nobody"}"#,
+            404,
+            "resource_not_found_exception",
+            "for example [holder, pool]",
+        ),
         ("new", r#"{"deployment_id":"guest"}"#, 404, "resource_not_found_exception", "[guest]"),
         ("new", r#"{"deployment_id":"new"}"#, 404, "resource_not_found_exception", "[new]"),
         (

@@ -5,10 +5,9 @@ use std::time::Duration;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use http::Uri;
-use lexiscale_chunking::{Chunker, ChunkingFailed, InvalidSettings};
-use lexiscale_crds::{ChunkingSettings, ChunkingStrategy};
+use lexiscale_chunking::{ChunkingFailed, InvalidSettings};
+use lexiscale_crds::ChunkingStrategy;
 use lexiscale_wire::{InputType, TextEmbedding};
-use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
@@ -17,8 +16,11 @@ use crate::gateway::admission::Deadline;
 use crate::gateway::auth::Caller;
 use crate::gateway::dispatch::too_late;
 use crate::gateway::elastic::chunk::{Answer, ChunkRequest, CutTexts, Texts, parse};
+use crate::gateway::elastic::chunking_settings::{self, Accepted};
 use crate::gateway::elastic::error::{Items, Refusal};
+use crate::gateway::elastic::json::Object;
 use crate::gateway::embed;
+use crate::gateway::places::Places;
 use crate::gateway::presentation::{json, ok};
 
 /// Chunks of one request that are embedded: each costs a worker some ten milliseconds.
@@ -31,7 +33,7 @@ const CUT_HERE: usize = 16 << 10;
 /// take for ever, and must not keep others from cutting until a deadline that their author chose.
 const LONGEST: Duration = Duration::from_secs(10);
 /// Requests that are cut at once. Cutting is arithmetic, and the gateway has few CPUs.
-static CUTTING: Semaphore = Semaphore::const_new(2);
+static CUTTING: Places = Places::new(2);
 
 pub(super) async fn chunk(
     State(gateway): State<Gateway>,
@@ -44,11 +46,16 @@ pub(super) async fn chunk(
     let Arrived { query, admitted, headers, body } = arrived;
     let ChunkRequest { texts, settings } = parse(&body)?;
     drop(body);
+    let own = match settings {
+        Some(settings) => Some(accepted(&target, settings, admitted.deadline).await?),
+        None => None,
+    };
     let entry = gateway.find(&target)?;
-    let settings = settings.or_else(|| entry.endpoint.spec.chunking_settings.clone()).unwrap_or_default();
+    let of_endpoint = || entry.endpoint.spec.chunking_settings.clone().unwrap_or_default();
+    let settings = own.unwrap_or_else(|| Accepted::stored(of_endpoint()));
     let embeds = !query.denies(Own::Embeddings);
     let most = if embeds { MOST_EMBEDDED } else { MOST_CUT };
-    let cut = cut(&target.id, texts, settings, most, admitted.deadline).await?;
+    let cut = cut(&target, texts, settings, most, admitted.deadline).await?;
     let shown = if query.has(Own::Text) { Texts::Shown } else { Texts::LeftOut };
     if !embeds {
         return Ok(ok(json(&Answer::new(&cut, shown, None))));
@@ -61,6 +68,24 @@ pub(super) async fn chunk(
     embed::embed(&gateway, call, pieces, input_type, write).await
 }
 
+/// The settings of the request itself.
+async fn accepted(target: &Target, settings: Object, deadline: Deadline) -> Result<Accepted, Error> {
+    if !chunking_settings::has_separators(&settings) {
+        return Ok(chunking_settings::parse(settings)?);
+    }
+    let task = CUTTING.run(&target.tenant, move || chunking_settings::parse(settings));
+    let done = timeout_at(deadline.at, task).await.map_err(|_| late(target, deadline))?;
+    Ok(done.map_err(|_| failed())??)
+}
+
+fn late(target: &Target, deadline: Deadline) -> Error {
+    too_late(&target.id, deadline, "the chunks")
+}
+
+fn failed() -> Error {
+    Error::Chunking("the chunker failed on it".to_owned())
+}
+
 /// Why texts are not cut.
 enum NotCut {
     Settings(InvalidSettings),
@@ -69,37 +94,33 @@ enum NotCut {
 }
 
 async fn cut(
-    id: &str,
+    target: &Target,
     texts: Vec<String>,
-    settings: ChunkingSettings,
+    settings: Accepted,
     most: usize,
     deadline: Deadline,
 ) -> Result<CutTexts, Error> {
-    let too_late = || too_late(id, deadline, "the chunks");
     let bytes: usize = texts.iter().map(String::len).sum();
     // Separators are a client's own programs, and may take long on a short text.
-    let is_quick = bytes <= CUT_HERE && settings.strategy != Some(ChunkingStrategy::Recursive);
+    let is_quick = bytes <= CUT_HERE && settings.settings.strategy != Some(ChunkingStrategy::Recursive);
     let cut = if is_quick {
-        cut_while(texts, &settings, most, &|| true)
+        cut_while(texts, settings, most, &|| true)
     } else {
-        let place = timeout_at(deadline.at, CUTTING.acquire()).await.map_err(|_| too_late())?;
-        let place = place.expect("nobody closes it");
         let left = CancellationToken::new();
         // Dropped with this future, when the client leaves or the time is over: nobody would read what comes out.
         let _leave = left.clone().drop_guard();
-        let task = tokio::task::spawn_blocking(move || {
-            let _place = place;
+        let task = CUTTING.run(&target.tenant, move || {
             let end = deadline.at.min(Instant::now() + LONGEST);
-            cut_while(texts, &settings, most, &|| !left.is_cancelled() && Instant::now() < end)
+            cut_while(texts, settings, most, &|| !left.is_cancelled() && Instant::now() < end)
         });
-        let done = timeout_at(deadline.at, task).await.map_err(|_| too_late())?;
-        done.map_err(|_| Error::Chunking("the chunker failed on it".to_owned()))?
+        let done = timeout_at(deadline.at, task).await.map_err(|_| late(target, deadline))?;
+        done.map_err(|_| failed())?
     };
     cut.map_err(|failure| match failure {
         NotCut::Settings(error) => {
             Refusal::Settings(Items::one(format!("[chunking_settings] {error}"))).into()
         }
-        NotCut::Text(ChunkingFailed::Stopped) if deadline.at <= Instant::now() => too_late(),
+        NotCut::Text(ChunkingFailed::Stopped) if deadline.at <= Instant::now() => late(target, deadline),
         NotCut::Text(ChunkingFailed::Stopped) => Error::Chunking(format!(
             "it takes longer than [{}s]; send less text in one request, or simpler [separators]",
             LONGEST.as_secs()
@@ -111,11 +132,11 @@ async fn cut(
 
 fn cut_while(
     texts: Vec<String>,
-    settings: &ChunkingSettings,
+    settings: Accepted,
     most: usize,
     go_on: &dyn Fn() -> bool,
 ) -> Result<CutTexts, NotCut> {
-    let chunker = Chunker::new(settings).map_err(NotCut::Settings)?;
+    let chunker = settings.chunker().map_err(NotCut::Settings)?;
     let mut chunks = Vec::new();
     let mut number = 0;
     for text in &texts {

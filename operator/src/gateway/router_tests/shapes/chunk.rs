@@ -130,11 +130,20 @@ async fn more_chunks_than_may_be_are_refused_before_a_worker_is_asked() {
 }
 
 #[tokio::test]
-async fn a_separator_that_does_not_compile_is_named() {
+async fn settings_that_are_refused_are_named_whether_or_not_the_endpoint_is_there() {
     let harness = with_pods(&[], &[]);
-    let settings = json!({"strategy": "recursive", "separators": ["(b"]});
-    let body = json!({"input": "a", "chunking_settings": settings});
-    let (status, answer) = post(&harness, "/_inference/articles/_chunk?embeddings=false", body).await;
-    assert_eq!((status.as_u16(), &answer["error"]["type"]), (400, &json!("validation_exception")));
-    assert!(answer["error"]["reason"].as_str().unwrap().contains("(b"), "{answer}");
+    let table = [
+        (json!({"strategy": "recursive", "separators": ["a", "(b"]}), "validation_exception", "[(b]"),
+        (json!({"max_chunk_size": 19}), "validation_exception", "[20]"),
+        (json!({"strategy": "page"}), "illegal_argument_exception", "[page]"),
+    ];
+    for (settings, kind, part) in table {
+        for id in ["articles", "nobody"] {
+            let body = json!({"input": "a", "chunking_settings": settings});
+            let path = format!("/_inference/{id}/_chunk?embeddings=false");
+            let (status, answer) = post(&harness, &path, body).await;
+            assert_eq!((status.as_u16(), &answer["error"]["type"]), (400, &json!(kind)), "{answer}");
+            assert!(answer["error"]["reason"].as_str().unwrap().contains(part), "{answer}");
+        }
+    }
 }
