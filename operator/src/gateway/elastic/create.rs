@@ -5,7 +5,7 @@ use lexiscale_crds::{InferenceEndpointSpec, Service, TaskSettings, TaskType};
 use super::error::Refusal;
 use super::json::{Json, Object, short, short_text};
 use super::service_settings::Asked;
-use super::task_type::TaskTypeName;
+use super::task_type::{self, TaskTypeName};
 use super::{chunking_settings, service_settings};
 
 /// What a body asks for.
@@ -66,16 +66,7 @@ fn task_type(path: Option<TaskTypeName>, body: Option<&str>) -> Result<TaskTypeN
     if [path, body].contains(&Some(TaskTypeName::Any)) {
         return Err(Refusal::status("[task_type] type [any] is not valid when an endpoint is created"));
     }
-    match (path, body) {
-        (None, None) => {
-            Err(Refusal::status("missing required [task_type]: name it in the path or in the body"))
-        }
-        (Some(task), None) | (None, Some(task)) => Ok(task),
-        (Some(path), Some(body)) if path == body => Ok(path),
-        (Some(path), Some(body)) => Err(Refusal::status(format!(
-            "[task_type] of the path is [{path}] and does not match [task_type] of the body, [{body}]"
-        ))),
-    }
+    task_type::agreed(path, body)
 }
 
 fn service(name: Option<&str>) -> Result<Service, Refusal> {

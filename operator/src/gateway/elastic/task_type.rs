@@ -70,6 +70,23 @@ impl From<lexiscale_crds::TaskType> for TaskTypeName {
     }
 }
 
+/// The type that path and body name: one of them, or both the same.
+pub(crate) fn agreed(
+    path: Option<TaskTypeName>,
+    body: Option<TaskTypeName>,
+) -> Result<TaskTypeName, Refusal> {
+    match (path, body) {
+        (None, None) => {
+            Err(Refusal::status("missing required [task_type]: name it in the path or in the body"))
+        }
+        (Some(task), None) | (None, Some(task)) => Ok(task),
+        (Some(path), Some(body)) if path == body => Ok(path),
+        (Some(path), Some(body)) => Err(Refusal::status(format!(
+            "[task_type] of the path is [{path}] and does not match [task_type] of the body, [{body}]"
+        ))),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,7 +10,7 @@ use super::error::Refusal;
 use super::json::Object;
 use super::service_settings::{self, number_beside_adaptive, positive, refuse_unknown, service_name};
 use super::settings_reader::SettingsReader;
-use super::task_type::TaskTypeName;
+use super::task_type::{self, TaskTypeName};
 
 /// What a client asks to change. What it does not name stays as it is.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,19 +59,10 @@ pub(crate) fn parse(path_task: Option<TaskTypeName>, body: &[u8]) -> Result<Upda
 fn task_type(path: Option<TaskTypeName>, body: Option<&str>) -> Result<TaskTypeName, Refusal> {
     let path = path.filter(|task| *task != TaskTypeName::Any);
     let body = body.map(TaskTypeName::parse).transpose()?;
-    match (path, body) {
-        (_, Some(TaskTypeName::Any)) => {
-            Err(Refusal::status("[task_type] type [any] is not valid when an endpoint is updated"))
-        }
-        (None, None) => {
-            Err(Refusal::status("missing required [task_type]: name it in the path or in the body"))
-        }
-        (Some(task), None) | (None, Some(task)) => Ok(task),
-        (Some(path), Some(body)) if path == body => Ok(path),
-        (Some(path), Some(body)) => Err(Refusal::status(format!(
-            "[task_type] of the path is [{path}] and does not match [task_type] of the body, [{body}]"
-        ))),
+    if body == Some(TaskTypeName::Any) {
+        return Err(Refusal::status("[task_type] type [any] is not valid when an endpoint is updated"));
     }
+    task_type::agreed(path, body)
 }
 
 fn read_settings(object: Object) -> Result<(Option<i32>, Option<AdaptiveChange>), Refusal> {
