@@ -30,6 +30,17 @@ fn serving_pod(world: &World) -> k8s_openapi::api::core::v1::Pod {
     pod
 }
 
+/// One of two allocations has a successor, which is not ready.
+fn half_roll(world: &mut World) {
+    let mut deployment = world.get::<Deployment>().remove(0);
+    deployment.status = serde_json::from_value(json!({
+        "replicas": 3, "updatedReplicas": 1, "readyReplicas": 2, "availableReplicas": 2,
+    }))
+    .unwrap();
+    world.put(&deployment);
+    world.reconcile_endpoint("search");
+}
+
 #[test]
 fn a_failing_new_revision_leaves_the_old_one_serving_and_says_so() {
     let mut world = running("search");
@@ -38,13 +49,7 @@ fn a_failing_new_revision_leaves_the_old_one_serving_and_says_so() {
     world.reconcile_endpoint("search");
     world.pods.push(old);
     world.pods.push(failing_pod(&world, "new"));
-    let mut deployment = world.get::<Deployment>().remove(0);
-    deployment.status = serde_json::from_value(json!({
-        "replicas": 3, "updatedReplicas": 1, "readyReplicas": 2, "availableReplicas": 2,
-    }))
-    .unwrap();
-    world.put(&deployment);
-    world.reconcile_endpoint("search");
+    half_roll(&mut world);
     let status = status_of(&world, "search");
     assert_eq!(
         conditions(&status),
@@ -65,13 +70,7 @@ fn a_roll_that_goes_well_is_no_news_for_those_who_ask() {
     world.edit("search", |endpoint| endpoint.spec.service_settings.num_threads = Some(4));
     world.reconcile_endpoint("search");
     world.pods.push(old);
-    let mut deployment = world.get::<Deployment>().remove(0);
-    deployment.status = serde_json::from_value(json!({
-        "replicas": 3, "updatedReplicas": 1, "readyReplicas": 2, "availableReplicas": 2,
-    }))
-    .unwrap();
-    world.put(&deployment);
-    world.reconcile_endpoint("search");
+    half_roll(&mut world);
     let status = status_of(&world, "search");
     assert_eq!(
         conditions(&status),
