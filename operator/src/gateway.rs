@@ -75,7 +75,7 @@ use self::server::Server;
 pub use self::settings::Settings;
 use self::shown::Shown;
 use self::tls::Certificate;
-pub use self::tls::Settings as TlsSettings;
+pub use self::tls::{Settings as TlsSettings, WorkerSettings as WorkerTlsSettings};
 use self::wake::Wakes;
 use self::worker::WorkerClient;
 use crate::admin::{self, Readiness};
@@ -155,6 +155,7 @@ impl Gateway {
         client: Client,
         directory: tokio::sync::watch::Receiver<Arc<Directory>>,
         metrics: Metrics,
+        workers: WorkerClient,
         page: Page,
         draining: CancellationToken,
     ) -> Self {
@@ -163,7 +164,7 @@ impl Gateway {
             nodes: Api::all(client.clone()),
             client,
             directory,
-            workers: WorkerClient::new(),
+            workers,
             admission: Admission::new(settings.max_requests),
             budget: Budget::new(settings.max_held_bytes),
             shown: Shown::default(),
@@ -234,11 +235,15 @@ pub async fn serve(
     let readiness = Readiness::default();
     let (directory, known) = tokio::sync::watch::channel(Arc::default());
     let (caches, writer) = reflector::store();
+    let workers = WorkerClient::load(&settings.worker_tls, metrics.clone())
+        .await
+        .context("failed to prepare for TLS with workers")?;
     let gateway = Gateway::new(
         settings.clone(),
         client.clone(),
         known.clone(),
         metrics.clone(),
+        workers.clone(),
         Page::new(caches),
         shutdown.clone(),
     );
@@ -272,7 +277,14 @@ pub async fn serve(
         shutdown.clone(),
     )));
 
-    let certificate = Certificate::load(&settings.tls, metrics.clone()).await?.map(Arc::new);
+    {
+        let ended = ended.clone();
+        tokio::spawn(async move { workers.follow_certificate(ended).await });
+    }
+    let certificate = Certificate::load(&settings.tls, metrics.clone())
+        .await
+        .context("failed to prepare for TLS with clients")?
+        .map(Arc::new);
     if let Some(certificate) = certificate.clone() {
         let ended = ended.clone();
         tokio::spawn(async move { certificate.follow(ended).await });

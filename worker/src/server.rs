@@ -24,17 +24,27 @@ pub struct AppState {
     pub registry: Arc<std::sync::RwLock<Registry>>,
 }
 
-pub fn router(state: AppState) -> Router {
-    let state = Arc::new(state);
+/// Everything.
+pub fn router(state: Arc<AppState>) -> Router {
     Router::new()
         .route("/_inference", post(handlers::inference))
         .route("/embed_sparse", post(tei::embed_sparse))
         .route_layer(from_fn_with_state(Arc::clone(&state), load::tell))
+        .merge(probes())
+        .with_state(state)
+}
+
+/// What is no secret and takes no arithmetic.
+pub fn admin_router(state: Arc<AppState>) -> Router {
+    probes().with_state(state)
+}
+
+fn probes() -> Router<Arc<AppState>> {
+    Router::new()
         .route("/health/live", get(handlers::live))
         .route("/health/ready", get(handlers::ready))
         .route("/info", get(handlers::info))
         .route("/metrics", get(handlers::metrics))
         .fallback(handlers::not_found)
         .method_not_allowed_fallback(handlers::method_not_allowed)
-        .with_state(state)
 }

@@ -108,6 +108,18 @@ pub(crate) enum Rejection {
     Bytes,
 }
 
+/// To whom a certificate is shown.
+#[derive(Clone, Copy, Debug, EncodeLabelValue, Eq, Hash, PartialEq)]
+pub(crate) enum Purpose {
+    Clients,
+    Workers,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct ByPurpose {
+    purpose: Purpose,
+}
+
 #[derive(Clone)]
 pub(crate) struct Metrics {
     requests: Family<Labels, Counter>,
@@ -122,7 +134,7 @@ pub(crate) struct Metrics {
     connections: Gauge,
     pub(crate) wake: WakeMetrics,
     pub(crate) auth: AuthMetrics,
-    certificate_expiry: Gauge,
+    certificate_expiry: Family<ByPurpose, Gauge>,
 }
 
 impl Default for Metrics {
@@ -148,7 +160,7 @@ impl Metrics {
             connections: Gauge::default(),
             wake: WakeMetrics::new(registry),
             auth: AuthMetrics::new(registry),
-            certificate_expiry: Gauge::default(),
+            certificate_expiry: Family::default(),
         };
         registry.register(
             "requests",
@@ -182,14 +194,14 @@ impl Metrics {
         registry.register("connections", "Open client connections", metrics.connections.clone());
         registry.register(
             "certificate_expiry_timestamp_seconds",
-            "When the served TLS certificate ends; 0 without TLS",
+            "When a TLS certificate in use ends",
             metrics.certificate_expiry.clone(),
         );
         metrics
     }
 
-    pub(crate) fn serves_certificate_until(&self, second: i64) {
-        self.certificate_expiry.set(second);
+    pub(crate) fn certificate_ends(&self, purpose: Purpose, second: i64) {
+        self.certificate_expiry.get_or_create(&ByPurpose { purpose }).set(second);
     }
 
     /// `key` is of an endpoint that exists.

@@ -124,6 +124,10 @@ pub struct Settings {
     /// The certificate.
     #[command(flatten)]
     pub tls: tls::Settings,
+
+    /// The certificate that workers are shown.
+    #[command(flatten)]
+    pub worker_tls: tls::WorkerSettings,
 }
 
 impl Settings {

@@ -13,4 +13,5 @@ mod requests;
 mod serve_process;
 mod shipped_onnx;
 mod support;
+mod tls;
 mod vectors;

@@ -67,7 +67,7 @@ fn app_with_threads(threads: usize) -> App {
     let embedder = Arc::new(Embedder::new(parts, settings, Arc::clone(&metrics)));
     let lifecycle = Lifecycle::default();
     let state = AppState { lifecycle: lifecycle.clone(), metrics, registry: Arc::clone(&registry) };
-    App { router: router(state), gate, lifecycle, embedder, registry }
+    App { router: router(Arc::new(state)), gate, lifecycle, embedder, registry }
 }
 
 fn ready_app() -> App {

@@ -12,7 +12,7 @@ use k8s_openapi::{
 };
 
 use crate::{
-    desired::{job, service},
+    desired::{job, service, tls},
     identity::Identity,
     labels::{self, Component},
     name::{cache_child_name, child_name},
@@ -33,11 +33,16 @@ pub fn of_workers(endpoint: &ValidatedEndpoint, settings: &Settings) -> NetworkP
             policy_types: Some(both_directions()),
             ingress: Some(vec![NetworkPolicyIngressRule {
                 from: Some(vec![peer(Component::Gateway, namespace), peer(Component::Controller, namespace)]),
-                ports: Some(vec![port("TCP", service::PORT)]),
+                ports: Some(worker_ports(settings)),
             }]),
             egress: None,
         }),
     }
+}
+
+fn worker_ports(settings: &Settings) -> Vec<NetworkPolicyPort> {
+    let admin = settings.worker_tls_secret.as_ref().map(|_| tls::ADMIN_PORT);
+    std::iter::once(service::PORT).chain(admin).map(|number| port("TCP", number)).collect()
 }
 
 /// The policy of a cache's downloads.

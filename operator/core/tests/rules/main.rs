@@ -7,5 +7,6 @@ mod examples;
 mod fixtures;
 mod idempotence;
 mod scaling;
+mod tls;
 mod world;
 mod zero;

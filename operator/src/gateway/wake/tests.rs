@@ -101,7 +101,9 @@ impl ApiServer {
         let (_, metrics) = crate::gateway::metrics::registry();
         let client = Client::new(service, "default");
         let page = Page::new(kube::runtime::reflector::store().0);
-        let gateway = Gateway::new(settings, client, directory, metrics, page, CancellationToken::new());
+        let workers = crate::gateway::worker::WorkerClient::plain();
+        let gateway =
+            Gateway::new(settings, client, directory, metrics, workers, page, CancellationToken::new());
         let mut watched = Watched { gateway, builder, sender, server: self.clone() };
         watched.look();
         watched
