@@ -38,5 +38,7 @@ mod shapes;
 mod update;
 #[path = "gateway/worker.rs"]
 mod worker;
+#[path = "gateway/worker_tls.rs"]
+mod worker_tls;
 #[path = "gateway/zero.rs"]
 mod zero;
