@@ -58,6 +58,7 @@ use k8s_openapi::api::core::v1::Node;
 use kube::runtime::reflector;
 use kube::{Api, Client};
 use lexiscale_crds::InferenceEndpoint;
+use lexiscale_trace::{Service, Traces};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower_http::compression::{CompressionLayer, CompressionLevel, predicate::SizeAbove};
@@ -82,6 +83,8 @@ use crate::admin::{self, Readiness};
 
 /// In whose name the gateway writes.
 const FIELD_MANAGER: &str = "lexiscale-gateway";
+/// Its name in traces, unless `OTEL_SERVICE_NAME` gives another.
+const SERVICE: &str = "lexiscale-gateway";
 /// Bytes of an answer. Packing less than about one network packet costs time and saves none.
 const SMALLEST_PACKED: u64 = 1 << 10;
 
@@ -135,10 +138,18 @@ struct Shared {
     shown: Shown,
     wakes: Wakes,
     metrics: Metrics,
+    traces: Traces,
     page: Page,
     draining: CancellationToken,
     /// None where everybody may do everything.
     guard: Option<Arc<Guard>>,
+}
+
+/// Who is told what happens.
+#[derive(Clone, Default)]
+struct Observers {
+    metrics: Metrics,
+    traces: Traces,
 }
 
 impl Deref for Gateway {
@@ -154,11 +165,12 @@ impl Gateway {
         settings: Settings,
         client: Client,
         directory: tokio::sync::watch::Receiver<Arc<Directory>>,
-        metrics: Metrics,
+        observers: Observers,
         workers: WorkerClient,
         page: Page,
         draining: CancellationToken,
     ) -> Self {
+        let Observers { metrics, traces } = observers;
         Self(Arc::new(Shared {
             guard: Guard::new(&settings.auth, client.clone()).map(Arc::new),
             nodes: Api::all(client.clone()),
@@ -170,6 +182,7 @@ impl Gateway {
             shown: Shown::default(),
             wakes: Wakes::default(),
             metrics,
+            traces,
             page,
             draining,
             settings,
@@ -235,14 +248,17 @@ pub async fn serve(
     let readiness = Readiness::default();
     let (directory, known) = tokio::sync::watch::channel(Arc::default());
     let (caches, writer) = reflector::store();
-    let workers = WorkerClient::load(&settings.worker_tls, metrics.clone())
+    let service = Service { name: SERVICE, version: env!("CARGO_PKG_VERSION") };
+    let traces = Traces::start(&settings.traces, service)?;
+    let observers = Observers { metrics: metrics.clone(), traces: traces.clone() };
+    let workers = WorkerClient::load(&settings.worker_tls, observers.clone())
         .await
         .context("failed to prepare for TLS with workers")?;
     let gateway = Gateway::new(
         settings.clone(),
         client.clone(),
         known.clone(),
-        metrics.clone(),
+        observers,
         workers.clone(),
         Page::new(caches),
         shutdown.clone(),
@@ -306,6 +322,7 @@ pub async fn serve(
     };
     let server = Server { router: router(&gateway), settings, metrics, certificate };
     tokio::join!(server.serve(listener, closed), close);
+    tokio::task::spawn_blocking(move || traces.stop()).await.context("failed to end traces")?;
     tracing::info!("stopped");
     Ok(())
 }

@@ -78,9 +78,11 @@ fn serve(arguments: &ServeArgs) -> ExitCode {
 fn exit_code(error: &ServeError) -> ExitCode {
     match error {
         ServeError::Certificate(_) => ExitCode::from(CERTIFICATE_EXIT_CODE),
-        ServeError::Listen { .. } | ServeError::Signals(_) | ServeError::Open(_) | ServeError::Panicked => {
-            ExitCode::FAILURE
-        }
+        ServeError::Listen { .. }
+        | ServeError::Traces(_)
+        | ServeError::Signals(_)
+        | ServeError::Open(_)
+        | ServeError::Panicked => ExitCode::FAILURE,
     }
 }
 

@@ -148,6 +148,9 @@ pub struct ServeArgs {
     #[command(flatten)]
     tls: TlsArgs,
 
+    #[command(flatten)]
+    traces: lexiscale_trace::Settings,
+
     /// The ONNX Runtime library.
     #[arg(long, value_name = "FILE", default_value = LIBRARY, env = "ORT_DYLIB_PATH")]
     onnxruntime: PathBuf,
@@ -189,6 +192,7 @@ impl ServeArgs {
             listen: self.listen,
             admin_listen: self.admin_listen,
             tls: self.tls.files(),
+            traces: self.traces.clone(),
             settings: Settings {
                 threads: usize::from(self.threads),
                 queue: Limits {

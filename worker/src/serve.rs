@@ -7,6 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use lexiscale_tls::{Files, Reloading};
+use lexiscale_trace::{Service, Traces};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
@@ -29,6 +30,7 @@ pub struct Options {
     pub admin_listen: Option<SocketAddr>,
     /// None for plain HTTP.
     pub tls: Option<Files>,
+    pub traces: lexiscale_trace::Settings,
     pub settings: Settings,
     /// Between turning unready and closing the port.
     pub drain_delay: Duration,
@@ -46,6 +48,8 @@ pub enum ServeError {
     },
     #[error("the certificate for TLS cannot be used")]
     Certificate(#[source] lexiscale_tls::Error),
+    #[error(transparent)]
+    Traces(lexiscale_trace::Error),
     #[error("failed to listen for signals")]
     Signals(#[source] std::io::Error),
     #[error("the model cannot be served")]
@@ -60,6 +64,8 @@ pub async fn run(options: Options) -> Result<(), ServeError> {
     let mut registry = Registry::with_prefix("lexiscale_worker");
     let metrics = Metrics::register(&mut registry);
     let certificate = load(options.tls.clone(), &metrics).await?;
+    let service = Service { name: "lexiscale-worker", version: env!("CARGO_PKG_VERSION") };
+    let traces = Traces::start(&options.traces, service).map_err(ServeError::Traces)?;
     registry.register("build", "This build", Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]));
     let registry = Arc::new(RwLock::new(registry));
     let lifecycle = Lifecycle::default();
@@ -67,6 +73,7 @@ pub async fn run(options: Options) -> Result<(), ServeError> {
         lifecycle: lifecycle.clone(),
         metrics: Arc::clone(&metrics),
         registry: Arc::clone(&registry),
+        traces: traces.clone(),
     });
     let stop = CancellationToken::new();
     if let Some(admin) = options.admin_listen {
@@ -126,6 +133,9 @@ pub async fn run(options: Options) -> Result<(), ServeError> {
     let closing = tokio::task::spawn_blocking(move || embedder.close());
     if tokio::time::timeout(options.grace, closing).await.is_err() {
         tracing::warn!("the inference thread did not end in time");
+    }
+    if tokio::task::spawn_blocking(move || traces.stop()).await.is_err() {
+        tracing::warn!("sending the last spans ended by a panic");
     }
     tracing::info!("stopped");
     Ok(())

@@ -6,12 +6,14 @@ mod handlers;
 pub mod listener;
 mod load;
 mod tei;
+mod trace;
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
+use lexiscale_trace::Traces;
 use prometheus_client::registry::Registry;
 
 use crate::lifecycle::Lifecycle;
@@ -20,6 +22,7 @@ use crate::metrics::Metrics;
 pub struct AppState {
     pub lifecycle: Lifecycle,
     pub metrics: Arc<Metrics>,
+    pub traces: Traces,
     /// Behind a lock because the model's labels join when it is loaded.
     pub registry: Arc<std::sync::RwLock<Registry>>,
 }
@@ -30,6 +33,7 @@ pub fn router(state: Arc<AppState>) -> Router {
         .route("/_inference", post(handlers::inference))
         .route("/embed_sparse", post(tei::embed_sparse))
         .route_layer(from_fn_with_state(Arc::clone(&state), load::tell))
+        .route_layer(from_fn_with_state(Arc::clone(&state), trace::trace))
         .merge(probes())
         .with_state(state)
 }

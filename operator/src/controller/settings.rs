@@ -70,6 +70,10 @@ pub struct Settings {
     #[arg(long, env = "LEXISCALE_WORKER_TLS_SECRET", value_name = "NAME")]
     pub worker_tls_secret: Option<String>,
 
+    /// Collector of OpenTelemetry that workers send spans to, by OTLP over HTTP. None are made unless given.
+    #[arg(long, env = "LEXISCALE_WORKER_OTLP_ENDPOINT", value_name = "URL")]
+    pub worker_otlp_endpoint: Option<String>,
+
     /// Namespace of the gateway and of this controller, the only one that workers accept connections from. Any namespace
     /// unless given.
     #[arg(long, env = "LEXISCALE_GATEWAY_NAMESPACE", value_name = "NAMESPACE")]
@@ -121,6 +125,7 @@ impl Settings {
             cache_access_mode: self.cache_access_mode,
             cpu_request_per_thread: self.cpu_request_per_thread,
             worker_tls_secret: self.worker_tls_secret.clone(),
+            otlp_endpoint: self.worker_otlp_endpoint.clone(),
             gateway_namespace: self.gateway_namespace.clone(),
             dns_ports: self.dns_ports.clone(),
         })

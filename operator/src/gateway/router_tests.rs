@@ -85,8 +85,9 @@ impl Harness {
         let (sender, directory) = watch::channel(Arc::new(fill(builder)));
         let page = Page::new(caches());
         let workers = WorkerClient::plain();
+        let observers = Observers { metrics, ..Observers::default() };
         let gateway =
-            Gateway::new(settings, client, directory, metrics, workers, page, CancellationToken::new());
+            Gateway::new(settings, client, directory, observers, workers, page, CancellationToken::new());
         Self { router: router(&gateway), gateway, asked, directory: sender }
     }
 

@@ -125,6 +125,10 @@ pub struct Settings {
     #[command(flatten)]
     pub tls: tls::Settings,
 
+    /// Traces.
+    #[command(flatten)]
+    pub traces: lexiscale_trace::Settings,
+
     /// The certificate that workers are shown.
     #[command(flatten)]
     pub worker_tls: tls::WorkerSettings,

@@ -12,14 +12,15 @@ use http::uri::Scheme;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Frame, Incoming, SizeHint};
+use lexiscale_trace::{Kind, Span, Traces, attribute};
 use lexiscale_wire::{LOAD_HEADER, TIMEOUT_HEADER, WorkerError, WorkerErrorKind};
 use tokio::time::{Instant, Sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use self::connections::Connections;
 pub(crate) use self::connections::Error as ConnectionsError;
+use super::Observers;
 use super::admission::Admitted;
-use super::metrics::Metrics;
 use super::tls::WorkerSettings;
 use super::work::Message;
 
@@ -27,7 +28,10 @@ use super::work::Message;
 const LARGEST_ERROR: usize = 64 << 10;
 
 #[derive(Clone)]
-pub(crate) struct WorkerClient(Connections);
+pub(crate) struct WorkerClient {
+    connections: Connections,
+    traces: Traces,
+}
 
 /// Why there is no vector.
 #[derive(Debug)]
@@ -42,6 +46,18 @@ pub(crate) enum Failure {
     DeadlinePassed,
 }
 
+impl Failure {
+    /// In a word, for a span.
+    fn kind(&self) -> &str {
+        match self {
+            Self::Unreachable => "unreachable",
+            Self::Lost => "lost",
+            Self::Refused { error, retry_after: _ } => error.kind.as_str(),
+            Self::DeadlinePassed => "deadline",
+        }
+    }
+}
+
 /// An answer whose head has arrived, and with it the end of the worker's arithmetic.
 pub(crate) struct Answer {
     pub(crate) body: Incoming,
@@ -52,16 +68,20 @@ pub(crate) struct Answer {
 impl WorkerClient {
     #[cfg(test)]
     pub(crate) fn plain() -> Self {
-        Self(Connections::plain())
+        Self { connections: Connections::plain(), traces: Traces::default() }
     }
 
     /// Fails where workers are to be asked by TLS and there is no usable certificate for it.
-    pub(crate) async fn load(settings: &WorkerSettings, metrics: Metrics) -> Result<Self, ConnectionsError> {
-        Connections::load(settings, metrics).await.map(Self)
+    pub(crate) async fn load(
+        settings: &WorkerSettings,
+        observers: Observers,
+    ) -> Result<Self, ConnectionsError> {
+        let Observers { metrics, traces } = observers;
+        Ok(Self { connections: Connections::load(settings, metrics).await?, traces })
     }
 
     pub(crate) async fn follow_certificate(&self, ended: CancellationToken) {
-        self.0.follow(ended).await;
+        self.connections.follow(ended).await;
     }
 
     /// Dropping the future closes the connection, which tells the worker to stop.
@@ -71,13 +91,38 @@ impl WorkerClient {
         message: &Message,
         deadline: Instant,
     ) -> Result<Answer, Failure> {
+        let mut span = self.traces.begin(Kind::Client, || format!("POST {}", message.path), &message.headers);
+        span.describe(|| {
+            vec![
+                attribute("http.request.method", "POST"),
+                attribute("server.address", pod.ip().to_string()),
+                attribute("server.port", i64::from(pod.port())),
+                attribute("lexiscale.texts", i64::try_from(message.texts).unwrap_or(i64::MAX)),
+            ]
+        });
+        let answer = self.ask(pod, message, deadline, &span).await;
+        match &answer {
+            Ok(_) => span.describe(|| vec![attribute("http.response.status_code", 200)]),
+            Err(failure) => span.failed(|| failure.kind().to_owned()),
+        }
+        answer
+    }
+
+    async fn ask(
+        &self,
+        pod: SocketAddr,
+        message: &Message,
+        deadline: Instant,
+        span: &Span,
+    ) -> Result<Answer, Failure> {
         let mut request = Request::new(Full::new(message.body.clone()));
         *request.method_mut() = Method::POST;
-        *request.uri_mut() = uri(self.0.scheme(), pod, message.path);
+        *request.uri_mut() = uri(self.connections.scheme(), pod, message.path);
         *request.headers_mut() = message.headers.clone();
         let time_left = HeaderValue::from(milliseconds_left(deadline, Instant::now()));
         request.headers_mut().insert(TIMEOUT_HEADER, time_left);
-        let response = match timeout_at(deadline, self.0.request(request)).await {
+        span.enter(request.headers_mut());
+        let response = match timeout_at(deadline, self.connections.request(request)).await {
             Err(_) => return Err(Failure::DeadlinePassed),
             Ok(Err(error)) => return Err(unanswered(pod, &error)),
             Ok(Ok(response)) => response,

@@ -14,4 +14,5 @@ mod serve_process;
 mod shipped_onnx;
 mod support;
 mod tls;
+mod traces;
 mod vectors;

@@ -136,15 +136,15 @@ fn container(workers: &Workers<'_>, cache: &ReadyCache) -> Container {
     let model = format!("{}/model", pod::CACHE_FOLDER);
     let threads = endpoint.threads.get().to_string();
     let listen = format!("0.0.0.0:{PORT}");
-    let arguments =
-        ["serve", "--model", &model, "--threads", &threads, "--listen", &listen].map(str::to_owned);
+    let mut arguments =
+        ["serve", "--model", &model, "--threads", &threads, "--listen", &listen].map(str::to_owned).to_vec();
+    arguments.extend(settings.otlp_endpoint.as_ref().map(|collector| format!("--otlp-endpoint={collector}")));
     let has_tls = settings.worker_tls_secret.is_some();
-    let (arguments, ports) = if has_tls {
-        ([&arguments[..], &tls::arguments()].concat(), tls::ports())
-    } else {
-        (arguments.to_vec(), plain_ports())
-    };
-    let asked = if has_tls { tls::ADMIN_PORT_NAME } else { PORT_NAME };
+    if has_tls {
+        arguments.extend(tls::arguments());
+    }
+    let (ports, asked) =
+        if has_tls { (tls::ports(), tls::ADMIN_PORT_NAME) } else { (plain_ports(), PORT_NAME) };
     Container {
         name: CONTAINER.to_owned(),
         image: Some(settings.worker_image.as_str().to_owned()),

@@ -46,6 +46,7 @@ defaultModelId: .elser_model_2_linux-x86_64
         cache_access_mode: AccessMode::ReadWriteOnce,
         cpu_request_per_thread: Cpu::cores(1),
         worker_tls_secret: None,
+        otlp_endpoint: None,
         gateway_namespace: Some("lexiscale-system".to_owned()),
         dns_ports: vec![53],
     }

@@ -8,5 +8,6 @@ mod fixtures;
 mod idempotence;
 mod scaling;
 mod tls;
+mod traces;
 mod world;
 mod zero;
