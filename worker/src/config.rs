@@ -209,6 +209,7 @@ impl ServeArgs {
 }
 
 #[derive(Args, Debug)]
+#[expect(clippy::struct_field_names, reason = "the names of fields are the names of flags")]
 struct TlsArgs {
     /// Serve HTTPS with this certificate chain, in PEM. Read again when it changes.
     #[arg(long, value_name = "FILE", requires_all = ["tls_key_file", "tls_client_ca_file"])]

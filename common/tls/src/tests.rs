@@ -36,8 +36,8 @@ async fn agree(server: Arc<ServerConfig>, of_client: Files) -> bool {
         let mut stream = TlsConnector::from(config).connect(name, near).await?;
         stream.read_u8().await
     };
-    let (served, asked) = tokio::join!(serve, ask);
-    served.is_ok() && asked.is_ok()
+    let (there, back) = tokio::join!(serve, ask);
+    there.is_ok() && back.is_ok()
 }
 
 #[tokio::test]

@@ -53,7 +53,7 @@ impl HttpClient for Client {
                 tracing::warn!(%url, "failed to send spans, later ones may be lost too: {trouble}");
             }
             None if self.is_away.swap(false, Ordering::Relaxed) => {
-                tracing::info!(%url, "spans are taken again")
+                tracing::info!(%url, "spans are taken again");
             }
             Some(_) | None => {}
         }

@@ -1,6 +1,6 @@
 //! One span, or none.
 
-use ::http::HeaderMap;
+use ::http::{HeaderMap, HeaderValue};
 use opentelemetry::propagation::TextMapPropagator;
 use opentelemetry::trace::{Span as _, SpanKind, Status, TraceContextExt};
 use opentelemetry::{Context, KeyValue, Value};
@@ -55,7 +55,7 @@ impl Span {
         let Some(span) = &self.0 else { return };
         let context = Context::new().with_remote_span_context(span.span_context().clone());
         TraceContextPropagator::new().inject_context(&context, &mut HeaderInjector(headers));
-        if headers.get(TRACESTATE).is_some_and(|state| state.is_empty()) {
+        if headers.get(TRACESTATE).is_some_and(HeaderValue::is_empty) {
             headers.remove(TRACESTATE);
         }
     }

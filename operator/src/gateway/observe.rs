@@ -57,6 +57,7 @@ pub(crate) async fn observe(State(gateway): State<Gateway>, request: Request, ne
     let id = id(parts.extract::<RawPathParams>().await.ok());
     let named = tenant.zip(id).map(|(Tenant(namespace), id)| EndpointKey { namespace, id });
     let key = known(&gateway, named.as_ref());
+    let in_flight = gateway.metrics.in_flight(operation, key.as_ref());
     let mut watch = Watch {
         method: parts.method.clone(),
         path: parts.uri.path().to_owned(),
@@ -69,7 +70,7 @@ pub(crate) async fn observe(State(gateway): State<Gateway>, request: Request, ne
         caller: Identified::default(),
         trace_id,
         span,
-        _in_flight: gateway.metrics.in_flight(operation),
+        _in_flight: in_flight,
         gateway,
     };
     parts.extensions.insert(watch.caller.clone());
@@ -165,7 +166,7 @@ impl Drop for Watch {
         }
         // A create makes the endpoint that it is counted for, a delete ends it.
         let key = known(&self.gateway, self.key.as_ref().or(self.named.as_ref()));
-        self.gateway.metrics.finished(self.operation, key, outcome, seconds);
+        self.gateway.metrics.finished(self.operation, key.as_ref(), outcome, seconds);
     }
 }
 
