@@ -29,18 +29,18 @@ pub struct AppState {
 
 /// Everything.
 pub fn router(state: Arc<AppState>) -> Router {
-    Router::new()
+    let router = Router::new()
         .route("/_inference", post(handlers::inference))
         .route("/embed_sparse", post(tei::embed_sparse))
         .route_layer(from_fn_with_state(Arc::clone(&state), load::tell))
         .route_layer(from_fn_with_state(Arc::clone(&state), trace::trace))
-        .merge(probes())
-        .with_state(state)
+        .merge(probes());
+    complete(router, state)
 }
 
 /// What is no secret and takes no arithmetic.
 pub fn admin_router(state: Arc<AppState>) -> Router {
-    probes().with_state(state)
+    complete(probes(), state)
 }
 
 fn probes() -> Router<Arc<AppState>> {
@@ -49,6 +49,12 @@ fn probes() -> Router<Arc<AppState>> {
         .route("/health/ready", get(handlers::ready))
         .route("/info", get(handlers::info))
         .route("/metrics", get(handlers::metrics))
+}
+
+/// Last, because axum gives the answer to a wrong method only to routes that are there already.
+fn complete(router: Router<Arc<AppState>>, state: Arc<AppState>) -> Router {
+    router
         .fallback(handlers::not_found)
         .method_not_allowed_fallback(handlers::method_not_allowed)
+        .with_state(state)
 }
