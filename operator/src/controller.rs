@@ -52,7 +52,7 @@ pub async fn run(settings: Settings, client: Client, shutdown: CancellationToken
         .await
         .with_context(|| format!("failed to listen on {}", settings.listen))?;
     let mut registry = crate::metrics::registry();
-    let metrics = Metrics::new(&mut registry);
+    let metrics = Metrics::register(&mut registry);
     let readiness = Readiness::default();
     let admin_shutdown = CancellationToken::new();
     let admin =

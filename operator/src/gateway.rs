@@ -59,6 +59,7 @@ use k8s_openapi::api::core::v1::Node;
 use kube::runtime::reflector;
 use kube::{Api, Client};
 use lexiscale_crds::InferenceEndpoint;
+use lexiscale_trace::{Service, Traces};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower_http::compression::{CompressionLayer, CompressionLevel, predicate::SizeAbove};
@@ -76,13 +77,15 @@ use self::server::Server;
 pub use self::settings::Settings;
 use self::shown::Shown;
 use self::tls::Certificate;
-pub use self::tls::Settings as TlsSettings;
+pub use self::tls::{Settings as TlsSettings, WorkerSettings as WorkerTlsSettings};
 use self::wake::Wakes;
 use self::worker::WorkerClient;
 use crate::admin::{self, Readiness};
 
 /// In whose name the gateway writes.
 const FIELD_MANAGER: &str = "lexiscale-gateway";
+/// Its name in traces, unless `OTEL_SERVICE_NAME` gives another.
+const SERVICE: &str = "lexiscale-gateway";
 /// Bytes of an answer. Packing less than about one network packet costs time and saves none.
 const SMALLEST_PACKED: u64 = 1 << 10;
 
@@ -136,10 +139,18 @@ struct Shared {
     shown: Shown,
     wakes: Wakes,
     metrics: Metrics,
+    traces: Traces,
     page: Page,
     draining: CancellationToken,
     /// None where everybody may do everything.
     guard: Option<Arc<Guard>>,
+}
+
+/// Who is told what happens.
+#[derive(Clone, Default)]
+struct Observers {
+    metrics: Metrics,
+    traces: Traces,
 }
 
 impl Deref for Gateway {
@@ -155,21 +166,24 @@ impl Gateway {
         settings: Settings,
         client: Client,
         directory: tokio::sync::watch::Receiver<Arc<Directory>>,
-        metrics: Metrics,
+        observers: Observers,
+        workers: WorkerClient,
         page: Page,
         draining: CancellationToken,
     ) -> Self {
+        let Observers { metrics, traces } = observers;
         Self(Arc::new(Shared {
             guard: Guard::new(&settings.auth, client.clone()).map(Arc::new),
             nodes: Api::all(client.clone()),
             client,
             directory,
-            workers: WorkerClient::new(),
+            workers,
             admission: Admission::new(settings.max_requests),
             budget: Budget::new(settings.max_held_bytes),
             shown: Shown::default(),
             wakes: Wakes::default(),
             metrics,
+            traces,
             page,
             draining,
             settings,
@@ -235,11 +249,18 @@ pub async fn serve(
     let readiness = Readiness::default();
     let (directory, known) = tokio::sync::watch::channel(Arc::default());
     let (caches, writer) = reflector::store();
+    let service = Service { name: SERVICE, version: env!("CARGO_PKG_VERSION") };
+    let traces = Traces::start(&settings.traces, service)?;
+    let observers = Observers { metrics: metrics.clone(), traces: traces.clone() };
+    let workers = WorkerClient::load(&settings.worker_tls, observers.clone())
+        .await
+        .context("failed to prepare for TLS with workers")?;
     let gateway = Gateway::new(
         settings.clone(),
         client.clone(),
         known.clone(),
-        metrics.clone(),
+        observers,
+        workers.clone(),
         Page::new(caches),
         shutdown.clone(),
     );
@@ -273,7 +294,14 @@ pub async fn serve(
         shutdown.clone(),
     )));
 
-    let certificate = Certificate::load(&settings.tls, metrics.clone()).await?.map(Arc::new);
+    {
+        let ended = ended.clone();
+        tokio::spawn(async move { workers.follow_certificate(ended).await });
+    }
+    let certificate = Certificate::load(&settings.tls, metrics.clone())
+        .await
+        .context("failed to prepare for TLS with clients")?
+        .map(Arc::new);
     if let Some(certificate) = certificate.clone() {
         let ended = ended.clone();
         tokio::spawn(async move { certificate.follow(ended).await });
@@ -295,6 +323,7 @@ pub async fn serve(
     };
     let server = Server { router: router(&gateway), settings, metrics, certificate };
     tokio::join!(server.serve(listener, closed), close);
+    tokio::task::spawn_blocking(move || traces.stop()).await.context("failed to end traces")?;
     tracing::info!("stopped");
     Ok(())
 }

@@ -18,9 +18,9 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Keep the cluster as the `InferenceEndpoint` and `ModelCache` objects ask.
-    Controller(controller::Settings),
+    Controller(Box<controller::Settings>),
     /// Serve the `_inference` API and hand requests to the workers.
-    Gateway(gateway::Settings),
+    Gateway(Box<gateway::Settings>),
     /// Create or upgrade the custom resource definitions, and wait until the API server serves them.
     Crds(crds_command::Settings),
     /// Make an API key: the manifest for the gateway's Secret on standard output, the key on standard error.
@@ -34,8 +34,8 @@ async fn main() -> anyhow::Result<()> {
     let shutdown = shutdown::token()?;
     let client = kube::Client::try_default;
     match command {
-        Command::Controller(settings) => controller::run(settings, client().await?, shutdown).await,
-        Command::Gateway(settings) => gateway::run(settings, client().await?, shutdown).await,
+        Command::Controller(settings) => controller::run(*settings, client().await?, shutdown).await,
+        Command::Gateway(settings) => gateway::run(*settings, client().await?, shutdown).await,
         Command::Crds(settings) => crds_command::run(settings, client().await?).await,
         Command::ApiKey(settings) => api_key_command::run(settings, std::io::stdout(), std::io::stderr()),
     }

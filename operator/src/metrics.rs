@@ -1,6 +1,9 @@
-//! What every process of the operator exposes about itself.
+//! How every process of the operator counts: one registry, and each group of metrics puts itself there by a `register` of its own.
 
-use prometheus_client::{metrics::info::Info, registry::Registry};
+use prometheus_client::{
+    metrics::info::Info,
+    registry::{Metric, Registry},
+};
 
 /// Prefix of all metrics.
 const PREFIX: &str = "lexiscale";
@@ -11,4 +14,10 @@ pub fn registry() -> Registry {
     let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
     registry.register("build", "The running version", build);
     registry
+}
+
+/// A metric that is in the registry.
+pub(crate) fn registered<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metric: M) -> M {
+    registry.register(name, help, metric.clone());
+    metric
 }

@@ -34,9 +34,13 @@ mod proxy;
 mod queue;
 #[path = "gateway/shapes.rs"]
 mod shapes;
+#[path = "gateway/traces.rs"]
+mod traces;
 #[path = "gateway/update.rs"]
 mod update;
 #[path = "gateway/worker.rs"]
 mod worker;
+#[path = "gateway/worker_tls.rs"]
+mod worker_tls;
 #[path = "gateway/zero.rs"]
 mod zero;

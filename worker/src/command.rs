@@ -3,10 +3,11 @@
 use std::process::ExitCode;
 use std::time::Instant;
 
-use lexiscale_wire::{FetchFailure, FetchReason, FetchReport};
+use lexiscale_wire::{CERTIFICATE_EXIT_CODE, FetchFailure, FetchReason, FetchReport};
 
 use crate::config::{Command, ConvertArgs, FetchArgs, ServeArgs};
 use crate::model::convert::{Converted, convert};
+use crate::serve::ServeError;
 use crate::telemetry::chain;
 use crate::{fetch, serve, termination};
 
@@ -56,19 +57,32 @@ fn fetch(arguments: &FetchArgs) -> ExitCode {
 
 fn serve(arguments: &ServeArgs) -> ExitCode {
     let options = arguments.options();
-    let outcome = runtime(options.settings.threads).map_err(|error| chain(&error)).and_then(|runtime| {
-        let outcome = runtime.block_on(serve::run(options)).map_err(|error| chain(&error));
+    let started = runtime(options.settings.threads).map_err(|error| (ExitCode::FAILURE, chain(&error)));
+    let outcome = started.and_then(|runtime| {
+        let outcome =
+            runtime.block_on(serve::run(options)).map_err(|error| (exit_code(&error), chain(&error)));
         // A model that is still being loaded when the process is told to stop is not waited for.
         runtime.shutdown_background();
         outcome
     });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(reason) => {
+        Err((code, reason)) => {
             termination::write(&arguments.termination_log, &reason);
             tracing::error!("{reason}");
-            ExitCode::FAILURE
+            code
         }
+    }
+}
+
+fn exit_code(error: &ServeError) -> ExitCode {
+    match error {
+        ServeError::Certificate(_) => ExitCode::from(CERTIFICATE_EXIT_CODE),
+        ServeError::Listen { .. }
+        | ServeError::Traces(_)
+        | ServeError::Signals(_)
+        | ServeError::Open(_)
+        | ServeError::Panicked => ExitCode::FAILURE,
     }
 }
 

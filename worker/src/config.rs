@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, value_parser};
+use lexiscale_tls::Files;
 
 use crate::embedder::Settings;
 use crate::fetch;
@@ -139,6 +140,17 @@ pub struct ServeArgs {
     #[arg(long, default_value = "0.0.0.0:8080")]
     listen: SocketAddr,
 
+    /// Address to answer health, metrics and information on too, always in plain HTTP and never with inference: for probes
+    /// and scrapes, which have no certificate.
+    #[arg(long, value_name = "ADDRESS")]
+    admin_listen: Option<SocketAddr>,
+
+    #[command(flatten)]
+    tls: TlsArgs,
+
+    #[command(flatten)]
+    traces: lexiscale_trace::Settings,
+
     /// The ONNX Runtime library.
     #[arg(long, value_name = "FILE", default_value = LIBRARY, env = "ORT_DYLIB_PATH")]
     onnxruntime: PathBuf,
@@ -178,6 +190,9 @@ impl ServeArgs {
             model: self.model.clone(),
             library: self.onnxruntime.clone(),
             listen: self.listen,
+            admin_listen: self.admin_listen,
+            tls: self.tls.files(),
+            traces: self.traces.clone(),
             settings: Settings {
                 threads: usize::from(self.threads),
                 queue: Limits {
@@ -190,6 +205,30 @@ impl ServeArgs {
             drain_delay: Duration::from_secs_f64(self.drain_delay),
             grace: Duration::from_secs_f64(self.grace),
         }
+    }
+}
+
+#[derive(Args, Debug)]
+#[expect(clippy::struct_field_names, reason = "the names of fields are the names of flags")]
+struct TlsArgs {
+    /// Serve HTTPS with this certificate chain, in PEM. Read again when it changes.
+    #[arg(long, value_name = "FILE", requires_all = ["tls_key_file", "tls_client_ca_file"])]
+    tls_cert_file: Option<PathBuf>,
+
+    /// Its private key, in PEM.
+    #[arg(long, value_name = "FILE", requires = "tls_cert_file")]
+    tls_key_file: Option<PathBuf>,
+
+    /// Authority, in PEM, that must have signed a client's certificate; nobody else is served.
+    #[arg(long, value_name = "FILE", requires = "tls_cert_file")]
+    tls_client_ca_file: Option<PathBuf>,
+}
+
+impl TlsArgs {
+    fn files(&self) -> Option<Files> {
+        let Self { tls_cert_file, tls_key_file, tls_client_ca_file: ca } = self;
+        let (cert, key) = tls_cert_file.clone().zip(tls_key_file.clone())?;
+        Some(Files { cert, key, ca: ca.clone() })
     }
 }
 

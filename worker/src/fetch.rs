@@ -88,7 +88,7 @@ async fn serve_progress(address: SocketAddr, tracker: Arc<Tracker>, stop: Cancel
         .route("/progress", get(progress))
         .route("/health/live", get(|| async { "live\n" }))
         .with_state(tracker);
-    tokio::spawn(listener::serve(listener, router, stop, Duration::from_secs(1)));
+    tokio::spawn(listener::serve(listener, router, None, stop, Duration::from_secs(1)));
 }
 
 async fn progress(State(tracker): State<Arc<Tracker>>) -> Json<Progress> {

@@ -75,6 +75,7 @@ pub struct Metrics {
     tokenize_seconds: Histogram,
     inference_seconds: Histogram,
     batch_texts: Histogram,
+    certificate_expiry: Gauge<i64, AtomicI64>,
 }
 
 fn seconds() -> Histogram {
@@ -96,6 +97,7 @@ impl Metrics {
             tokenize_seconds: seconds(),
             inference_seconds: seconds(),
             batch_texts: Histogram::new(TEXTS),
+            certificate_expiry: Gauge::default(),
         };
         let mut timed = |name: &str, help: &str, histogram: &Histogram| {
             registry.register_with_unit(name, help, Unit::Seconds, histogram.clone());
@@ -113,6 +115,11 @@ impl Metrics {
         registry.register("dropped_texts", "Texts dropped before they ran", metrics.dropped.clone());
         registry.register("queue_texts", "Texts that wait", metrics.queue_depth.clone());
         registry.register("batch_texts", "Texts of one run of the model", metrics.batch_texts.clone());
+        registry.register(
+            "certificate_expiry_timestamp_seconds",
+            "When the served TLS certificate ends; 0 without TLS",
+            metrics.certificate_expiry.clone(),
+        );
         Arc::new(metrics)
     }
 
@@ -124,6 +131,10 @@ impl Metrics {
             outcome: Outcome::Abandoned,
             started: Instant::now(),
         }
+    }
+
+    pub fn serves_certificate_until(&self, second: i64) {
+        self.certificate_expiry.set(second);
     }
 
     pub fn tokenized(&self, duration: Duration) {

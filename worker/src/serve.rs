@@ -6,16 +6,19 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use lexiscale_tls::{Files, Reloading};
+use lexiscale_trace::{Service, Traces};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
+use tokio_rustls::rustls::ServerConfig;
 use tokio_util::sync::CancellationToken;
 
 use crate::backend::onnx::OnnxRuntime;
 use crate::embedder::{Embedder, OpenError, Settings};
 use crate::lifecycle::Lifecycle;
 use crate::metrics::{Metrics, register_info};
-use crate::server::{AppState, listener, router};
+use crate::server::{AppState, admin_router, listener, router};
 use crate::shutdown::Signals;
 
 #[derive(Clone, Debug)]
@@ -23,6 +26,11 @@ pub struct Options {
     pub model: PathBuf,
     pub library: PathBuf,
     pub listen: SocketAddr,
+    /// Where probes and scrapes are answered besides.
+    pub admin_listen: Option<SocketAddr>,
+    /// None for plain HTTP.
+    pub tls: Option<Files>,
+    pub traces: lexiscale_trace::Settings,
     pub settings: Settings,
     /// Between turning unready and closing the port.
     pub drain_delay: Duration,
@@ -38,6 +46,10 @@ pub enum ServeError {
         #[source]
         source: std::io::Error,
     },
+    #[error("the certificate for TLS cannot be used")]
+    Certificate(#[source] lexiscale_tls::Error),
+    #[error(transparent)]
+    Traces(lexiscale_trace::Error),
     #[error("failed to listen for signals")]
     Signals(#[source] std::io::Error),
     #[error("the model cannot be served")]
@@ -48,23 +60,34 @@ pub enum ServeError {
 
 pub async fn run(options: Options) -> Result<(), ServeError> {
     let mut signals = Signals::listen().map_err(ServeError::Signals)?;
-    let address = options.listen;
-    let listener =
-        TcpListener::bind(address).await.map_err(|source| ServeError::Listen { address, source })?;
-    let address = listener.local_addr().map_err(|source| ServeError::Listen { address, source })?;
-
+    let (listener, address) = bind(options.listen).await?;
     let mut registry = Registry::with_prefix("lexiscale_worker");
     let metrics = Metrics::register(&mut registry);
+    let certificate = load(options.tls.clone(), &metrics).await?;
+    let service = Service { name: "lexiscale-worker", version: env!("CARGO_PKG_VERSION") };
+    let traces = Traces::start(&options.traces, service).map_err(ServeError::Traces)?;
     registry.register("build", "This build", Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]));
     let registry = Arc::new(RwLock::new(registry));
     let lifecycle = Lifecycle::default();
-    let state = AppState {
+    let state = Arc::new(AppState {
         lifecycle: lifecycle.clone(),
         metrics: Arc::clone(&metrics),
         registry: Arc::clone(&registry),
-    };
+        traces: traces.clone(),
+    });
     let stop = CancellationToken::new();
-    let server = tokio::spawn(listener::serve(listener, router(state), stop.clone(), options.grace));
+    if let Some(admin) = options.admin_listen {
+        let (listener, address) = bind(admin).await?;
+        let router = admin_router(Arc::clone(&state));
+        tokio::spawn(listener::serve(listener, router, None, stop.clone(), options.grace));
+        tracing::info!(%address, "answering probes");
+    }
+    if let Some(certificate) = certificate.clone() {
+        let stop = stop.clone();
+        tokio::spawn(async move { certificate.follow(stop).await });
+    }
+    let server =
+        tokio::spawn(listener::serve(listener, router(state), certificate, stop.clone(), options.grace));
     tracing::info!(%address, model = %options.model.display(), "listening");
 
     let mut loaded = {
@@ -111,6 +134,30 @@ pub async fn run(options: Options) -> Result<(), ServeError> {
     if tokio::time::timeout(options.grace, closing).await.is_err() {
         tracing::warn!("the inference thread did not end in time");
     }
+    if tokio::task::spawn_blocking(move || traces.stop()).await.is_err() {
+        tracing::warn!("sending the last spans ended by a panic");
+    }
     tracing::info!("stopped");
     Ok(())
+}
+
+async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServeError> {
+    let failed = |source| ServeError::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
+}
+
+async fn load(
+    files: Option<Files>,
+    metrics: &Arc<Metrics>,
+) -> Result<Option<Arc<Reloading<ServerConfig>>>, ServeError> {
+    let Some(files) = files else { return Ok(None) };
+    let metrics = Arc::clone(metrics);
+    let ends = move |second| metrics.serves_certificate_until(second);
+    let config = |credentials| lexiscale_tls::server(credentials);
+    Reloading::load(files, config, ends)
+        .await
+        .map(|certificate| Some(Arc::new(certificate)))
+        .map_err(ServeError::Certificate)
 }

@@ -6,12 +6,14 @@ mod handlers;
 pub mod listener;
 mod load;
 mod tei;
+mod trace;
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
+use lexiscale_trace::Traces;
 use prometheus_client::registry::Registry;
 
 use crate::lifecycle::Lifecycle;
@@ -20,20 +22,38 @@ use crate::metrics::Metrics;
 pub struct AppState {
     pub lifecycle: Lifecycle,
     pub metrics: Arc<Metrics>,
+    pub traces: Traces,
     /// Behind a lock because the model's labels join when it is loaded.
     pub registry: Arc<std::sync::RwLock<Registry>>,
 }
 
-pub fn router(state: AppState) -> Router {
-    let state = Arc::new(state);
-    Router::new()
+/// Everything.
+pub fn router(state: Arc<AppState>) -> Router {
+    let router = Router::new()
         .route("/_inference", post(handlers::inference))
         .route("/embed_sparse", post(tei::embed_sparse))
         .route_layer(from_fn_with_state(Arc::clone(&state), load::tell))
+        .route_layer(from_fn_with_state(Arc::clone(&state), trace::trace))
+        .merge(probes());
+    complete(router, state)
+}
+
+/// What is no secret and takes no arithmetic.
+pub fn admin_router(state: Arc<AppState>) -> Router {
+    complete(probes(), state)
+}
+
+fn probes() -> Router<Arc<AppState>> {
+    Router::new()
         .route("/health/live", get(handlers::live))
         .route("/health/ready", get(handlers::ready))
         .route("/info", get(handlers::info))
         .route("/metrics", get(handlers::metrics))
+}
+
+/// Last, because axum gives the answer to a wrong method only to routes that are there already.
+fn complete(router: Router<Arc<AppState>>, state: Arc<AppState>) -> Router {
+    router
         .fallback(handlers::not_found)
         .method_not_allowed_fallback(handlers::method_not_allowed)
         .with_state(state)

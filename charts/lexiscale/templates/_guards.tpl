@@ -17,4 +17,9 @@
 {{- if and (eq .Values.gateway.auth.mode "none") .Values.gateway.auth.apiKeysSecret }}
 {{- fail "gateway.auth.apiKeysSecret needs gateway.auth.mode kubernetes: with none nobody is asked for a key" }}
 {{- end }}
+{{- with .Values.worker.tls }}
+{{- if ne (empty .secretName) (empty .gatewaySecretName) }}
+{{- fail "worker.tls.secretName and worker.tls.gatewaySecretName go together: with one of them alone, gateway and workers would not understand each other" }}
+{{- end }}
+{{- end }}
 {{- end }}

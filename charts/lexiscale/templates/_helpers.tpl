@@ -146,6 +146,21 @@ readinessProbe:
   {{- end }}
 {{- end }}
 
+{{/* Rule towards a collector, by its URL. A Service is known by its name: its pods may listen on any port, but in its namespace. */}}
+{{- define "lexiscale.egressToCollector" -}}
+{{- $url := urlParse . }}
+{{- $host := splitList "." $url.hostname }}
+{{- if and (gt (len $host) 2) (eq (index $host 2) "svc") -}}
+- to:
+    - namespaceSelector: { matchLabels: { kubernetes.io/metadata.name: {{ index $host 1 }} } }
+  ports:
+    - { protocol: TCP }
+{{- else -}}
+- ports:
+    - { port: {{ regexFind "[0-9]+$" (regexFind ":[0-9]+$" $url.host) | default (eq $url.scheme "http" | ternary "80" "443") }}, protocol: TCP }
+{{- end }}
+{{- end }}
+
 {{/* Name of a cluster-wide object: two releases in two namespaces must not fight for it. */}}
 {{- define "lexiscale.clusterRoleName" -}}
 {{ .root.Release.Namespace }}:{{ include "lexiscale.componentName" . }}

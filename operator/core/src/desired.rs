@@ -9,6 +9,7 @@ mod pod;
 pub mod pod_disruption_budget;
 pub mod service;
 pub mod service_account;
+pub(crate) mod tls;
 
 use crate::{
     autoscaler::Decision,
@@ -51,7 +52,7 @@ pub fn of_endpoint(workers: &Workers<'_>) -> Vec<Child> {
             labels::of_endpoint(endpoint.identity.name()),
         )),
         Child::new(network_policy::of_workers(endpoint, settings)),
-        Child::new(service::service(endpoint)),
+        Child::new(service::service(endpoint, settings)),
         Child::new(pod_disruption_budget::pod_disruption_budget(endpoint)),
     ]
 }

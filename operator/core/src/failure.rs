@@ -4,8 +4,9 @@ use k8s_openapi::api::core::v1::{
     ContainerState, ContainerStateTerminated, ContainerStatus, Pod, PodCondition,
 };
 use lexiscale_crds::Failure;
+use lexiscale_wire::CERTIFICATE_EXIT_CODE;
 
-use crate::labels::Component;
+use crate::{desired::tls, labels::Component};
 
 /// Longest message taken over from elsewhere: enough for a cause, too short to drown the reader.
 const LONGEST_MESSAGE: usize = 600;
@@ -38,7 +39,7 @@ pub fn of_pod(pod: &Pod, component: Component) -> Option<PodFailure> {
         .container_statuses
         .iter()
         .flatten()
-        .find_map(|status| of_container(status, component))
+        .find_map(|status| of_container(pod, status, component))
         .or_else(|| status.conditions.iter().flatten().find_map(of_scheduling))?;
     let Found { severity, reason, message, exit_code } = found;
     let pod = pod.metadata.name.clone();
@@ -76,7 +77,7 @@ struct Found {
     exit_code: Option<i32>,
 }
 
-fn of_container(status: &ContainerStatus, component: Component) -> Option<Found> {
+fn of_container(pod: &Pod, status: &ContainerStatus, component: Component) -> Option<Found> {
     if status.ready {
         return None;
     }
@@ -86,7 +87,7 @@ fn of_container(status: &ContainerStatus, component: Component) -> Option<Found>
             let last = status.last_state.as_ref().and_then(|state| state.terminated.as_ref());
             let terminated =
                 state.terminated.as_ref().or(last).filter(|terminated| terminated.exit_code != 0)?;
-            Some(of_crash(status, terminated))
+            Some(of_certificate(pod, terminated).unwrap_or_else(|| of_crash(status, terminated)))
         }
         // A download ends once, and its Job says how a moment later, in the download's own words.
         Component::ModelCache => None,
@@ -121,6 +122,26 @@ fn pull_error(detail: &str) -> String {
     } else {
         shortened(detail)
     }
+}
+
+/// No restart mends a Secret.
+fn of_certificate(pod: &Pod, terminated: &ContainerStateTerminated) -> Option<Found> {
+    if terminated.exit_code != i32::from(CERTIFICATE_EXIT_CODE) {
+        return None;
+    }
+    let volumes = pod.spec.as_ref()?.volumes.iter().flatten();
+    let secret =
+        volumes.filter(|volume| volume.name == tls::VOLUME).find_map(|volume| volume.secret.as_ref())?;
+    let secret = secret.secret_name.as_deref().unwrap_or_default();
+    Some(Found {
+        severity: Severity::Stalling,
+        reason: "CertificateUnusable".to_owned(),
+        message: format!(
+            "Secret {secret} must hold tls.crt, tls.key and ca.crt that workers can serve by: {}",
+            last_words(terminated)
+        ),
+        exit_code: Some(terminated.exit_code),
+    })
 }
 
 fn of_crash(status: &ContainerStatus, terminated: &ContainerStateTerminated) -> Found {
@@ -214,6 +235,22 @@ mod tests {
         assert_eq!(second.0, Severity::Stalling);
         assert_eq!(second, between, "the seconds in which it runs again must not change the status");
         assert_eq!(reason(&container(&json!({"running": {}}), &crashed, 2, true)), None, "it serves again");
+    }
+
+    #[test]
+    fn a_secret_that_workers_cannot_serve_by_stalls_at_once_and_is_named() {
+        let words = "the certificate for TLS cannot be used: failed to find a private key in tls.key";
+        let ended = json!({"terminated": {"exitCode": CERTIFICATE_EXIT_CODE, "message": words}});
+        let mut pod = container(&ended, &json!({}), 0, false);
+        pod.spec = serde_json::from_value(json!({"containers": [], "volumes": [
+            {"name": "cache"}, {"name": "tls", "secret": {"secretName": "worker-tls"}},
+        ]}))
+        .unwrap();
+        let (severity, name, message) = reason(&pod).unwrap();
+        assert_eq!((severity, name.as_str()), (Severity::Stalling, "CertificateUnusable"));
+        assert!(message.starts_with("Secret worker-tls must hold") && message.ends_with(words), "{message}");
+        pod.spec = None;
+        assert_eq!(reason(&pod).unwrap().1, "Crashed", "a pod without such a volume only crashed");
     }
 
     #[test]

@@ -23,6 +23,10 @@ pub struct Settings {
     pub cache_storage_class: Option<String>,
     pub cache_access_mode: AccessMode,
     pub cpu_request_per_thread: Cpu,
+    /// Secret by which workers serve mutual TLS, in each endpoint's namespace; absent means plain HTTP.
+    pub worker_tls_secret: Option<String>,
+    /// Collector that workers send spans to; absent means that they make none.
+    pub otlp_endpoint: Option<String>,
     /// Namespace of the gateway's pods; absent means that a gateway in any namespace may reach the workers.
     pub gateway_namespace: Option<String>,
     /// Ports on which the cluster's DNS really listens: policies see the port of its pods, not that of its Service.

@@ -8,6 +8,8 @@ use prometheus_client::{
     registry::Registry,
 };
 
+use crate::metrics::registered;
+
 /// From a pass that reads eight lists on a near API server, to one that waits for a far and busy one.
 const DURATION_BUCKETS: [f64; 10] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
@@ -65,33 +67,30 @@ pub(super) struct Metrics {
 }
 
 impl Metrics {
-    /// Registers everything.
-    pub(super) fn new(registry: &mut Registry) -> Self {
-        let metrics = Self {
-            passes: Family::default(),
-            durations: Family::new_with_constructor(|| Histogram::new(DURATION_BUCKETS)),
-            writes: Family::default(),
-            rejections: Family::default(),
-            leader: Gauge::default(),
-        };
-        registry.register(
-            "controller_reconciles",
-            "Passes over an object, by how they ended",
-            metrics.passes.clone(),
-        );
-        registry.register(
-            "controller_reconcile_duration_seconds",
-            "Duration of a pass over an object",
-            metrics.durations.clone(),
-        );
-        registry.register("controller_writes", "Objects written, by kind", metrics.writes.clone());
-        registry.register(
-            "controller_rejected_writes",
-            "Writes that the API server refused, by kind",
-            metrics.rejections.clone(),
-        );
-        registry.register("controller_leader", "1 on the replica that reconciles", metrics.leader.clone());
-        metrics
+    pub(super) fn register(registry: &mut Registry) -> Self {
+        let registry = registry.sub_registry_with_prefix("controller");
+        Self {
+            passes: registered(
+                registry,
+                "reconciles",
+                "Passes over an object, by how they ended",
+                Family::default(),
+            ),
+            durations: registered(
+                registry,
+                "reconcile_duration_seconds",
+                "Duration of a pass over an object",
+                Family::new_with_constructor(|| Histogram::new(DURATION_BUCKETS)),
+            ),
+            writes: registered(registry, "writes", "Objects written, by kind", Family::default()),
+            rejections: registered(
+                registry,
+                "rejected_writes",
+                "Writes that the API server refused, by kind",
+                Family::default(),
+            ),
+            leader: registered(registry, "leader", "1 on the replica that reconciles", Gauge::default()),
+        }
     }
 
     pub(super) fn pass(&self, kind: Kind, outcome: Ending, duration: Duration) {

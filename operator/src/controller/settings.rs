@@ -65,6 +65,15 @@ pub struct Settings {
     #[arg(long, env = "LEXISCALE_CPU_REQUEST_PER_THREAD", value_name = "QUANTITY", default_value = "1")]
     pub cpu_request_per_thread: Cpu,
 
+    /// Secret of type kubernetes.io/tls, `ca.crt` included, in each endpoint's namespace: workers serve by it, and only gateways
+    /// with a certificate of that authority. Plain HTTP unless given.
+    #[arg(long, env = "LEXISCALE_WORKER_TLS_SECRET", value_name = "NAME")]
+    pub worker_tls_secret: Option<String>,
+
+    /// Collector of OpenTelemetry that workers send spans to, by OTLP over HTTP. None are made unless given.
+    #[arg(long, env = "LEXISCALE_WORKER_OTLP_ENDPOINT", value_name = "URL")]
+    pub worker_otlp_endpoint: Option<String>,
+
     /// Namespace of the gateway and of this controller, the only one that workers accept connections from. Any namespace
     /// unless given.
     #[arg(long, env = "LEXISCALE_GATEWAY_NAMESPACE", value_name = "NAMESPACE")]
@@ -115,6 +124,8 @@ impl Settings {
             cache_storage_class: self.cache_storage_class.clone(),
             cache_access_mode: self.cache_access_mode,
             cpu_request_per_thread: self.cpu_request_per_thread,
+            worker_tls_secret: self.worker_tls_secret.clone(),
+            otlp_endpoint: self.worker_otlp_endpoint.clone(),
             gateway_namespace: self.gateway_namespace.clone(),
             dns_ports: self.dns_ports.clone(),
         })

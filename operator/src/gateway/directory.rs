@@ -17,11 +17,10 @@ use tokio::time::Instant;
 use super::line::{Limits, Line, Standing};
 use super::metrics::Metrics;
 use super::pod::Pod;
+use super::tls::Protocol;
 
 /// Label by which Kubernetes ties a slice to its Service.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
-/// The port of the worker's API.
-const PORT_NAME: &str = "http";
 
 /// How the gateway names an endpoint.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -97,6 +96,8 @@ pub(crate) struct Builder {
     /// By the object's uid too: one that is made anew under an old id is another.
     lines: HashMap<(EndpointKey, String), Arc<Line>>,
     limits: Limits,
+    /// What is spoken with workers.
+    protocol: Protocol,
     metrics: Metrics,
 }
 
@@ -159,8 +160,8 @@ impl<T> Watched<T> {
 }
 
 impl Builder {
-    pub(crate) fn new(limits: Limits, metrics: Metrics) -> Self {
-        Self { limits, metrics, ..Self::default() }
+    pub(crate) fn new(limits: Limits, protocol: Protocol, metrics: Metrics) -> Self {
+        Self { limits, protocol, metrics, ..Self::default() }
     }
 
     pub(crate) fn endpoint(&mut self, event: Event<InferenceEndpoint>) -> Change {
@@ -168,12 +169,13 @@ impl Builder {
     }
 
     pub(crate) fn slice(&mut self, event: Event<EndpointSlice>) -> Change {
+        let port = self.protocol.port_name();
         self.slices.apply(event, |slice| Slice {
             service: (
                 slice.namespace().unwrap_or_default(),
                 slice.labels().get(SERVICE_NAME).cloned().unwrap_or_default(),
             ),
-            addresses: ready_addresses(&slice),
+            addresses: ready_addresses(&slice, port),
         })
     }
 
@@ -274,12 +276,12 @@ fn attachment(endpoint: &InferenceEndpoint) -> Option<&str> {
     endpoint.spec.service_settings.deployment_id.as_deref()
 }
 
-fn ready_addresses(slice: &EndpointSlice) -> Vec<SocketAddr> {
+fn ready_addresses(slice: &EndpointSlice, named: &str) -> Vec<SocketAddr> {
     let port = slice
         .ports
         .iter()
         .flatten()
-        .find(|port| port.name.as_deref() == Some(PORT_NAME))
+        .find(|port| port.name.as_deref() == Some(named))
         .and_then(|port| port.port);
     let Some(port) = port.and_then(|port| u16::try_from(port).ok()) else {
         return Vec::new();

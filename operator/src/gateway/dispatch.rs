@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use hyper::body::Incoming;
+use lexiscale_trace::Kind;
 use lexiscale_wire::WorkerErrorKind;
 use tokio::time::Instant;
 
@@ -107,9 +108,17 @@ pub(crate) async fn ready_pod(
     let _begun = errand.waiter.begin();
     let waits_for =
         if waiting.is_for_first_allocation() { "a ready allocation" } else { "a free allocation" };
+    let mut span =
+        errand.gateway.traces.begin(Kind::Internal, || format!("wait for {waits_for}"), &message.headers);
     waiting.slot(errand.deadline.at).await.map_err(|ended| match ended {
-        Ended::Refused(refusal) => errand.refused(refusal),
-        Ended::Late => errand.too_late(waits_for),
+        Ended::Refused(refusal) => {
+            span.failed(|| "refused".to_owned());
+            errand.refused(refusal)
+        }
+        Ended::Late => {
+            span.failed(|| "deadline".to_owned());
+            errand.too_late(waits_for)
+        }
     })
 }
 

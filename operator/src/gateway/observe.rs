@@ -8,8 +8,11 @@ use axum::body::{Body, Bytes};
 use axum::extract::{MatchedPath, RawPathParams, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
+use http::header::USER_AGENT;
+use http::request::Parts;
 use http::{Method, StatusCode};
 use hyper::body::{Frame, SizeHint};
+use lexiscale_trace::{Kind, Span, attribute};
 use tokio::time::Instant;
 
 use super::Gateway;
@@ -18,6 +21,9 @@ use super::directory::EndpointKey;
 use super::metrics::{Operation, Outcome, Raised};
 use super::shapes;
 use super::tenancy::Tenant;
+
+const METHODS: [Method; 7] =
+    [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::DELETE, Method::OPTIONS, Method::PATCH];
 
 /// A request under way; dropping it writes the line.
 struct Watch {
@@ -33,17 +39,25 @@ struct Watch {
     status: Option<StatusCode>,
     is_complete: bool,
     caller: Identified,
+    trace_id: Option<String>,
+    span: Span,
     _in_flight: Raised,
 }
 
 pub(crate) async fn observe(State(gateway): State<Gateway>, request: Request, next: Next) -> Response {
     let began = Instant::now();
     let (mut parts, body) = request.into_parts();
-    let operation = operation(&parts.method, parts.extensions.get::<MatchedPath>());
+    let route = parts.extensions.get::<MatchedPath>();
+    let operation = operation(&parts.method, route);
+    let span = begin(&gateway, &parts, route);
+    let trace_id = span.trace_id().or_else(|| lexiscale_trace::trace_id(&parts.headers));
+    // From here on the request's own headers say whose child is what is done for it.
+    span.enter(&mut parts.headers);
     let tenant = parts.extract_with_state::<Tenant, _>(&gateway).await.ok();
     let id = id(parts.extract::<RawPathParams>().await.ok());
     let named = tenant.zip(id).map(|(Tenant(namespace), id)| EndpointKey { namespace, id });
     let key = known(&gateway, named.as_ref());
+    let in_flight = gateway.metrics.in_flight(operation, key.as_ref());
     let mut watch = Watch {
         method: parts.method.clone(),
         path: parts.uri.path().to_owned(),
@@ -54,7 +68,9 @@ pub(crate) async fn observe(State(gateway): State<Gateway>, request: Request, ne
         status: None,
         is_complete: false,
         caller: Identified::default(),
-        _in_flight: gateway.metrics.in_flight(operation),
+        trace_id,
+        span,
+        _in_flight: in_flight,
         gateway,
     };
     parts.extensions.insert(watch.caller.clone());
@@ -64,6 +80,25 @@ pub(crate) async fn observe(State(gateway): State<Gateway>, request: Request, ne
         watch.is_complete = hyper::body::Body::is_end_stream(&body);
         Body::new(Watched { body, watch })
     })
+}
+
+fn begin(gateway: &Gateway, parts: &Parts, route: Option<&MatchedPath>) -> Span {
+    // Names of spans are few, whatever a client calls its method.
+    let method = || if METHODS.contains(&parts.method) { parts.method.as_str() } else { "_OTHER" };
+    let route = route.map(MatchedPath::as_str);
+    let name = || route.map_or_else(|| method().to_owned(), |route| format!("{} {route}", method()));
+    let mut span = gateway.traces.begin(Kind::Server, name, &parts.headers);
+    span.describe(|| {
+        let agent = parts.headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok());
+        let agent = agent.map(|agent| attribute("user_agent.original", agent.to_owned()));
+        let route = route.map(|route| attribute("http.route", route.to_owned()));
+        let asked = [
+            attribute("http.request.method", method().to_owned()),
+            attribute("url.path", parts.uri.path().to_owned()),
+        ];
+        asked.into_iter().chain(route).chain(agent).collect()
+    });
+    span
 }
 
 fn operation(method: &Method, path: Option<&MatchedPath>) -> Operation {
@@ -106,15 +141,32 @@ impl Drop for Watch {
             method = %self.method,
             path = %self.path,
             operation = self.operation.as_str(),
+            trace_id = self.trace_id,
             user = self.caller.0.get().map(String::as_str),
             status = self.status.map_or(499, |status| status.as_u16()),
             complete = self.is_complete,
             milliseconds = seconds * 1000.0,
             "request"
         );
+        self.span.describe(|| {
+            let key = self.key.iter().flat_map(|EndpointKey { namespace, id }| {
+                [
+                    attribute("lexiscale.namespace", namespace.clone()),
+                    attribute("lexiscale.endpoint", id.clone()),
+                ]
+            });
+            let status =
+                self.status.map(|status| attribute("http.response.status_code", i64::from(status.as_u16())));
+            status.into_iter().chain(key).collect()
+        });
+        match outcome {
+            Outcome::Success | Outcome::ClientError => {}
+            Outcome::ServerError => self.span.failed(|| self.status.unwrap_or_default().as_u16().to_string()),
+            Outcome::Cancelled => self.span.failed(|| "cancelled".to_owned()),
+        }
         // A create makes the endpoint that it is counted for, a delete ends it.
         let key = known(&self.gateway, self.key.as_ref().or(self.named.as_ref()));
-        self.gateway.metrics.finished(self.operation, key, outcome, seconds);
+        self.gateway.metrics.finished(self.operation, key.as_ref(), outcome, seconds);
     }
 }
 

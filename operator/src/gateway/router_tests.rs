@@ -81,10 +81,13 @@ impl Harness {
         let client = Client::new(service, "default");
         let settings = Arguments::parse_from([&["gateway"], flags].concat()).settings;
         let (_, metrics) = metrics::registry();
-        let builder = Builder::new(settings.line_limits(), metrics.clone());
+        let builder = Builder::new(settings.line_limits(), settings.worker_tls.protocol(), metrics.clone());
         let (sender, directory) = watch::channel(Arc::new(fill(builder)));
         let page = Page::new(caches());
-        let gateway = Gateway::new(settings, client, directory, metrics, page, CancellationToken::new());
+        let workers = WorkerClient::plain();
+        let observers = Observers { metrics, ..Observers::default() };
+        let gateway =
+            Gateway::new(settings, client, directory, observers, workers, page, CancellationToken::new());
         Self { router: router(&gateway), gateway, asked, directory: sender }
     }
 

@@ -124,6 +124,14 @@ pub struct Settings {
     /// The certificate.
     #[command(flatten)]
     pub tls: tls::Settings,
+
+    /// Traces.
+    #[command(flatten)]
+    pub traces: lexiscale_trace::Settings,
+
+    /// The certificate that workers are shown.
+    #[command(flatten)]
+    pub worker_tls: tls::WorkerSettings,
 }
 
 impl Settings {

@@ -19,6 +19,8 @@ use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use self::cold_starts::ColdStarts;
+#[cfg(test)]
+pub(crate) use self::metrics::Asked;
 pub(crate) use self::metrics::WakeMetrics;
 pub(crate) use self::waiter::Waiter;
 use super::Gateway;

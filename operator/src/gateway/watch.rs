@@ -38,7 +38,7 @@ pub(crate) async fn follow(
     let of_workers = watcher::Config::default().labels(labels::ENDPOINT);
     let mut endpoints = pin!(events(endpoints, ours));
     let mut slices = pin!(events(slices, of_workers));
-    let mut builder = Builder::new(settings.line_limits(), metrics);
+    let mut builder = Builder::new(settings.line_limits(), settings.worker_tls.protocol(), metrics);
     loop {
         let change = tokio::select! {
             Some(event) = endpoints.next() => builder.endpoint(event),

@@ -1,35 +1,37 @@
-//! Talking to worker pods: one pool of kept-alive connections for each, every wait bounded by the request's
-//! deadline.
+//! Talking to worker pods, every wait bounded by the request's deadline.
+
+mod connections;
 
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use http::header::RETRY_AFTER;
+use http::uri::Scheme;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Frame, Incoming, SizeHint};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use lexiscale_trace::{Kind, Span, Traces, attribute};
 use lexiscale_wire::{LOAD_HEADER, TIMEOUT_HEADER, WorkerError, WorkerErrorKind};
 use tokio::time::{Instant, Sleep, timeout_at};
+use tokio_util::sync::CancellationToken;
 
+use self::connections::Connections;
+pub(crate) use self::connections::Error as ConnectionsError;
+use super::Observers;
 use super::admission::Admitted;
+use super::tls::WorkerSettings;
 use super::work::Message;
 
-/// Pods answer a connection within a millisecond or are gone.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// Well below the 10 seconds after which workers close a connection that sends no request: one that is taken
-/// out of the pool must not be about to close.
-const POOL_IDLE: Duration = Duration::from_secs(5);
-const POOL_CONNECTIONS: usize = 64;
 /// A worker's error is a sentence; more is a mistake.
 const LARGEST_ERROR: usize = 64 << 10;
+
 #[derive(Clone)]
-pub(crate) struct WorkerClient(Client<HttpConnector, Full<Bytes>>);
+pub(crate) struct WorkerClient {
+    connections: Connections,
+    traces: Traces,
+}
 
 /// Why there is no vector.
 #[derive(Debug)]
@@ -44,6 +46,18 @@ pub(crate) enum Failure {
     DeadlinePassed,
 }
 
+impl Failure {
+    /// In a word, for a span.
+    fn kind(&self) -> &str {
+        match self {
+            Self::Unreachable => "unreachable",
+            Self::Lost => "lost",
+            Self::Refused { error, retry_after: _ } => error.kind.as_str(),
+            Self::DeadlinePassed => "deadline",
+        }
+    }
+}
+
 /// An answer whose head has arrived, and with it the end of the worker's arithmetic.
 pub(crate) struct Answer {
     pub(crate) body: Incoming,
@@ -52,17 +66,22 @@ pub(crate) struct Answer {
 }
 
 impl WorkerClient {
-    pub(crate) fn new() -> Self {
-        let mut connector = HttpConnector::new();
-        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
-        connector.set_nodelay(true);
-        let client = Client::builder(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(POOL_IDLE)
-            .pool_max_idle_per_host(POOL_CONNECTIONS)
-            .build(connector);
-        Self(client)
+    #[cfg(test)]
+    pub(crate) fn plain() -> Self {
+        Self { connections: Connections::plain(), traces: Traces::default() }
+    }
+
+    /// Fails where workers are to be asked by TLS and there is no usable certificate for it.
+    pub(crate) async fn load(
+        settings: &WorkerSettings,
+        observers: Observers,
+    ) -> Result<Self, ConnectionsError> {
+        let Observers { metrics, traces } = observers;
+        Ok(Self { connections: Connections::load(settings, metrics).await?, traces })
+    }
+
+    pub(crate) async fn follow_certificate(&self, ended: CancellationToken) {
+        self.connections.follow(ended).await;
     }
 
     /// Dropping the future closes the connection, which tells the worker to stop.
@@ -72,16 +91,40 @@ impl WorkerClient {
         message: &Message,
         deadline: Instant,
     ) -> Result<Answer, Failure> {
+        let mut span = self.traces.begin(Kind::Client, || format!("POST {}", message.path), &message.headers);
+        span.describe(|| {
+            vec![
+                attribute("http.request.method", "POST"),
+                attribute("server.address", pod.ip().to_string()),
+                attribute("server.port", i64::from(pod.port())),
+                attribute("lexiscale.texts", i64::try_from(message.texts).unwrap_or(i64::MAX)),
+            ]
+        });
+        let answer = self.ask(pod, message, deadline, &span).await;
+        match &answer {
+            Ok(_) => span.describe(|| vec![attribute("http.response.status_code", 200)]),
+            Err(failure) => span.failed(|| failure.kind().to_owned()),
+        }
+        answer
+    }
+
+    async fn ask(
+        &self,
+        pod: SocketAddr,
+        message: &Message,
+        deadline: Instant,
+        span: &Span,
+    ) -> Result<Answer, Failure> {
         let mut request = Request::new(Full::new(message.body.clone()));
         *request.method_mut() = Method::POST;
-        *request.uri_mut() = uri(pod, message.path);
+        *request.uri_mut() = uri(self.connections.scheme(), pod, message.path);
         *request.headers_mut() = message.headers.clone();
         let time_left = HeaderValue::from(milliseconds_left(deadline, Instant::now()));
         request.headers_mut().insert(TIMEOUT_HEADER, time_left);
-        let response = match timeout_at(deadline, self.0.request(request)).await {
+        span.enter(request.headers_mut());
+        let response = match timeout_at(deadline, self.connections.request(request)).await {
             Err(_) => return Err(Failure::DeadlinePassed),
-            Ok(Err(error)) if error.is_connect() => return Err(Failure::Unreachable),
-            Ok(Err(_)) => return Err(Failure::Lost),
+            Ok(Err(error)) => return Err(unanswered(pod, &error)),
             Ok(Ok(response)) => response,
         };
         if response.status() == StatusCode::OK {
@@ -96,6 +139,15 @@ impl WorkerClient {
     }
 }
 
+fn unanswered(pod: SocketAddr, error: &hyper_util::client::legacy::Error) -> Failure {
+    if let Some(refusal) = connections::refused(error) {
+        // A pod is asked again only after a pause, so this cannot flood.
+        tracing::warn!(%pod, "failed to agree with a worker on TLS: {refusal}");
+        return Failure::Unreachable;
+    }
+    if error.is_connect() { Failure::Unreachable } else { Failure::Lost }
+}
+
 /// Rounded up, so that the gateway is the first to say that the time is over.
 fn milliseconds_left(deadline: Instant, now: Instant) -> u64 {
     let left = deadline.saturating_duration_since(now).as_millis();
@@ -106,9 +158,9 @@ fn load(headers: &HeaderMap) -> Option<usize> {
     headers.get(LOAD_HEADER)?.to_str().ok()?.parse().ok()
 }
 
-fn uri(pod: SocketAddr, path: &'static str) -> Uri {
+fn uri(scheme: Scheme, pod: SocketAddr, path: &'static str) -> Uri {
     Uri::builder()
-        .scheme("http")
+        .scheme(scheme)
         .authority(pod.to_string())
         .path_and_query(path)
         .build()
@@ -178,6 +230,8 @@ impl hyper::body::Body for Relay {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -208,7 +262,8 @@ mod tests {
 
     #[test]
     fn pods_of_both_families_have_an_address() {
-        assert_eq!(uri("10.0.0.1:8080".parse().unwrap(), "/_inference"), "http://10.0.0.1:8080/_inference");
-        assert_eq!(uri("[fd00::1]:8080".parse().unwrap(), "/_inference"), "http://[fd00::1]:8080/_inference");
+        let uri = |pod: &str| uri(Scheme::HTTP, pod.parse().unwrap(), "/_inference");
+        assert_eq!(uri("10.0.0.1:8080"), "http://10.0.0.1:8080/_inference");
+        assert_eq!(uri("[fd00::1]:8080"), "http://[fd00::1]:8080/_inference");
     }
 }

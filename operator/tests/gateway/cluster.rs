@@ -134,6 +134,11 @@ impl Cluster {
 
     /// The kubelet's word where the endpoint's ready pods are.
     pub(crate) async fn routes(&self, id: &str, pods: &[SocketAddr]) {
+        self.routes_by("http", id, pods).await;
+    }
+
+    /// The same, of pods that name their port otherwise.
+    pub(crate) async fn routes_by(&self, port_name: &str, id: &str, pods: &[SocketAddr]) {
         let service = child_name(&object_name(id));
         let slices: Api<EndpointSlice> = Api::namespaced(self.client.clone(), &self.namespace);
         // A slice has one port for all its addresses, a test has many ports on one address.
@@ -150,7 +155,7 @@ impl Cluster {
                     "kubernetes.io/service-name": service, "inference.lexiscale.io/endpoint": object_name(id),
                 }},
                 "addressType": "IPv4",
-                "ports": [{"name": "http", "port": pod.port(), "protocol": "TCP"}],
+                "ports": [{"name": port_name, "port": pod.port(), "protocol": "TCP"}],
                 "endpoints": [{"addresses": [pod.ip().to_string()], "conditions": {"ready": true}}],
             }));
             slices.create(&PostParams::default(), &slice.unwrap()).await.unwrap();

@@ -62,10 +62,7 @@ impl Answer {
 
 impl Gateway {
     pub(crate) async fn start(cluster: &Cluster, flags: &[&str]) -> Self {
-        let ours =
-            ["gateway", "--namespace", &cluster.namespace, "--instance", INSTANCE, "--drain-delay", "0s"];
-        let flags = [&ours, flags].concat();
-        let settings = Arguments::parse_from(flags).settings;
+        let settings = settings(cluster, flags);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let admin = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, admin_address) = (listener.local_addr().unwrap(), admin.local_addr().unwrap());
@@ -137,6 +134,26 @@ impl Gateway {
     pub(crate) async fn delete(&self, path: &str) -> Answer {
         self.send(Method::DELETE, path, "").await
     }
+}
+
+fn settings(cluster: &Cluster, flags: &[&str]) -> Settings {
+    let ours = ["gateway", "--namespace", &cluster.namespace, "--instance", INSTANCE, "--drain-delay", "0s"];
+    Arguments::parse_from([&ours, flags].concat()).settings
+}
+
+/// Why a gateway ends that cannot begin.
+pub(crate) async fn refuses_to_start(cluster: &Cluster, flags: &[&str]) -> String {
+    let [listener, admin] = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0"));
+    let (listener, admin) = (listener.await.unwrap(), admin.await.unwrap());
+    let served = gateway::serve(
+        settings(cluster, flags),
+        cluster.client.clone(),
+        listener,
+        admin,
+        CancellationToken::new(),
+    );
+    let error = tokio::time::timeout(PATIENCE, served).await.unwrap().unwrap_err();
+    format!("{error:#}")
 }
 
 async fn answer(

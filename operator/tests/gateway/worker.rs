@@ -1,6 +1,7 @@
 //! A worker that answers as it is told, and remembers what it was asked.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -8,13 +9,17 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
+use axum::serve::Listener;
 use axum::{Router, body};
 use futures::stream;
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
+use lexiscale_tls::Files;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::cluster::local_address;
@@ -67,6 +72,17 @@ impl Drop for Working<'_> {
 impl Worker {
     pub(crate) async fn start(behaviour: Behaviour) -> Self {
         let listener = TcpListener::bind((local_address(), 0)).await.unwrap();
+        Self::serve(behaviour, listener)
+    }
+
+    /// Serves by a Secret, as it is mounted, and only clients of its authority.
+    pub(crate) async fn start_tls(behaviour: Behaviour, secret: &Path) -> Self {
+        let tcp = TcpListener::bind((local_address(), 0)).await.unwrap();
+        let config = lexiscale_tls::server(Files::of_secret(secret).load().unwrap()).unwrap();
+        Self::serve(behaviour, TlsListener { tcp, acceptor: TlsAcceptor::from(Arc::new(config)) })
+    }
+
+    fn serve(behaviour: Behaviour, listener: impl Listener<Addr = SocketAddr>) -> Self {
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
             behaviour,
@@ -111,6 +127,29 @@ impl Worker {
 
     pub(crate) fn abandoned(&self) -> usize {
         self.shared.abandoned.load(Ordering::SeqCst)
+    }
+}
+
+struct TlsListener {
+    tcp: TcpListener,
+    acceptor: TlsAcceptor,
+}
+
+impl Listener for TlsListener {
+    type Io = TlsStream<TcpStream>;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        loop {
+            let (stream, address) = Listener::accept(&mut self.tcp).await;
+            if let Ok(stream) = self.acceptor.accept(stream).await {
+                return (stream, address);
+            }
+        }
+    }
+
+    fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        self.tcp.local_addr()
     }
 }
 

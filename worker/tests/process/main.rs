@@ -13,4 +13,6 @@ mod requests;
 mod serve_process;
 mod shipped_onnx;
 mod support;
+mod tls;
+mod traces;
 mod vectors;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use http::{Request, StatusCode};
+use lexiscale_trace::Traces;
 use lexiscale_wire::{Precision, WorkerInfo};
 use lexiscale_worker::embedder::{Embedder, Parts, Settings};
 use lexiscale_worker::engine::Engine;
@@ -66,8 +67,10 @@ fn app_with_threads(threads: usize) -> App {
     let settings = Settings { threads, queue: LIMITS, max_texts: 4 };
     let embedder = Arc::new(Embedder::new(parts, settings, Arc::clone(&metrics)));
     let lifecycle = Lifecycle::default();
-    let state = AppState { lifecycle: lifecycle.clone(), metrics, registry: Arc::clone(&registry) };
-    App { router: router(state), gate, lifecycle, embedder, registry }
+    let registered = Arc::clone(&registry);
+    let traces = Traces::default();
+    let state = AppState { lifecycle: lifecycle.clone(), metrics, traces, registry: registered };
+    App { router: router(Arc::new(state)), gate, lifecycle, embedder, registry }
 }
 
 fn ready_app() -> App {

@@ -22,6 +22,9 @@ pub use size::ByteSize;
 /// Largest request body that the worker reads.
 pub const MAX_BODY_BYTES: usize = 10 * 1024 * 1024;
 
+/// With this a worker ends that has no usable certificate for TLS: the Secret has to be mended, and no restart will do it.
+pub const CERTIFICATE_EXIT_CODE: u8 = 4;
+
 /// Request header with the milliseconds that the caller will still wait. A request that is older than that when its
 /// turn comes is dropped before it costs any arithmetic.
 pub const TIMEOUT_HEADER: &str = "x-lexiscale-timeout-ms";

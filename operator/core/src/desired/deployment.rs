@@ -20,6 +20,7 @@ use super::{
     ReadyCache, Workers,
     pod::{self, CacheAccess},
     service::{PORT, PORT_NAME},
+    tls,
 };
 use crate::{
     children::to_json,
@@ -120,7 +121,12 @@ fn pod_spec(workers: &Workers<'_>, cache: &ReadyCache) -> PodSpec {
         affinity: affinity(cache),
         topology_spread_constraints: spread(endpoint, cache),
         containers: vec![container(workers, cache)],
-        volumes: Some(pod::volumes(&cache.claim)),
+        volumes: Some(
+            pod::volumes(&cache.claim)
+                .into_iter()
+                .chain(settings.worker_tls_secret.as_deref().map(tls::volume))
+                .collect(),
+        ),
         ..PodSpec::default()
     }
 }
@@ -130,30 +136,38 @@ fn container(workers: &Workers<'_>, cache: &ReadyCache) -> Container {
     let model = format!("{}/model", pod::CACHE_FOLDER);
     let threads = endpoint.threads.get().to_string();
     let listen = format!("0.0.0.0:{PORT}");
-    let arguments = ["serve", "--model", &model, "--threads", &threads, "--listen", &listen];
+    let mut arguments =
+        ["serve", "--model", &model, "--threads", &threads, "--listen", &listen].map(str::to_owned).to_vec();
+    arguments.extend(settings.otlp_endpoint.as_ref().map(|collector| format!("--otlp-endpoint={collector}")));
+    let has_tls = settings.worker_tls_secret.is_some();
+    if has_tls {
+        arguments.extend(tls::arguments());
+    }
+    let (ports, asked) =
+        if has_tls { (tls::ports(), tls::ADMIN_PORT_NAME) } else { (plain_ports(), PORT_NAME) };
     Container {
         name: CONTAINER.to_owned(),
         image: Some(settings.worker_image.as_str().to_owned()),
         image_pull_policy: settings
             .image_pull_policy
             .map(|policy: ImagePullPolicy| policy.as_str().to_owned()),
-        args: Some(arguments.map(str::to_owned).to_vec()),
-        ports: Some(vec![ContainerPort {
-            name: Some(PORT_NAME.to_owned()),
-            container_port: PORT,
-            protocol: Some("TCP".to_owned()),
-            ..ContainerPort::default()
-        }]),
+        args: Some(arguments),
+        ports: Some(ports),
         resources: Some(resources(workers, cache)),
         // Loading may take minutes for a large model; the port is open early or late, so only patience helps.
-        startup_probe: Some(probe("/health/live", 1, 5, 600)),
-        readiness_probe: Some(probe("/health/ready", 1, 2, 2)),
+        startup_probe: Some(probe(asked, "/health/live", 1, 5, 600)),
+        readiness_probe: Some(probe(asked, "/health/ready", 1, 2, 2)),
         // A busy worker answers late, a hung one never: a minute and more of silence before it is killed.
-        liveness_probe: Some(probe("/health/live", 10, 10, 6)),
+        liveness_probe: Some(probe(asked, "/health/live", 10, 10, 6)),
         // What a worker that died said last is what `kubectl describe` and our status show.
         termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
         security_context: Some(pod::security_context()),
-        volume_mounts: Some(pod::volume_mounts(CacheAccess::Read)),
+        volume_mounts: Some(
+            pod::volume_mounts(CacheAccess::Read)
+                .into_iter()
+                .chain(has_tls.then(tls::volume_mount))
+                .collect(),
+        ),
         ..Container::default()
     }
 }
@@ -180,11 +194,20 @@ fn estimated_memory(endpoint: &ValidatedEndpoint, cache: &ReadyCache) -> Bytes {
         .max(LEAST_MEMORY)
 }
 
-fn probe(path: &str, period: i32, timeout: i32, failures: i32) -> Probe {
+fn plain_ports() -> Vec<ContainerPort> {
+    vec![ContainerPort {
+        name: Some(PORT_NAME.to_owned()),
+        container_port: PORT,
+        protocol: Some("TCP".to_owned()),
+        ..ContainerPort::default()
+    }]
+}
+
+fn probe(port: &str, path: &str, period: i32, timeout: i32, failures: i32) -> Probe {
     Probe {
         http_get: Some(HTTPGetAction {
             path: Some(path.to_owned()),
-            port: IntOrString::String(PORT_NAME.to_owned()),
+            port: IntOrString::String(port.to_owned()),
             ..HTTPGetAction::default()
         }),
         period_seconds: Some(period),

@@ -1,6 +1,6 @@
 //! Who may talk to whom: nobody, but for what is listed here.
 //!
-//! Workers answer the gateway and the controller and speak to nobody, not even to DNS. A download asks DNS and the hub, and
+//! Workers answer the gateway and the controller and speak to nobody, not even to DNS, but for a collector of traces if there is one. A download asks DNS and the hub, and
 //! answers the controller, which wants to know how far it is.
 
 use k8s_openapi::{
@@ -12,7 +12,7 @@ use k8s_openapi::{
 };
 
 use crate::{
-    desired::{job, service},
+    desired::{job, service, tls},
     identity::Identity,
     labels::{self, Component},
     name::{cache_child_name, child_name},
@@ -33,18 +33,21 @@ pub fn of_workers(endpoint: &ValidatedEndpoint, settings: &Settings) -> NetworkP
             policy_types: Some(both_directions()),
             ingress: Some(vec![NetworkPolicyIngressRule {
                 from: Some(vec![peer(Component::Gateway, namespace), peer(Component::Controller, namespace)]),
-                ports: Some(vec![port("TCP", service::PORT)]),
+                ports: Some(worker_ports(settings)),
             }]),
-            egress: None,
+            // Spans are all that a worker ever sends by itself.
+            egress: settings.otlp_endpoint.as_deref().map(|collector| outwards(collector, settings)),
         }),
     }
 }
 
+fn worker_ports(settings: &Settings) -> Vec<NetworkPolicyPort> {
+    let admin = settings.worker_tls_secret.as_ref().map(|_| tls::ADMIN_PORT);
+    std::iter::once(service::PORT).chain(admin).map(|number| port("TCP", number)).collect()
+}
+
 /// The policy of a cache's downloads.
 pub fn of_cache(cache: &Identity, hub_endpoint: &str, settings: &Settings) -> NetworkPolicy {
-    let both = |number: &u16| [port("UDP", i32::from(*number)), port("TCP", i32::from(*number))];
-    let dns =
-        NetworkPolicyEgressRule { ports: Some(settings.dns_ports.iter().flat_map(both).collect()), to: None };
     NetworkPolicy {
         metadata: cache.child_metadata(cache_child_name(cache.name()), labels::of_cache(cache.name())),
         spec: Some(NetworkPolicySpec {
@@ -54,15 +57,23 @@ pub fn of_cache(cache: &Identity, hub_endpoint: &str, settings: &Settings) -> Ne
                 from: Some(vec![peer(Component::Controller, settings.gateway_namespace.as_deref())]),
                 ports: Some(vec![port("TCP", job::PROGRESS_PORT)]),
             }]),
-            egress: Some(std::iter::once(dns).chain(to_hub(hub_endpoint)).collect()),
+            egress: Some(outwards(hub_endpoint, settings)),
         }),
     }
 }
 
-/// A policy cannot name hosts. A hub outside the cluster may have any address, but only the port of its URL. One inside is a
+/// To a server, and to DNS, which knows where it is.
+fn outwards(url: &str, settings: &Settings) -> Vec<NetworkPolicyEgressRule> {
+    let both = |number: &u16| [port("UDP", i32::from(*number)), port("TCP", i32::from(*number))];
+    let dns =
+        NetworkPolicyEgressRule { ports: Some(settings.dns_ports.iter().flat_map(both).collect()), to: None };
+    std::iter::once(dns).chain(to_server(url)).collect()
+}
+
+/// A policy cannot name hosts. A server outside the cluster may have any address, but only the port of its URL. One inside is a
 /// Service, known by its name: its pods may listen on any port, and policies see the pod's, but only in its namespace.
-fn to_hub(hub_endpoint: &str) -> Vec<NetworkPolicyEgressRule> {
-    let hub = Hub::new(hub_endpoint);
+fn to_server(hub_endpoint: &str) -> Vec<NetworkPolicyEgressRule> {
+    let hub = Server::new(hub_endpoint);
     let inside = hub.namespace.map(|namespace| NetworkPolicyEgressRule {
         to: Some(vec![NetworkPolicyPeer {
             namespace_selector: Some(select([(NAMESPACE_NAME.to_owned(), namespace.to_owned())].into())),
@@ -83,9 +94,9 @@ fn anywhere(cidr: &str, except: &str) -> NetworkPolicyPeer {
     NetworkPolicyPeer { ip_block: Some(block), ..NetworkPolicyPeer::default() }
 }
 
-/// Where a hub may be, by its address.
+/// Where a hub or a collector may be, by its address.
 #[derive(Debug, PartialEq)]
-struct Hub<'a> {
+struct Server<'a> {
     /// The namespace, where the host reads as the name of a Service.
     namespace: Option<&'a str>,
     /// False for `SERVICE.NAMESPACE.svc.DOMAIN` with a domain that need not be this cluster's.
@@ -93,7 +104,7 @@ struct Hub<'a> {
     port: u16,
 }
 
-impl<'a> Hub<'a> {
+impl<'a> Server<'a> {
     fn new(endpoint: &'a str) -> Self {
         let (rest, default_port) = match endpoint.split_once("://") {
             Some(("http", rest)) => (rest, 80),
@@ -162,13 +173,13 @@ mod tests {
             ("http://hub.models.svc.cluster.local", Some("models"), true, 80),
             ("http://hub.models.svc.cluster.example", Some("models"), false, 80),
         ] {
-            assert_eq!(Hub::new(address), Hub { namespace, surely_inside, port }, "{address}");
+            assert_eq!(Server::new(address), Server { namespace, surely_inside, port }, "{address}");
         }
     }
 
     #[test]
     fn a_hub_in_the_cluster_opens_nothing_but_its_namespace() {
-        let rules = to_hub("http://hub.models.svc");
+        let rules = to_server("http://hub.models.svc");
         let peers: Vec<_> = rules.iter().flat_map(|rule| rule.to.iter().flatten()).collect();
         assert_eq!(peers.len(), 1);
         assert_eq!(peers[0].ip_block, None);
@@ -178,7 +189,7 @@ mod tests {
 
     #[test]
     fn a_hub_outside_opens_its_port_but_no_link_local_address() {
-        let rules = to_hub("https://mirror.example.com:8443");
+        let rules = to_server("https://mirror.example.com:8443");
         assert_eq!(rules.len(), 1);
         assert_eq!(rules[0].ports, Some(vec![port("TCP", 8443)]));
         let blocks = rules[0].to.iter().flatten().filter_map(|peer| peer.ip_block.as_ref());

@@ -25,6 +25,8 @@ pub struct EndpointPlan<'a> {
     pub decision: Decision,
     pub cache: CacheChoice<'a>,
     pub rollout: Rollout,
+    /// Where the workers answer.
+    pub url: String,
     pub writes: Vec<Write>,
     /// Objects of a deleted namesake that are in the way until they are collected.
     pub leftovers: Vec<String>,
@@ -65,7 +67,8 @@ pub fn plan<'a>(
     let join = cache.join.clone().map(Write::JoinCache);
     let release = releases(&endpoint.identity, &observed.caches, &rollout, &cache.name);
     let writes = join.into_iter().chain(changes).chain(release).collect();
-    EndpointPlan { decision, cache, rollout, writes, leftovers }
+    let url = desired::service::url(endpoint.identity.name(), endpoint.identity.namespace(), settings);
+    EndpointPlan { decision, cache, rollout, url, writes, leftovers }
 }
 
 fn touches_workers(write: &Write) -> bool {

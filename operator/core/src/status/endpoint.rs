@@ -14,7 +14,6 @@ use super::{
 };
 use crate::{
     autoscaler::{self, Decision, Reason},
-    desired::service,
     failure::Severity,
     labels::{self, Component},
     observed::{ObservedEndpoint, Rejection},
@@ -59,7 +58,7 @@ pub fn of_plan(
     let object = &observed.endpoint;
     let identity = &endpoint.identity;
     let previous = object.status.clone().unwrap_or_default();
-    let EndpointPlan { decision, cache, rollout, writes: _, leftovers } = plan;
+    let EndpointPlan { decision, cache, rollout, url, writes: _, leftovers } = plan;
     let hindrance = hindrance(plan, rejections);
     let verdict = verdict(endpoint, plan, hindrance.as_ref());
     let found = hindrance.and_then(|hindrance| hindrance.failure);
@@ -76,7 +75,7 @@ pub fn of_plan(
     InferenceEndpointStatus {
         observed_generation: object.metadata.generation,
         conditions,
-        url: Some(service::url(identity.name(), identity.namespace())),
+        url: Some(url.clone()),
         model: Some(model(serving)),
         pending_model: pending.map(model),
         allocations: Some(AllocationStatus {
@@ -118,7 +117,7 @@ impl Hindrance {
 
 /// The first thing that is in the way, in the order in which an endpoint comes to life.
 fn hindrance(plan: &EndpointPlan<'_>, rejections: &[Rejection]) -> Option<Hindrance> {
-    let EndpointPlan { decision, cache, rollout, writes: _, leftovers } = plan;
+    let EndpointPlan { decision, cache, rollout, url: _, writes: _, leftovers } = plan;
     if !leftovers.is_empty() {
         let message = format!("waiting for the deletion of {}", leftovers.join(", "));
         return Some(Hindrance::passing("WaitingForCleanup", message));

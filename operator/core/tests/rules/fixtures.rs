@@ -45,6 +45,8 @@ defaultModelId: .elser_model_2_linux-x86_64
         cache_storage_class: None,
         cache_access_mode: AccessMode::ReadWriteOnce,
         cpu_request_per_thread: Cpu::cores(1),
+        worker_tls_secret: None,
+        otlp_endpoint: None,
         gateway_namespace: Some("lexiscale-system".to_owned()),
         dns_ports: vec![53],
     }

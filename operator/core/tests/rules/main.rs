@@ -7,5 +7,7 @@ mod examples;
 mod fixtures;
 mod idempotence;
 mod scaling;
+mod tls;
+mod traces;
 mod world;
 mod zero;

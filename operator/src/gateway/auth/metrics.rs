@@ -5,6 +5,8 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 
+use crate::metrics::registered;
+
 /// How a check of credentials ended.
 #[derive(Clone, Copy, Debug, EncodeLabelValue, Eq, Hash, PartialEq)]
 pub(crate) enum AuthOutcome {
@@ -41,14 +43,9 @@ pub(crate) struct AuthMetrics {
 }
 
 impl AuthMetrics {
-    pub(crate) fn new(registry: &mut Registry) -> Self {
-        let decisions = Family::default();
-        registry.register(
-            "auth_decisions",
-            "Checks of credentials by outcome and by who decided",
-            Clone::clone(&decisions),
-        );
-        Self { decisions }
+    pub(crate) fn register(registry: &mut Registry) -> Self {
+        let help = "Checks of credentials by outcome and by who decided";
+        Self { decisions: registered(registry, "auth_decisions", help, Family::default()) }
     }
 
     pub(crate) fn decided(&self, outcome: AuthOutcome, source: AuthSource) {

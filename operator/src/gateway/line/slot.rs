@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Line;
+use crate::gateway::metrics::Worked;
 use crate::gateway::pod::Pod;
 use crate::gateway::queue::Seat;
 
@@ -18,11 +19,12 @@ pub(crate) struct Slot {
     texts: usize,
     began: Instant,
     served: Option<Instant>,
+    outcome: Worked,
 }
 
 impl Slot {
     pub(super) fn new(line: Arc<Line>, pod: Arc<Pod>, seat: Seat, texts: usize, began: Instant) -> Self {
-        Self { line, pod, seat, texts, began, served: None }
+        Self { line, pod, seat, texts, began, served: None, outcome: Worked::Ended }
     }
 
     pub(crate) fn pod(&self) -> &Pod {
@@ -41,10 +43,12 @@ impl Slot {
             self.pod.reported(load, self.texts, now);
         }
         self.served = Some(now);
+        self.outcome = Worked::Answered;
     }
 
     /// The worker failed this piece, and would fail others too.
-    pub(crate) fn failed(self, pause: Duration, now: Instant) {
+    pub(crate) fn failed(mut self, pause: Duration, now: Instant) {
+        self.outcome = Worked::Failed;
         self.line.avoid(&self.pod, pause, now);
     }
 }
@@ -54,6 +58,9 @@ impl Drop for Slot {
         let now = self.served.unwrap_or_else(Instant::now);
         let mut state = self.line.lock();
         self.pod.end(self.texts);
+        if self.outcome != Worked::Answered {
+            self.line.metrics.worked_in_vain(now.saturating_duration_since(self.began), self.outcome);
+        }
         if self.served.is_some() {
             state.rate.served(self.texts, now.into_std());
         }

@@ -249,3 +249,36 @@ async fn slots_are_never_lost() {
     assert_eq!(line.waiting(), 0);
     assert!(pods.iter().all(|pod| pod.pieces() == 0));
 }
+
+#[tokio::test(start_paused = true)]
+async fn pieces_are_counted_by_how_they_left_the_line_and_the_worker() {
+    let (registry, metrics) = crate::gateway::metrics::registry();
+    let metrics = metrics.line(&crate::gateway::directory::EndpointKey::new("n", "e"));
+    let line = Arc::new(Line::new(limits(), metrics, Instant::now()));
+    drop(waiting(&line, wish(Class::Ingest, 1)));
+    assert_eq!(waiting(&line, wish(Class::Ingest, 1)).await.unwrap_err(), Ended::Late);
+    let served = waiting(&line, wish(Class::Ingest, 1));
+    line.follow(&pods(1), Standing::Open, Instant::now());
+    served.await.unwrap().answered(None, Instant::now());
+    drop(slot(&line));
+    slot(&line).failed(pod::FAILED, Instant::now());
+    let refused = waiting(&line, wish(Class::Ingest, 1));
+    line.follow(&[], Standing::Gone, Instant::now());
+    assert!(matches!(refused.await.unwrap_err(), Ended::Refused(Refusal::Gone)));
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+    // Of the three that were served, two had a slot at once.
+    for (name, outcome, count) in [
+        ("queue_wait", "Served", 3),
+        ("queue_wait", "Cancelled", 1),
+        ("queue_wait", "Late", 1),
+        ("queue_wait", "Refused", 1),
+        ("worker", "Answered", 1),
+        ("worker", "Failed", 1),
+        ("worker", "Ended", 1),
+    ] {
+        let labels = format!(r#"namespace="n",endpoint="e",outcome="{outcome}""#);
+        let line = format!("lexiscale_gateway_{name}_seconds_count{{{labels}}} {count}\n");
+        assert!(text.contains(&line), "{line} is not in\n{text}");
+    }
+}

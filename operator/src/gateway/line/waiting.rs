@@ -6,6 +6,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
 use super::{Grant, Line, Refusal, Slot};
+use crate::gateway::metrics::Waited;
 use crate::gateway::queue::{Left, Seat};
 
 #[derive(Debug)]
@@ -45,6 +46,21 @@ impl Waiting {
     }
 
     pub(crate) async fn slot(mut self, deadline: Instant) -> Result<Slot, Ended> {
+        let ended = self.served(deadline).await;
+        match &ended {
+            Ok(_) => {}
+            Err(Ended::Refused(_)) => self.count_in_vain(Waited::Refused),
+            Err(Ended::Late) => self.count_in_vain(Waited::Late),
+        }
+        ended
+    }
+
+    fn count_in_vain(&self, outcome: Waited) {
+        let waited = Instant::now().saturating_duration_since(self.since);
+        self.line.metrics.waited_in_vain(waited, outcome);
+    }
+
+    async fn served(&mut self, deadline: Instant) -> Result<Slot, Ended> {
         match timeout_at(deadline, &mut self.receiver).await {
             Ok(Ok(Ok(pod))) => {
                 self.is_settled = true;
@@ -57,7 +73,10 @@ impl Waiting {
                 Err(Ended::Refused(refusal))
             }
             // The queue threw it away as late, which it knows a moment before our own timer does.
-            Ok(Err(_)) => Err(Ended::Late),
+            Ok(Err(_)) => {
+                self.leave();
+                Err(Ended::Late)
+            }
             Err(_) => Err(match self.leave() {
                 Left::Outside => Ended::Refused(self.line.full(&self.line.lock(), Instant::now())),
                 Left::Line | Left::Nowhere => Ended::Late,
@@ -84,6 +103,7 @@ impl Waiting {
 impl Drop for Waiting {
     fn drop(&mut self) {
         if !self.is_settled {
+            self.count_in_vain(Waited::Cancelled);
             self.leave();
         }
     }

@@ -54,7 +54,10 @@ pub(super) async fn while_waited_for(gateway: Gateway, key: EndpointKey, stop: C
         let unsettled = sleeper.filter(|entry| settled != entry.deployment().resource_version());
         if let Some(entry) = unsettled.filter(|_| Instant::now() >= rest_until) {
             let outcome = ask(&gateway, &key, entry.deployment()).await;
-            gateway.metrics.wake.asked(*outcome.as_ref().unwrap_or(&Asked::Failed));
+            // It may have been deleted while the API server was asked, and its series with it.
+            if gateway.directory().get(&key).is_some() {
+                gateway.metrics.wake.asked(&key, *outcome.as_ref().unwrap_or(&Asked::Failed));
+            }
             if outcome.is_ok() {
                 settled = entry.deployment().resource_version();
             }

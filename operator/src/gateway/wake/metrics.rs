@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::encoding::EncodeLabelValue;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use crate::gateway::directory::EndpointKey;
-use crate::gateway::metrics::ByEndpoint;
+use crate::gateway::metrics::{ByEndpoint, ByOutcome};
+use crate::metrics::registered;
 
 /// From a request that finds nobody to the answer of the API server. The aim is 50 ms.
 const DECISION_SECONDS: [f64; 10] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 10.0];
@@ -27,48 +28,55 @@ pub(crate) enum Asked {
     Failed,
 }
 
-#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
-struct ByOutcome {
-    outcome: Asked,
+impl Asked {
+    const ALL: [Self; 3] = [Self::Here, Self::Elsewhere, Self::Failed];
 }
 
 #[derive(Clone)]
 pub(crate) struct WakeMetrics {
     decision_seconds: Histogram,
-    requests: Family<ByOutcome, Counter>,
+    requests: Family<ByOutcome<Asked>, Counter>,
     cold_starts: Family<ByEndpoint, Counter>,
-    cold_start_seconds: Family<ByEndpoint, Histogram>,
+    cold_start_seconds: Family<ByEndpoint, Histogram, fn() -> Histogram>,
+}
+
+fn start_seconds() -> Histogram {
+    Histogram::new(START_SECONDS)
 }
 
 impl WakeMetrics {
-    pub(crate) fn new(registry: &mut Registry) -> Self {
-        let metrics = Self {
-            decision_seconds: Histogram::new(DECISION_SECONDS),
-            requests: Family::default(),
-            cold_starts: Family::default(),
-            cold_start_seconds: Family::new_with_constructor(|| Histogram::new(START_SECONDS)),
-        };
-        registry.register(
-            "wake_decision_seconds",
-            "Time from the first request that found no allocation to the endpoint's wake-up being stored",
-            metrics.decision_seconds.clone(),
-        );
-        registry.register("wake_requests", "Attempts to wake endpoints by outcome", metrics.requests.clone());
-        registry.register(
-            "cold_starts",
-            "Starts from zero that requests waited for",
-            metrics.cold_starts.clone(),
-        );
-        registry.register(
-            "cold_start_seconds",
-            "Time from the first request to the first ready allocation",
-            metrics.cold_start_seconds.clone(),
-        );
-        metrics
+    pub(crate) fn register(registry: &mut Registry) -> Self {
+        Self {
+            decision_seconds: registered(
+                registry,
+                "wake_decision_seconds",
+                "Time from the first request that found no allocation to the endpoint's wake-up being stored",
+                Histogram::new(DECISION_SECONDS),
+            ),
+            requests: registered(
+                registry,
+                "wake_requests",
+                "Attempts to wake endpoints by outcome",
+                Family::default(),
+            ),
+            cold_starts: registered(
+                registry,
+                "cold_starts",
+                "Starts from zero that requests waited for",
+                Family::default(),
+            ),
+            cold_start_seconds: registered(
+                registry,
+                "cold_start_seconds",
+                "Time from the first request to the first ready allocation",
+                Family::new_with_constructor(start_seconds as fn() -> Histogram),
+            ),
+        }
     }
 
-    pub(crate) fn asked(&self, outcome: Asked) {
-        self.requests.get_or_create(&ByOutcome { outcome }).inc();
+    /// `key` is of an endpoint that exists.
+    pub(crate) fn asked(&self, key: &EndpointKey, outcome: Asked) {
+        self.requests.get_or_create(&ByOutcome { endpoint: ByEndpoint::of(key), outcome }).inc();
     }
 
     pub(crate) fn decided(&self, took: Duration) {
@@ -76,6 +84,9 @@ impl WakeMetrics {
     }
 
     pub(crate) fn forget(&self, endpoint: &ByEndpoint) {
+        for outcome in Asked::ALL {
+            self.requests.remove(&ByOutcome { endpoint: endpoint.clone(), outcome });
+        }
         self.cold_starts.remove(endpoint);
         self.cold_start_seconds.remove(endpoint);
     }

@@ -25,9 +25,7 @@ pub(crate) type Answer = (u16, String);
 impl Worker {
     /// Starts the worker and waits until it listens.
     pub(crate) fn start(arguments: &[&str]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_lexiscale-worker"));
-        command.args(arguments).args(["--log-format", "json", "--listen", "127.0.0.1:0"]);
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
+        let mut child = command(arguments).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
         let log = Arc::new(Mutex::new(Vec::new()));
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let reader = std::thread::spawn({
@@ -40,20 +38,15 @@ impl Worker {
     }
 
     pub(crate) fn serve(model: &Path, more: &[&str]) -> Self {
-        let library = super::models::library();
-        let model = model.join("model");
-        let defaults = [
-            ("--onnxruntime", library.to_str().unwrap()),
-            ("--threads", "1"),
-            ("--termination-log", "/dev/null"),
-            ("--drain-delay", "0"),
-        ];
-        let mut arguments = vec!["serve", "--model", model.to_str().unwrap()];
-        for (name, value) in defaults.iter().filter(|(name, _)| !more.contains(name)) {
-            arguments.extend([name, value]);
-        }
-        arguments.extend(more);
-        Self::start(&arguments)
+        let arguments = serve_arguments(model, more);
+        Self::start(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    /// How it ends that cannot begin: exit code and log.
+    pub(crate) fn ends(model: &Path, more: &[&str]) -> (Option<i32>, String) {
+        let arguments = serve_arguments(model, more);
+        let ended = command(&arguments).output().unwrap();
+        (ended.status.code(), String::from_utf8_lossy(&ended.stdout).into_owned())
     }
 
     pub(crate) fn wait_until_ready(&self) {
@@ -76,7 +69,7 @@ impl Worker {
         self.log.lock().unwrap().join("\n")
     }
 
-    fn logged(&self, message: &str, field: &str) -> Option<String> {
+    pub(crate) fn logged(&self, message: &str, field: &str) -> Option<String> {
         let log = self.log.lock().unwrap();
         let mut lines = log.iter().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
         let line = lines.find(|line| line["message"] == message)?;
@@ -88,7 +81,7 @@ impl Worker {
     }
 
     pub(crate) fn get(&self, path: &str) -> Answer {
-        answer(agent().get(format!("http://{}{path}", self.address)).call())
+        get(&self.address, path)
     }
 
     pub(crate) fn post(&self, path: &str, body: &[u8]) -> Answer {
@@ -120,11 +113,38 @@ impl Worker {
     }
 }
 
+fn command(arguments: &[impl AsRef<std::ffi::OsStr>]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lexiscale-worker"));
+    command.args(arguments).args(["--log-format", "json", "--listen", "127.0.0.1:0"]);
+    command
+}
+
+fn serve_arguments(model: &Path, more: &[&str]) -> Vec<String> {
+    let library = super::models::library();
+    let model = model.join("model");
+    let defaults = [
+        ("--onnxruntime", library.to_str().unwrap()),
+        ("--threads", "1"),
+        ("--termination-log", "/dev/null"),
+        ("--drain-delay", "0"),
+    ];
+    let mut arguments = vec!["serve", "--model", model.to_str().unwrap()];
+    for (name, value) in defaults.iter().filter(|(name, _)| !more.contains(name)) {
+        arguments.extend([name, value]);
+    }
+    arguments.extend(more);
+    arguments.into_iter().map(str::to_owned).collect()
+}
+
 impl Drop for Worker {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+pub(crate) fn get(address: &str, path: &str) -> Answer {
+    answer(agent().get(format!("http://{address}{path}")).call())
 }
 
 pub(crate) fn post(address: &str, path: &str, body: &[u8]) -> Answer {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use lexiscale_tls::{Error, Renewal};
 use rcgen::{CertificateParams, KeyPair};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::crypto::ring;
@@ -9,7 +10,6 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use super::*;
-use crate::gateway::tls;
 
 /// Writes a certificate of its own, and gives it for clients to trust.
 fn issue(directory: &Path) -> CertificateDer<'static> {
@@ -51,13 +51,14 @@ async fn a_renewed_certificate_is_served_without_a_restart_and_a_bad_one_is_not(
     let mut metrics = String::new();
     prometheus_client::encoding::text::encode(&mut metrics, &site.registry).unwrap();
     // rcgen's certificates end with the year 4095.
-    assert!(metrics.contains("lexiscale_gateway_certificate_expiry_timestamp_seconds 67"), "{metrics}");
+    let expiry = r#"lexiscale_gateway_certificate_expiry_timestamp_seconds{purpose="Clients"} 67"#;
+    assert!(metrics.contains(expiry), "{metrics}");
     let mut open = secured(&site, &first).await.unwrap();
     assert!(is_served(&mut open).await);
     assert_eq!(open.get_ref().1.alpn_protocol(), Some(b"http/1.1".as_slice()));
 
     fs_err::write(directory.path().join("tls.crt"), "half a certif").unwrap();
-    assert!(matches!(certificate.renew().await, Err((tls::Error::Certificates(..), Some(_)))));
+    assert!(matches!(certificate.renew().await, Renewal::Refused(Error::Certificates(..), Some(_))));
     assert!(is_served(&mut secured(&site, &first).await.unwrap()).await);
 
     let second = issue(directory.path());
@@ -65,14 +66,14 @@ async fn a_renewed_certificate_is_served_without_a_restart_and_a_bad_one_is_not(
     issue(directory.path());
     fs_err::write(directory.path().join("tls.key"), &key).unwrap();
     assert!(
-        matches!(certificate.renew().await, Err((tls::Error::Pair(_), _))),
+        matches!(certificate.renew().await, Renewal::Refused(Error::Pair(_), _)),
         "a key of another certificate"
     );
     assert!(is_served(&mut secured(&site, &first).await.unwrap()).await);
     assert!(secured(&site, &second).await.is_err());
 
     let third = issue(directory.path());
-    certificate.renew().await.unwrap();
+    assert!(matches!(certificate.renew().await, Renewal::Renewed));
     assert!(is_served(&mut secured(&site, &third).await.unwrap()).await);
     assert!(secured(&site, &first).await.is_err());
     assert!(is_served(&mut open).await, "a connection from before goes on");

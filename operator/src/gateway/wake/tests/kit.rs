@@ -99,7 +99,10 @@ impl ApiServer {
         let (_, metrics) = crate::gateway::metrics::registry();
         let client = Client::new(service, "default");
         let page = Page::new(kube::runtime::reflector::store().0);
-        let gateway = Gateway::new(settings, client, directory, metrics, page, CancellationToken::new());
+        let workers = crate::gateway::worker::WorkerClient::plain();
+        let observers = crate::gateway::Observers { metrics, ..Default::default() };
+        let gateway =
+            Gateway::new(settings, client, directory, observers, workers, page, CancellationToken::new());
         let mut watched = Watched { gateway, builder, sender, server: self.clone() };
         watched.look();
         watched
