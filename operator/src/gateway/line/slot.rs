@@ -53,7 +53,7 @@ impl Drop for Slot {
     fn drop(&mut self) {
         let now = self.served.unwrap_or_else(Instant::now);
         let mut state = self.line.lock();
-        self.pod.end(self.texts);
+        self.pod.end(self.seat.class(), self.texts);
         if self.served.is_some() {
             state.rate.served(self.texts, now.into_std());
         }
