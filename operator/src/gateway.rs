@@ -4,6 +4,7 @@
 //! decides how many allocations run.
 
 mod admission;
+mod arrived;
 mod attach;
 mod auth;
 mod budget;

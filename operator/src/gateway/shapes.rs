@@ -8,21 +8,15 @@ mod opensearch;
 mod tei;
 
 use axum::Router;
-use axum::body::Bytes;
-use axum::extract::Request;
 use axum::middleware::from_fn;
 use axum::routing::{get, post};
-use http::{HeaderMap, Uri};
-use tokio::time::timeout_at;
 
 use super::Gateway;
-use super::admission::{Admitted, Deadline};
-use super::dispatch::too_late;
-use super::elastic::query::{Own, Query};
+use super::arrived::Arrived;
+use super::elastic::query::Own;
 use super::embed::Call;
 use super::error::Error;
-use super::metrics::Rejection;
-use super::request::{self, Target};
+use super::request::Target;
 
 const CHUNK: &str = "/_inference/{id}/_chunk";
 const CHUNK_OF_TASK: &str = "/_inference/{task_type}/{id}/_chunk";
@@ -45,32 +39,4 @@ pub(crate) fn router() -> Router<Gateway> {
         .route(OPENSEARCH, post(opensearch::embed))
         .route(CUSTOM, post(custom::embed))
         .merge(tei)
-}
-
-/// A request that is admitted and whose body is here.
-struct Arrived {
-    query: Query,
-    admitted: Admitted,
-    headers: HeaderMap,
-    body: Bytes,
-}
-
-impl Arrived {
-    async fn read(
-        gateway: &Gateway,
-        id: &str,
-        uri: &Uri,
-        own: &[Own],
-        request: Request,
-    ) -> Result<Self, Error> {
-        let query = request::query(uri, own)?;
-        let deadline = Deadline::after(query.timeout.unwrap_or(gateway.settings.infer_timeout));
-        let (parts, body) = request.into_parts();
-        let body = timeout_at(deadline.at, request::body(&parts, body, &gateway.settings))
-            .await
-            .map_err(|_| too_late(id, deadline, "the request body"))??;
-        let admitted = gateway.admission.admit(deadline);
-        let admitted = admitted.inspect_err(|_| gateway.metrics.rejected(Rejection::Requests))?;
-        Ok(Self { query, admitted, headers: parts.headers, body })
-    }
 }

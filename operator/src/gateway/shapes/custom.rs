@@ -3,7 +3,6 @@
 
 use axum::extract::{Request, State};
 use axum::response::Response;
-use http::Uri;
 use lexiscale_wire::{InputType, TextEmbedding};
 use serde::Serialize;
 
@@ -17,11 +16,10 @@ pub(super) async fn embed(
     State(gateway): State<Gateway>,
     target: Target,
     _caller: Caller,
-    uri: Uri,
     request: Request,
 ) -> Result<Response, Error> {
     let Arrived { query: _, admitted, headers, body } =
-        Arrived::read(&gateway, &target.id, &uri, &[], request).await?;
+        Arrived::read(&gateway, &target.id, &[], request).await?;
     let request = infer::parse(None, &body)?;
     drop(body);
     gateway.find(&target)?;
