@@ -48,7 +48,7 @@ pub(crate) async fn embed(waiter: &Waiter<'_>, work: Work, admitted: Admitted) -
             drop(work);
             dispatch(waiter, message, admitted).await
         }
-        (Some(_) | None, _) => in_pieces(waiter, work, admitted).await,
+        (Some(_) | None, _) => Box::pin(in_pieces(waiter, work, admitted)).await,
     }
 }
 
@@ -60,7 +60,8 @@ pub(crate) async fn dispatch(
 ) -> Result<Body, Error> {
     let errand = Errand::new(waiter, admitted.deadline)?;
     let slot = ready_pod(&errand, &message, Claim::IfRoom, None).await?;
-    let body = answer(&errand, &message, slot).await?;
+    // Boxed, or every request that waits for its slot would have room for it.
+    let body = Box::pin(answer(&errand, &message, slot)).await?;
     Ok(Relay::body(body, admitted))
 }
 

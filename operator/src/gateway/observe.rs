@@ -5,8 +5,7 @@ use std::task::{Context, Poll};
 
 use axum::RequestPartsExt;
 use axum::body::{Body, Bytes};
-use axum::extract::{MatchedPath, RawPathParams, Request, State};
-use axum::middleware::Next;
+use axum::extract::{MatchedPath, RawPathParams, Request};
 use axum::response::Response;
 use http::{Method, StatusCode};
 use hyper::body::{Frame, SizeHint};
@@ -20,7 +19,7 @@ use super::shapes;
 use super::tenancy::Tenant;
 
 /// A request under way; dropping it writes the line.
-struct Watch {
+pub(crate) struct Watch {
     gateway: Gateway,
     method: Method,
     path: String,
@@ -36,34 +35,40 @@ struct Watch {
     _in_flight: Raised,
 }
 
-pub(crate) async fn observe(State(gateway): State<Gateway>, request: Request, next: Next) -> Response {
-    let began = Instant::now();
-    let (mut parts, body) = request.into_parts();
-    let operation = operation(&parts.method, parts.extensions.get::<MatchedPath>());
-    let tenant = parts.extract_with_state::<Tenant, _>(&gateway).await.ok();
-    let id = id(parts.extract::<RawPathParams>().await.ok());
-    let named = tenant.zip(id).map(|(Tenant(namespace), id)| EndpointKey { namespace, id });
-    let key = known(&gateway, named.as_ref());
-    let mut watch = Watch {
-        method: parts.method.clone(),
-        path: parts.uri.path().to_owned(),
-        operation,
-        named,
-        key,
-        began,
-        status: None,
-        is_complete: false,
-        caller: Identified::default(),
-        _in_flight: gateway.metrics.in_flight(operation),
-        gateway,
-    };
-    parts.extensions.insert(watch.caller.clone());
-    let response = next.run(Request::from_parts(parts, body)).await;
-    watch.status = Some(response.status());
-    response.map(|body| {
-        watch.is_complete = hyper::body::Body::is_end_stream(&body);
-        Body::new(Watched { body, watch })
-    })
+impl Watch {
+    pub(crate) async fn begin(gateway: &Gateway, request: Request) -> (Request, Self) {
+        let began = Instant::now();
+        let (mut parts, body) = request.into_parts();
+        let operation = operation(&parts.method, parts.extensions.get::<MatchedPath>());
+        let tenant = parts.extract_with_state::<Tenant, _>(gateway).await.ok();
+        let id = id(parts.extract::<RawPathParams>().await.ok());
+        let named = tenant.zip(id).map(|(Tenant(namespace), id)| EndpointKey { namespace, id });
+        let key = known(gateway, named.as_ref());
+        let watch = Self {
+            method: parts.method.clone(),
+            path: parts.uri.path().to_owned(),
+            operation,
+            named,
+            key,
+            began,
+            status: None,
+            is_complete: false,
+            caller: Identified::default(),
+            _in_flight: gateway.metrics.in_flight(operation),
+            gateway: gateway.clone(),
+        };
+        parts.extensions.insert(watch.caller.clone());
+        (Request::from_parts(parts, body), watch)
+    }
+
+    /// Goes with the answer, to its end.
+    pub(crate) fn end(mut self, response: Response) -> Response {
+        self.status = Some(response.status());
+        response.map(|body| {
+            self.is_complete = hyper::body::Body::is_end_stream(&body);
+            Body::new(Watched { body, watch: self })
+        })
+    }
 }
 
 fn operation(method: &Method, path: Option<&MatchedPath>) -> Operation {
