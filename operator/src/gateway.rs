@@ -3,6 +3,7 @@
 //! reads path, caller and body in that order. Nothing here decides how many allocations run.
 
 mod admission;
+mod around;
 mod arrived;
 mod attach;
 mod auth;

@@ -46,7 +46,7 @@ pub(crate) async fn embed(waiter: &Waiter<'_>, work: Work, admitted: Admitted) -
         (Some(only), 0) => {
             let message = work.message(only);
             drop(work);
-            dispatch(waiter, message, admitted).await
+            dispatch(waiter, &message, admitted).await
         }
         (Some(_) | None, _) => Box::pin(in_pieces(waiter, work, admitted)).await,
     }
@@ -55,13 +55,13 @@ pub(crate) async fn embed(waiter: &Waiter<'_>, work: Work, admitted: Admitted) -
 /// Has one worker answer, and streams what it says.
 pub(crate) async fn dispatch(
     waiter: &Waiter<'_>,
-    message: Message,
+    message: &Message,
     admitted: Admitted,
 ) -> Result<Body, Error> {
     let errand = Errand::new(waiter, admitted.deadline)?;
-    let slot = ready_pod(&errand, &message, Claim::IfRoom, None).await?;
+    let slot = ready_pod(&errand, message, Claim::IfRoom, None).await?;
     // Boxed, or every request that waits for its slot would have room for it.
-    let body = Box::pin(answer(&errand, &message, slot)).await?;
+    let body = Box::pin(answer(&errand, message, slot)).await?;
     Ok(Relay::body(body, admitted))
 }
 

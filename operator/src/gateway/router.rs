@@ -1,16 +1,12 @@
-//! The routes, and what every request passes on its way to its handler.
+//! The routes.
 
 use axum::Router;
-use axum::extract::{Request, State};
-use axum::middleware::{Next, from_fn_with_state};
-use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post, put};
 use tower::ServiceBuilder;
 use tower_http::compression::{CompressionLayer, CompressionLevel, predicate::SizeAbove};
 
-use super::observe::Watch;
-use super::presentation::Dress;
-use super::{Gateway, budget, create, endpoints, inference, info, page, server, shapes, update};
+use super::around::AroundLayer;
+use super::{Gateway, create, endpoints, inference, info, page, shapes, update};
 
 /// Bytes of an answer. Packing less than about one network packet costs time and saves none.
 const SMALLEST_PACKED: u64 = 1 << 10;
@@ -41,26 +37,9 @@ pub(crate) fn router(gateway: &Gateway) -> Router {
                         .quality(CompressionLevel::Fastest)
                         .compress_when(SizeAbove::new(SMALLEST_PACKED)),
                 )
-                .layer(from_fn_with_state(gateway.clone(), around)),
+                .layer(AroundLayer(gateway.clone())),
         )
         .with_state(gateway.clone())
-}
-
-/// What every request passes. One layer, and nothing kept but what the answer needs: a request may wait for long, and each
-/// layer would hold a boxed future and a copy of the route for it.
-async fn around(State(gateway): State<Gateway>, request: Request, next: Next) -> Response {
-    let (mut request, watch) = Watch::begin(&gateway, request).await;
-    let (dress, acceptable) = Dress::of(&request);
-    let response = match acceptable.and_then(|()| server::refuse_bad_head(&mut request)) {
-        Ok(()) => {
-            let counted = budget::count_body(&gateway, &mut request);
-            let response = next.run(request).await;
-            counted.note(&gateway);
-            response
-        }
-        Err(error) => error.into_response(),
-    };
-    watch.end(dress.put_on(&gateway, response).await)
 }
 
 fn endpoint() -> MethodRouter<Gateway> {
