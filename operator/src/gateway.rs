@@ -1,9 +1,10 @@
-//! The `_inference` API: what Elasticsearch's clients see of the cluster. This file is the table of contents;
-//! a request passes `observe` (count, log), compression, `present` (headers, `pretty`), `refuse_bad_head`,
-//! `count_body` (bytes held), and its handler, which reads path, caller and body in that order. Nothing here
-//! decides how many allocations run.
+//! The `_inference` API: what Elasticsearch's clients see of the cluster. A request passes compression, `around` (which
+//! counts and logs it, refuses a bad head, counts the bytes of its body, and dresses the answer), and its handler, which
+//! reads path, caller and body in that order. Nothing here decides how many allocations run.
 
 mod admission;
+mod around;
+mod arrived;
 mod attach;
 mod auth;
 mod budget;
@@ -33,6 +34,7 @@ mod presentation;
 mod queue;
 mod rate;
 mod request;
+mod router;
 #[cfg(test)]
 mod router_tests;
 mod server;
@@ -51,9 +53,6 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use anyhow::Context;
-use axum::Router;
-use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::{MethodRouter, get, post, put};
 use futures::TryFutureExt;
 use k8s_openapi::api::core::v1::Node;
 use kube::runtime::reflector;
@@ -62,7 +61,6 @@ use lexiscale_crds::InferenceEndpoint;
 use lexiscale_trace::{Service, Traces};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tower_http::compression::{CompressionLayer, CompressionLevel, predicate::SizeAbove};
 
 use self::admission::Admission;
 use self::auth::Guard;
@@ -73,6 +71,7 @@ use self::error::Error;
 use self::metrics::Metrics;
 use self::page::Page;
 use self::request::Target;
+use self::router::router;
 use self::server::Server;
 pub use self::settings::Settings;
 use self::shown::Shown;
@@ -86,43 +85,6 @@ use crate::admin::{self, Readiness};
 const FIELD_MANAGER: &str = "lexiscale-gateway";
 /// Its name in traces, unless `OTEL_SERVICE_NAME` gives another.
 const SERVICE: &str = "lexiscale-gateway";
-/// Bytes of an answer. Packing less than about one network packet costs time and saves none.
-const SMALLEST_PACKED: u64 = 1 << 10;
-
-fn router(gateway: &Gateway) -> Router {
-    Router::new()
-        .route("/", get(page::root))
-        .route("/_page/page.css", get(page::style))
-        .route("/_page/page.js", get(page::script))
-        .route("/_page/icon.svg", get(page::icon))
-        .route("/_page/endpoints", get(page::endpoints))
-        .route("/_inference", get(endpoints::list))
-        .route("/_inference/_services", get(info::list_services))
-        .route("/_inference/_services/{task_type}", get(info::list_services))
-        .route("/_inference/{id}", endpoint())
-        .route("/_inference/{id}/_stream", post(inference::stream))
-        .route("/_inference/{id}/_update", put(update::update))
-        .route("/_inference/{task_type}/{id}", endpoint())
-        .route("/_inference/{task_type}/{id}/_stream", post(inference::stream))
-        .route("/_inference/{task_type}/{id}/_update", put(update::update))
-        .merge(shapes::router())
-        .fallback(info::unknown_path)
-        .method_not_allowed_fallback(info::wrong_method)
-        .layer(from_fn_with_state(gateway.clone(), budget::count_body))
-        .layer(from_fn(server::refuse_bad_head))
-        .layer(from_fn_with_state(gateway.clone(), presentation::present))
-        .layer(
-            CompressionLayer::new()
-                .quality(CompressionLevel::Fastest)
-                .compress_when(SizeAbove::new(SMALLEST_PACKED)),
-        )
-        .layer(from_fn_with_state(gateway.clone(), observe::observe))
-        .with_state(gateway.clone())
-}
-
-fn endpoint() -> MethodRouter<Gateway> {
-    get(endpoints::get).put(create::create).delete(endpoints::delete).post(inference::infer)
-}
 
 /// What every request needs. Cheap to clone.
 #[derive(Clone)]

@@ -7,9 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use axum::body::{Body, Bytes};
-use axum::extract::{Request, State};
-use axum::middleware::Next;
-use axum::response::Response;
+use axum::extract::Request;
 use hyper::body::{Frame, SizeHint};
 
 use super::Gateway;
@@ -78,20 +76,29 @@ impl Drop for Held {
     }
 }
 
-/// Counts the body of every request for as long as the request is worked on. A reader that inflates a body adds
-/// what it makes of it to the request's [`Held`], which is among its extensions.
-pub(crate) async fn count_body(State(gateway): State<Gateway>, request: Request, next: Next) -> Response {
+/// A request whose body is counted, if it has one.
+pub(crate) struct BodyCount(Option<Arc<Held>>);
+
+/// Counts the body of a request for as long as the request is worked on. A reader that inflates it adds what it makes
+/// of it to the request's [`Held`], which is among its extensions.
+pub(crate) fn count_body(gateway: &Gateway, request: &mut Request) -> BodyCount {
     if hyper::body::Body::is_end_stream(request.body()) {
-        return next.run(request).await;
+        return BodyCount(None);
     }
     let held = gateway.budget.begin();
-    let mut request = request.map(|body| Body::new(Counted { body, held: Arc::clone(&held) }));
+    let body = std::mem::take(request.body_mut());
+    *request.body_mut() = Body::new(Counted { body, held: Arc::clone(&held) });
     request.extensions_mut().insert(Arc::clone(&held));
-    let response = next.run(request).await;
-    if held.is_refused() {
-        gateway.metrics.rejected(Rejection::Bytes);
+    BodyCount(Some(held))
+}
+
+impl BodyCount {
+    /// Counts a refusal.
+    pub(crate) fn note(self, gateway: &Gateway) {
+        if self.0.is_some_and(|held| held.is_refused()) {
+            gateway.metrics.rejected(Rejection::Bytes);
+        }
     }
-    response
 }
 
 struct Counted {

@@ -371,7 +371,7 @@ mod tests {
         let ready = json!([{"addresses": ["10.0.0.1"]}]);
         builder.slice(Event::Apply(slice("articles-1", "articles", &ready)));
         let before = Arc::clone(&builder.build(Instant::now()).get(&key("articles")).unwrap().pods[0]);
-        before.begin(1);
+        before.begin(crate::gateway::queue::Class::Ingest, 1);
         builder.slice(Event::Apply(slice("articles-2", "articles", &ready)));
         let directory = builder.build(Instant::now());
         assert_eq!(addresses(&directory, "articles").len(), 1);

@@ -47,21 +47,22 @@ pub(crate) async fn embed(waiter: &Waiter<'_>, work: Work, admitted: Admitted) -
         (Some(only), 0) => {
             let message = work.message(only);
             drop(work);
-            dispatch(waiter, message, admitted).await
+            dispatch(waiter, &message, admitted).await
         }
-        (Some(_) | None, _) => in_pieces(waiter, work, admitted).await,
+        (Some(_) | None, _) => Box::pin(in_pieces(waiter, work, admitted)).await,
     }
 }
 
 /// Has one worker answer, and streams what it says.
 pub(crate) async fn dispatch(
     waiter: &Waiter<'_>,
-    message: Message,
+    message: &Message,
     admitted: Admitted,
 ) -> Result<Body, Error> {
     let errand = Errand::new(waiter, admitted.deadline)?;
-    let slot = ready_pod(&errand, &message, Claim::IfRoom, None).await?;
-    let body = answer(&errand, &message, slot).await?;
+    let slot = ready_pod(&errand, message, Claim::IfRoom, None).await?;
+    // Boxed, or every request that waits for its slot would have room for it.
+    let body = Box::pin(answer(&errand, message, slot)).await?;
     Ok(Relay::body(body, admitted))
 }
 

@@ -3,16 +3,14 @@
 use axum::extract::{Request, State};
 use axum::response::Response;
 use http::Uri;
-use tokio::time::timeout_at;
 
 use super::Gateway;
-use super::admission::Deadline;
+use super::arrived::Arrived;
 use super::auth::Caller;
-use super::dispatch::{embed, too_late};
+use super::dispatch::embed;
 use super::elastic::infer;
 use super::elastic::service_settings::service_name;
 use super::error::Error;
-use super::metrics::Rejection;
 use super::presentation::ok;
 use super::request::{self, Target};
 use super::wake::Waiter;
@@ -22,23 +20,17 @@ pub(crate) async fn infer(
     State(gateway): State<Gateway>,
     target: Target,
     _caller: Caller,
-    uri: Uri,
     request: Request,
 ) -> Result<Response, Error> {
-    let query = request::query(&uri, &[])?;
-    let deadline = Deadline::after(query.timeout.unwrap_or(gateway.settings.infer_timeout));
-    let (parts, body) = request.into_parts();
-    let body = timeout_at(deadline.at, request::body(&parts, body, &gateway.settings))
-        .await
-        .map_err(|_| too_late(&target.id, deadline, "the request body"))??;
-    // After the body, or slow clients would hold the places of all others.
-    let admitted =
-        gateway.admission.admit(deadline).inspect_err(|_| gateway.metrics.rejected(Rejection::Requests))?;
+    // Boxed, as whatever else is over before the request waits: it may wait for long, and many with it.
+    let arrived = Box::pin(Arrived::read(&gateway, &target.id, &[], request)).await;
+    let Arrived { query: _, admitted, headers, body } = arrived?;
     let request = infer::parse(target.task, &body)?;
     drop(body);
     gateway.find(&target)?;
     let form = Form::Inference { input_type: request.input_type() };
-    let work = Work::new(request.into_texts(), form, &parts.headers);
+    let work = Work::new(request.into_texts(), form, &headers);
+    drop(headers);
     let key = target.key();
     let waiter = Waiter::new(&gateway, &key);
     let answer = embed(&waiter, work, admitted).await.map(ok);

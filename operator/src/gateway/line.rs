@@ -142,7 +142,7 @@ impl Line {
             && (room == Room::Any || class == Class::Search)
             && state.queue.pass(class)
         {
-            pod.begin(texts);
+            pod.begin(class, texts);
             drop(state);
             self.metrics.waited(Duration::ZERO);
             return Ok(Turn::Now(Slot::new(Arc::clone(self), pod, seat, texts, now)));
@@ -201,10 +201,11 @@ impl Line {
         while !state.queue.is_empty() {
             let Some((pod, room)) = state.free_slot(self.limits.slots, now) else { return };
             let Some(piece) = state.queue.take(now.into_std(), room) else { return };
-            pod.begin(piece.texts);
+            let class = piece.seat.class();
+            pod.begin(class, piece.texts);
             // A waiter leaves the line under this lock before it is dropped, so there is one to take it.
             if let Err(Ok(pod)) = piece.payload.send(Ok(pod)) {
-                pod.end(piece.texts);
+                pod.end(class, piece.texts);
             }
         }
     }
@@ -235,12 +236,11 @@ impl State {
         }
     }
 
-    /// A search may have one slot more of an allocation than others, so that it never waits behind documents for
-    /// a whole piece; the worker then takes it first.
+    /// A slot for anything, or else one beside documents, which only a search may have.
     fn free_slot(&mut self, slots: usize, now: Instant) -> Option<(Arc<Pod>, Room)> {
         self.rotation = self.rotation.wrapping_add(1);
-        [(slots, Room::Any), (slots + 1, Room::SearchOnly)].into_iter().find_map(|(limit, room)| {
-            let pod = pod::choose(&self.pods, limit, slots, self.rotation, now)?;
+        [Room::Any, Room::SearchOnly].into_iter().find_map(|room| {
+            let pod = pod::choose(&self.pods, room, slots, self.rotation, now)?;
             Some((Arc::clone(pod), room))
         })
     }

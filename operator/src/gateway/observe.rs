@@ -5,8 +5,7 @@ use std::task::{Context, Poll};
 
 use axum::RequestPartsExt;
 use axum::body::{Body, Bytes};
-use axum::extract::{MatchedPath, RawPathParams, Request, State};
-use axum::middleware::Next;
+use axum::extract::{MatchedPath, RawPathParams, Request};
 use axum::response::Response;
 use http::header::USER_AGENT;
 use http::request::Parts;
@@ -26,7 +25,7 @@ const METHODS: [Method; 7] =
     [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::DELETE, Method::OPTIONS, Method::PATCH];
 
 /// A request under way; dropping it writes the line.
-struct Watch {
+pub(crate) struct Watch {
     gateway: Gateway,
     method: Method,
     path: String,
@@ -44,42 +43,48 @@ struct Watch {
     _in_flight: Raised,
 }
 
-pub(crate) async fn observe(State(gateway): State<Gateway>, request: Request, next: Next) -> Response {
-    let began = Instant::now();
-    let (mut parts, body) = request.into_parts();
-    let route = parts.extensions.get::<MatchedPath>();
-    let operation = operation(&parts.method, route);
-    let span = begin(&gateway, &parts, route);
-    let trace_id = span.trace_id().or_else(|| lexiscale_trace::trace_id(&parts.headers));
-    // From here on the request's own headers say whose child is what is done for it.
-    span.enter(&mut parts.headers);
-    let tenant = parts.extract_with_state::<Tenant, _>(&gateway).await.ok();
-    let id = id(parts.extract::<RawPathParams>().await.ok());
-    let named = tenant.zip(id).map(|(Tenant(namespace), id)| EndpointKey { namespace, id });
-    let key = known(&gateway, named.as_ref());
-    let in_flight = gateway.metrics.in_flight(operation, key.as_ref());
-    let mut watch = Watch {
-        method: parts.method.clone(),
-        path: parts.uri.path().to_owned(),
-        operation,
-        named,
-        key,
-        began,
-        status: None,
-        is_complete: false,
-        caller: Identified::default(),
-        trace_id,
-        span,
-        _in_flight: in_flight,
-        gateway,
-    };
-    parts.extensions.insert(watch.caller.clone());
-    let response = next.run(Request::from_parts(parts, body)).await;
-    watch.status = Some(response.status());
-    response.map(|body| {
-        watch.is_complete = hyper::body::Body::is_end_stream(&body);
-        Body::new(Watched { body, watch })
-    })
+impl Watch {
+    pub(crate) async fn begin(gateway: &Gateway, request: Request) -> (Request, Self) {
+        let began = Instant::now();
+        let (mut parts, body) = request.into_parts();
+        let route = parts.extensions.get::<MatchedPath>();
+        let operation = operation(&parts.method, route);
+        let span = begin(gateway, &parts, route);
+        let trace_id = span.trace_id().or_else(|| lexiscale_trace::trace_id(&parts.headers));
+        // From here on the request's own headers say whose child is what is done for it.
+        span.enter(&mut parts.headers);
+        let tenant = parts.extract_with_state::<Tenant, _>(gateway).await.ok();
+        let id = id(parts.extract::<RawPathParams>().await.ok());
+        let named = tenant.zip(id).map(|(Tenant(namespace), id)| EndpointKey { namespace, id });
+        let key = known(gateway, named.as_ref());
+        let in_flight = gateway.metrics.in_flight(operation, key.as_ref());
+        let watch = Self {
+            method: parts.method.clone(),
+            path: parts.uri.path().to_owned(),
+            operation,
+            named,
+            key,
+            began,
+            status: None,
+            is_complete: false,
+            caller: Identified::default(),
+            trace_id,
+            span,
+            _in_flight: in_flight,
+            gateway: gateway.clone(),
+        };
+        parts.extensions.insert(watch.caller.clone());
+        (Request::from_parts(parts, body), watch)
+    }
+
+    /// Goes with the answer, to its end.
+    pub(crate) fn end(mut self, response: Response) -> Response {
+        self.status = Some(response.status());
+        response.map(|body| {
+            self.is_complete = hyper::body::Body::is_end_stream(&body);
+            Body::new(Watched { body, watch: self })
+        })
+    }
 }
 
 fn begin(gateway: &Gateway, parts: &Parts, route: Option<&MatchedPath>) -> Span {

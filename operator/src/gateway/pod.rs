@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::queue::{Class, Room};
+
 /// How long a pod that could not be reached is left alone. Kubernetes needs about as long to notice by
 /// itself.
 pub(crate) const FAILED: Duration = Duration::from_millis(500);
@@ -23,6 +25,8 @@ pub(crate) struct Pod {
     address: SocketAddr,
     /// Pieces that this gateway has there.
     pieces: AtomicUsize,
+    /// Those of them that are searches.
+    searches: AtomicUsize,
     /// Their texts.
     texts: AtomicUsize,
     /// When this gateway first saw the pod: the zero of the times below.
@@ -39,6 +43,7 @@ impl Pod {
         Self {
             address,
             pieces: AtomicUsize::new(0),
+            searches: AtomicUsize::new(0),
             texts: AtomicUsize::new(0),
             since: now,
             avoided_until: AtomicU64::new(0),
@@ -55,14 +60,29 @@ impl Pod {
         self.pieces.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn begin(&self, texts: usize) {
+    pub(crate) fn begin(&self, class: Class, texts: usize) {
         self.pieces.fetch_add(1, Ordering::Relaxed);
         self.texts.fetch_add(texts, Ordering::Relaxed);
+        if class == Class::Search {
+            self.searches.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
-    pub(crate) fn end(&self, texts: usize) {
+    pub(crate) fn end(&self, class: Class, texts: usize) {
         self.pieces.fetch_sub(1, Ordering::Relaxed);
         self.texts.fetch_sub(texts, Ordering::Relaxed);
+        if class == Class::Search {
+            self.searches.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// A search may have one slot more beside documents, or it would wait for a whole piece of them; the worker then takes it
+    /// first. It gets none behind searches: another allocation may be free sooner.
+    fn has(&self, room: Room, slots: usize) -> bool {
+        match room {
+            Room::Any => self.pieces() < slots,
+            Room::SearchOnly => self.pieces() <= slots && self.searches.load(Ordering::Relaxed) < slots,
+        }
     }
 
     /// After a piece of `texts` could not be delivered, or was not taken.
@@ -100,17 +120,16 @@ fn milliseconds(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The pod that shall have the next piece: of those with fewer than `limit` pieces the least busy. `rotation`
-/// breaks ties, or the first pod of the list would get every request of a quiet endpoint.
+/// The pod that shall have the next piece: of those that have room the least busy. `rotation` breaks ties, or the first pod of the list would get every request of a quiet endpoint.
 pub(crate) fn choose(
     pods: &[Arc<Pod>],
-    limit: usize,
+    room: Room,
     slots: usize,
     rotation: usize,
     now: Instant,
 ) -> Option<&Arc<Pod>> {
     let (before, after) = pods.split_at(if pods.is_empty() { 0 } else { rotation % pods.len() });
-    let free = after.iter().chain(before).filter(|pod| pod.pieces() < limit && !pod.is_avoided(now));
+    let free = after.iter().chain(before).filter(|pod| pod.has(room, slots) && !pod.is_avoided(now));
     free.min_by_key(|pod| pod.score(slots, now))
 }
 
@@ -128,23 +147,23 @@ mod tests {
     }
 
     fn chosen(pods: &[Arc<Pod>], rotation: usize, now: Instant) -> Option<SocketAddr> {
-        choose(pods, SLOTS, SLOTS, rotation, now).map(|pod| pod.address())
+        choose(pods, Room::Any, SLOTS, rotation, now).map(|pod| pod.address())
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_pod_with_most_free_slots_is_next_and_a_full_one_is_not() {
         let pods = pods(3);
         let now = Instant::now();
-        pods[0].begin(1);
-        pods[1].begin(10);
+        pods[0].begin(Class::Ingest, 1);
+        pods[1].begin(Class::Ingest, 10);
         assert_eq!(chosen(&pods, 0, now), Some(pods[2].address()));
         for pod in &pods {
-            pod.begin(1);
+            pod.begin(Class::Ingest, 1);
         }
         assert_eq!(chosen(&pods, 0, now), Some(pods[2].address()));
-        pods[2].begin(1);
+        pods[2].begin(Class::Ingest, 1);
         assert_eq!(chosen(&pods, 0, now), None);
-        pods[1].end(10);
+        pods[1].end(Class::Ingest, 10);
         assert_eq!(chosen(&pods, 0, now), Some(pods[1].address()));
     }
 
@@ -177,15 +196,15 @@ mod tests {
     async fn a_pod_that_works_for_other_gateways_is_chosen_later() {
         let pods = pods(2);
         let now = Instant::now();
-        pods[0].begin(1);
-        pods[0].begin(3);
+        pods[0].begin(Class::Ingest, 1);
+        pods[0].begin(Class::Ingest, 3);
         pods[0].reported(8, 1, now);
-        pods[0].end(1);
-        pods[0].end(3);
+        pods[0].end(Class::Ingest, 1);
+        pods[0].end(Class::Ingest, 3);
         for rotation in 0..4 {
             assert_eq!(chosen(&pods, rotation, now), Some(pods[1].address()), "5 of the 8 are not ours");
         }
-        pods[1].begin(1);
+        pods[1].begin(Class::Ingest, 1);
         assert_eq!(chosen(&pods, 0, now), Some(pods[1].address()), "they count as two pieces");
         assert_eq!(chosen(&pods, 0, now + LOAD_IS_WORTH * 3 / 4), Some(pods[0].address()), "and fade");
     }
@@ -194,11 +213,11 @@ mod tests {
     async fn what_is_ours_of_a_load_is_not_foreign() {
         let pods = pods(2);
         let now = Instant::now();
-        pods[0].begin(4);
-        pods[0].begin(2);
+        pods[0].begin(Class::Ingest, 4);
+        pods[0].begin(Class::Ingest, 2);
         pods[0].reported(2, 4, now);
-        pods[0].end(4);
-        pods[0].end(2);
+        pods[0].end(Class::Ingest, 4);
+        pods[0].end(Class::Ingest, 2);
         assert_eq!(chosen(&pods, 0, now), Some(pods[0].address()));
     }
 
@@ -209,5 +228,25 @@ mod tests {
         let now = Instant::now();
         pods[0].reported(usize::MAX, 0, now);
         assert!(chosen(&pods, 0, now).is_some());
+    }
+
+    /// A search behind a search would wait although another allocation is free sooner.
+    #[tokio::test(start_paused = true)]
+    async fn a_search_has_a_slot_beside_documents_and_none_behind_searches() {
+        let now = Instant::now();
+        let table = [
+            (vec![Class::Ingest, Class::Search], 2, true),
+            (vec![Class::Ingest, Class::Ingest], 2, true),
+            (vec![Class::Search, Class::Search], 2, false),
+            (vec![Class::Ingest], 1, true),
+            (vec![Class::Search], 1, false),
+            (vec![Class::Ingest, Class::Search], 1, false),
+        ];
+        for (pieces, slots, has_room) in table {
+            let pods = pods(1);
+            pieces.iter().for_each(|class| pods[0].begin(*class, 1));
+            assert!(choose(&pods, Room::Any, slots, 0, now).is_none());
+            assert_eq!(choose(&pods, Room::SearchOnly, slots, 0, now).is_some(), has_room, "{pieces:?}");
+        }
     }
 }

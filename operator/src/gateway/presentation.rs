@@ -2,8 +2,7 @@
 //! `filter_path`.
 
 use axum::body::{Body, Bytes};
-use axum::extract::{Request, State};
-use axum::middleware::Next;
+use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use http::header::{ACCEPT, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue};
@@ -31,33 +30,48 @@ const TREE_FACTOR: usize = 8;
 /// Larger ones are rewritten off the threads that serve everybody.
 const SMALL: usize = 64 << 10;
 
-pub(crate) async fn present(State(gateway): State<Gateway>, request: Request, next: Next) -> Response {
-    let presentation =
-        request.uri().query().map(|_| Presentation::parse(&pairs(request.uri()))).unwrap_or_default();
-    let opaque_id = request.headers().get(&OPAQUE_ID).cloned();
-    let (media_type, response) = match MediaType::of_answer(text(request.headers(), &ACCEPT)) {
-        Ok(media_type) => (media_type, next.run(request).await),
-        Err(_) if page::is_part(&request) => (MediaType::default(), next.run(request).await),
-        Err(error) => (MediaType::default(), Error::from(error).into_response()),
-    };
-    let mut response = if presentation == Presentation::default() {
+/// What a request says of the look of its answer.
+pub(crate) struct Dress {
+    presentation: Presentation,
+    media_type: MediaType,
+    opaque_id: Option<HeaderValue>,
+}
+
+impl Dress {
+    /// An error, which is an answer too, where the client accepts no media type that there is.
+    pub(crate) fn of(request: &Request) -> (Self, Result<(), Error>) {
+        let presentation =
+            request.uri().query().map(|_| Presentation::parse(&pairs(request.uri()))).unwrap_or_default();
+        let opaque_id = request.headers().get(&OPAQUE_ID).cloned();
+        let (media_type, acceptable) = match MediaType::of_answer(text(request.headers(), &ACCEPT)) {
+            Ok(media_type) => (media_type, Ok(())),
+            Err(_) if page::is_part(request) => (MediaType::default(), Ok(())),
+            Err(error) => (MediaType::default(), Err(Error::from(error))),
+        };
+        (Self { presentation, media_type, opaque_id }, acceptable)
+    }
+
+    pub(crate) async fn put_on(self, gateway: &Gateway, response: Response) -> Response {
+        let Self { presentation, media_type, opaque_id } = self;
+        let mut response = if presentation == Presentation::default() {
+            response
+        } else {
+            Box::pin(rewrite(gateway, response, presentation)).await
+        };
+        let headers = response.headers_mut();
+        headers.insert(PRODUCT, HeaderValue::from_static("Elasticsearch"));
+        // The page is no JSON, and its parts have types of their own.
+        if headers.get(CONTENT_TYPE).is_some_and(|value| value == MediaType::Json.as_str()) {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type.as_str()));
+        }
+        if let Some(id) = opaque_id {
+            headers.insert(OPAQUE_ID, id);
+        }
+        if gateway.is_draining() {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         response
-    } else {
-        rewrite(&gateway, response, presentation).await
-    };
-    let headers = response.headers_mut();
-    headers.insert(PRODUCT, HeaderValue::from_static("Elasticsearch"));
-    // The page is no JSON, and its parts have types of their own.
-    if headers.get(CONTENT_TYPE).is_some_and(|value| value == MediaType::Json.as_str()) {
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type.as_str()));
     }
-    if let Some(id) = opaque_id {
-        headers.insert(OPAQUE_ID, id);
-    }
-    if gateway.is_draining() {
-        headers.insert(CONNECTION, HeaderValue::from_static("close"));
-    }
-    response
 }
 
 async fn rewrite(gateway: &Gateway, response: Response, presentation: Presentation) -> Response {

@@ -4,6 +4,7 @@
 
 mod chunks;
 mod clients;
+mod detached;
 mod guard;
 mod head;
 #[cfg(test)]
@@ -19,8 +20,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use futures::TryFutureExt;
 use http::header::AUTHORIZATION;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -33,6 +33,7 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use self::clients::Clients;
+use self::detached::detached;
 use self::guard::{Guarded, Patience};
 pub(crate) use self::head::BadHead;
 use super::error::Error;
@@ -67,7 +68,7 @@ impl Server {
             .max_headers(MOST_HEADERS)
             .max_buf_size(LARGEST_HEAD);
         let patience = Patience { head: settings.header_timeout, write: settings.write_timeout };
-        let served = Served { builder, router, certificate, patience };
+        let served = Arc::new(Served { builder, router, certificate, patience });
         let places = Arc::new(Semaphore::new(settings.max_connections.min(Semaphore::MAX_PERMITS)));
         let clients = Clients::new(settings.max_connections_per_client);
         let connections = TaskTracker::new();
@@ -81,7 +82,7 @@ impl Server {
                 tracing::debug!(%address, "a client has its share of connections");
                 continue;
             };
-            let (served, shutdown) = (served.clone(), shutdown.clone());
+            let (served, shutdown) = (Arc::clone(&served), shutdown.clone());
             let open = metrics.connection();
             connections.spawn(async move {
                 let _open = (place, share, open);
@@ -113,7 +114,6 @@ async fn accept(
     }
 }
 
-#[derive(Clone)]
 struct Served {
     builder: http1::Builder,
     router: Router,
@@ -132,13 +132,25 @@ enum Broken {
 }
 
 impl Served {
-    async fn connection(self, stream: TcpStream, shutdown: CancellationToken) -> Result<(), Broken> {
+    async fn connection(&self, stream: TcpStream, shutdown: CancellationToken) -> Result<(), Broken> {
         // Answers are small and waited for; failing to say so only costs latency.
         let _ = stream.set_nodelay(true);
-        let Some(certificate) = &self.certificate else { return self.http(stream, shutdown).await };
+        match &self.certificate {
+            None => self.http(stream, shutdown).await,
+            // Boxed, or connections without TLS would have room for it.
+            Some(certificate) => Box::pin(self.https(certificate, stream, shutdown)).await,
+        }
+    }
+
+    async fn https(
+        &self,
+        certificate: &Certificate,
+        stream: TcpStream,
+        shutdown: CancellationToken,
+    ) -> Result<(), Broken> {
         let handshake = tokio::time::timeout(self.patience.head, certificate.acceptor().accept(stream));
         let accepted = tokio::select! {
-            accepted = handshake => accepted,
+            accepted = Box::pin(handshake) => accepted,
             // Nothing was asked yet.
             () = shutdown.cancelled() => return Ok(()),
         };
@@ -146,26 +158,23 @@ impl Served {
         self.http(stream, shutdown).await
     }
 
-    async fn http<T>(self, stream: T, shutdown: CancellationToken) -> Result<(), Broken>
+    async fn http<T>(&self, stream: T, shutdown: CancellationToken) -> Result<(), Broken>
     where
         T: AsyncRead + AsyncWrite + Unpin,
     {
         let refused = Arc::<OnceLock<BadHead>>::default();
         let stream = Guarded::new(stream, self.patience, Arc::clone(&refused));
-        let router = self.router;
         let service = service_fn(move |mut request: http::Request<hyper::body::Incoming>| {
-            let router = router.clone();
             if let Some(refusal) = refused.get() {
                 request.extensions_mut().insert(refusal.clone());
             }
+            let mut request = routable(detached(request));
             if let Some(credentials) = request.headers_mut().get_mut(AUTHORIZATION) {
                 // Whoever prints the headers prints no secret.
                 credentials.set_sensitive(true);
             }
-            async move {
-                let answer = router.oneshot(routable(request).map(Body::new)).await;
-                answer.map_err(|never: Infallible| match never {})
-            }
+            let answer = self.router.clone().oneshot(request.map(Body::new));
+            answer.map_err(|never: Infallible| match never {})
         });
         let mut connection = pin!(self.builder.serve_connection(TokioIo::new(stream), service));
         tokio::select! {
@@ -180,9 +189,6 @@ impl Served {
 }
 
 /// Answers for a head that did not come through.
-pub(crate) async fn refuse_bad_head(mut request: Request, next: Next) -> Response {
-    match request.extensions_mut().remove::<BadHead>() {
-        Some(refusal) => Error::from(refusal).into_response(),
-        None => next.run(request).await,
-    }
+pub(crate) fn refuse_bad_head(request: &mut Request) -> Result<(), Error> {
+    request.extensions_mut().remove::<BadHead>().map_or(Ok(()), |refusal| Err(refusal.into()))
 }

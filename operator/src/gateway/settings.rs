@@ -90,8 +90,9 @@ pub struct Settings {
     #[arg(long, env = "LEXISCALE_MAX_QUEUED_TEXTS", default_value_t = Limits::default().queued_texts, value_parser = at_least_one)]
     pub max_queued_texts: usize,
 
-    /// Pieces of work that one allocation is given at a time: one that it computes, one that is on its way. A search
-    /// may have one more, so that it does not wait behind documents.
+    /// Pieces of work that one allocation is given at a time: one that it computes, one that is on its way. With one only, nothing
+    /// waits behind a long piece while another allocation is free, and each pauses between pieces. A search may have one more beside
+    /// documents, so that it does not wait for them.
     #[arg(long, env = "LEXISCALE_SLOTS_PER_ALLOCATION", default_value_t = Limits::default().slots, value_parser = at_least_one)]
     pub slots_per_allocation: usize,
 

@@ -3,9 +3,9 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, Query, State};
 use axum::http::header::CONTENT_TYPE;
@@ -15,9 +15,11 @@ use axum::{Json, Router};
 use futures::StreamExt;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use tokio::sync::broadcast;
+use tokio::sync::{Notify, broadcast};
+use tokio::time::timeout;
 
 pub(crate) const NAMESPACE: &str = "bench";
+const PATIENCE: Duration = Duration::from_secs(20);
 const VERSION: &str = "inference.lexiscale.io/v1alpha1";
 
 pub(crate) struct Api {
@@ -29,6 +31,8 @@ struct Shared {
     /// Endpoints by name, with the addresses of their pods.
     endpoints: std::sync::Mutex<Vec<(String, Vec<SocketAddr>)>>,
     patches: std::sync::Mutex<Vec<(String, Instant)>>,
+    /// Each patch.
+    patched: Notify,
     events: broadcast::Sender<(Kind, Value)>,
 }
 
@@ -46,6 +50,7 @@ impl Api {
         let shared = Arc::new(Shared {
             endpoints: std::sync::Mutex::new(endpoints),
             patches: std::sync::Mutex::default(),
+            patched: Notify::new(),
             events: broadcast::channel(1024).0,
         });
         let router = Router::new()
@@ -67,6 +72,20 @@ impl Api {
     pub(crate) fn patches(&self, name: &str) -> Vec<Instant> {
         let patches = self.shared.patches.lock().unwrap_or_else(PoisonError::into_inner);
         patches.iter().filter(|(patched, _)| patched == name).map(|(_, at)| *at).collect()
+    }
+
+    /// When the first patch of an endpoint came, which is waited for.
+    pub(crate) async fn patched(&self, name: &str) -> Result<Instant> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            // Before the look, or a patch might come between the two.
+            let next = self.shared.patched.notified();
+            if let Some(first) = self.patches(name).first() {
+                return Ok(*first);
+            }
+            let patience = deadline.saturating_duration_since(Instant::now());
+            timeout(patience, next).await.with_context(|| format!("nobody woke {name}"))?;
+        }
     }
 
     /// A pod of the endpoint gets ready.
@@ -138,6 +157,7 @@ async fn show(State(shared): State<Arc<Shared>>, Path(name): Path<String>) -> Js
 
 async fn wake(State(shared): State<Arc<Shared>>, Path(name): Path<String>, body: Bytes) -> Json<Value> {
     shared.patches.lock().unwrap_or_else(PoisonError::into_inner).push((name.clone(), Instant::now()));
+    shared.patched.notify_waiters();
     let mut object = endpoint(&name, &[]);
     let patch: Value = serde_json::from_slice(&body).unwrap_or_default();
     object["metadata"]["annotations"] = patch["metadata"]["annotations"].clone();

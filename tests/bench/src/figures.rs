@@ -8,6 +8,25 @@ use std::path::Path;
 use anyhow::Result;
 use serde_json::{Map, Value, json};
 
+/// What the median of a figure has to be.
+#[derive(Clone, Copy)]
+pub(crate) struct Bar {
+    key: &'static str,
+    limit: f64,
+    holds: fn(f64, f64) -> bool,
+    words: &'static str,
+}
+
+impl Bar {
+    pub(crate) const fn at_most(key: &'static str, limit: f64) -> Self {
+        Self { key, limit, holds: |value, limit| value <= limit, words: "at most" }
+    }
+
+    pub(crate) const fn at_least(key: &'static str, limit: f64) -> Self {
+        Self { key, limit, holds: |value, limit| value >= limit, words: "at least" }
+    }
+}
+
 #[derive(Default)]
 pub(crate) struct Figures(BTreeMap<String, Vec<f64>>);
 
@@ -17,15 +36,14 @@ impl Figures {
         self.0.entry(key.into()).or_default().push(value);
     }
 
-    pub(crate) fn median(&self, key: &str) -> f64 {
-        self.0.get(key).map_or(f64::NAN, |values| summary(values)[1])
-    }
-
     /// Adds, round by round, how many times `numerator` is `denominator`.
     pub(crate) fn ratio(&mut self, key: &str, numerator: &str, denominator: &str) {
         let empty = Vec::new();
         let (over, under) =
             (self.0.get(numerator).unwrap_or(&empty), self.0.get(denominator).unwrap_or(&empty));
+        if over.is_empty() {
+            return;
+        }
         let ratios: Vec<f64> = over.iter().zip(under).map(|(over, under)| over / under).collect();
         self.0.insert(key.to_owned(), ratios);
     }
@@ -36,6 +54,19 @@ impl Figures {
             let [min, median, max] = summary(values);
             // Writing to a string cannot fail.
             let _ = writeln!(text, "{key:<48}{min:>14.3}{median:>14.3}{max:>14.3}");
+        }
+        text
+    }
+
+    /// Of those bars whose figures there are, which hold.
+    pub(crate) fn verdicts(&self, bars: &[Bar]) -> String {
+        let mut text = String::new();
+        for Bar { key, limit, holds, words } in bars {
+            let Some(values) = self.0.get(*key) else { continue };
+            let [_, median, _] = summary(values);
+            let verdict = if holds(median, *limit) { "holds" } else { "MISSED" };
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "{verdict:<8}{key:<48}{median:>14.3}  {words} {limit}");
         }
         text
     }

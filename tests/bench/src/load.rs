@@ -1,120 +1,182 @@
-//! Load: requests that come at random times whatever became of the earlier ones, or as fast as they are answered.
+//! Load: requests that come at their times whatever became of the earlier ones, or as fast as they are answered.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result};
 use bytes::Bytes;
-use http::{Method, Request, StatusCode};
-use http_body_util::{BodyExt, Full};
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until};
 
+use crate::clock::Clock;
 use crate::figures::percentile;
+use crate::process::own_cpu_seconds;
+use crate::wire::{Wire, request};
 
-const BODY: &[u8] = br#"{"input":"The quick brown fox jumps over the lazy dog"}"#;
+pub(crate) const BODY: &str = r#"{"input":"The quick brown fox jumps over the lazy dog"}"#;
 
-#[derive(Clone, Debug)]
-pub(crate) struct Target {
-    pub(crate) address: SocketAddr,
-    pub(crate) path: &'static str,
-}
-
+/// Where requests go, with the connections that are kept open to it.
 #[derive(Clone)]
-pub(crate) struct Client(hyper_util::client::legacy::Client<HttpConnector, Full<Bytes>>);
+pub(crate) struct Target(Arc<Shared>);
 
-/// Latencies in milliseconds, ascending.
-pub(crate) struct Latencies(Vec<f64>);
+struct Shared {
+    address: SocketAddr,
+    path: &'static str,
+    request: Bytes,
+    idle: Mutex<Vec<Wire>>,
+}
 
-impl Latencies {
-    pub(crate) fn percentile(&self, share: f64) -> f64 {
-        percentile(&self.0, share)
+/// A request that is to come.
+#[derive(Clone, Copy)]
+pub(crate) struct Arrival {
+    /// After the beginning.
+    pub(crate) at: Duration,
+    /// From 0 to 1, which of the targets it goes to.
+    pub(crate) lot: f64,
+}
+
+/// What became of a load, request by request.
+#[derive(Default)]
+pub(crate) struct Outcome {
+    /// Milliseconds from when each request was due to its answer: what its sender was late by counts too, or a program that
+    /// stops everything would look well.
+    pub(crate) took: Vec<f64>,
+    /// Milliseconds that the sender was late by.
+    pub(crate) late: Vec<f64>,
+    /// Share of their core that load and stubs took.
+    pub(crate) busy: f64,
+}
+
+impl Target {
+    pub(crate) fn new(address: SocketAddr, path: &'static str) -> Self {
+        let request = request(address, path, BODY);
+        Self(Arc::new(Shared { address, path, request, idle: Mutex::default() }))
     }
 
-    pub(crate) fn mean(&self) -> f64 {
-        self.0.iter().sum::<f64>() / self.0.len() as f64
+    async fn ask(&self, request: &[u8]) -> Result<()> {
+        let idle = self.0.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut wire = match idle {
+            Some(wire) => wire,
+            None => Wire::connect(self.0.address).await?,
+        };
+        wire.send(request).await?;
+        wire.answer().await.with_context(|| self.0.path)?;
+        self.0.idle.lock().unwrap_or_else(PoisonError::into_inner).push(wire);
+        Ok(())
     }
 }
 
-impl Client {
-    pub(crate) fn new() -> Self {
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        Self(hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build(connector))
-    }
-
-    pub(crate) async fn get(&self, target: &Target) -> Result<StatusCode> {
-        self.send(Method::GET, target, Bytes::new()).await
-    }
-
-    pub(crate) async fn infer(&self, target: &Target) -> Result<()> {
-        match self.send(Method::POST, target, Bytes::from_static(BODY)).await? {
-            StatusCode::OK => Ok(()),
-            status => bail!("{} answered {status}", target.address),
-        }
-    }
-
-    async fn send(&self, method: Method, target: &Target, body: Bytes) -> Result<StatusCode> {
-        let uri = format!("http://{}{}", target.address, target.path);
-        let request = Request::builder().method(method).uri(uri).header("content-type", "application/json");
-        let response = self.0.request(request.body(Full::new(body))?).await?;
-        let status = response.status();
-        response.into_body().collect().await?;
-        Ok(status)
-    }
+/// Random arrivals (Poisson) at `rate` a second.
+pub(crate) fn arrivals(rate: f64, duration: Duration, random: &mut fastrand::Rng) -> Vec<Arrival> {
+    let mut at = Duration::ZERO;
+    let next = || {
+        at += Duration::from_secs_f64(-(1.0 - random.f64()).ln() / rate);
+        (at < duration).then(|| Arrival { at, lot: random.f64() })
+    };
+    std::iter::from_fn(next).collect()
 }
 
-/// Poisson arrivals at `rate` a second, each sent to one of `targets` at random. The time counts from the moment of sending:
-/// the timer that wakes the sender is coarser than what is measured.
-pub(crate) async fn open(targets: &[Target], rate: f64, duration: Duration) -> Result<Latencies> {
-    let client = Client::new();
-    let latencies = Arc::new(Mutex::new(Vec::new()));
+/// The same request for each arrival. The first tenth does not count: connections and caches fill.
+pub(crate) async fn open(clock: &Clock, targets: &[Target], arrivals: &[Arrival]) -> Result<Outcome> {
+    let mut outcome = open_with(clock, targets, arrivals, |target, _| target.0.request.clone()).await?;
+    for samples in [&mut outcome.took, &mut outcome.late] {
+        samples.drain(..samples.len() / 10);
+    }
+    Ok(outcome)
+}
+
+/// A request of each arrival's own, by its number. The outcome is in the order of the arrivals.
+pub(crate) async fn open_of(
+    clock: &Clock,
+    targets: &[Target],
+    arrivals: &[Arrival],
+    body: impl Fn(usize) -> String,
+) -> Result<Outcome> {
+    open_with(clock, targets, arrivals, |target, number| {
+        request(target.0.address, target.0.path, &body(number))
+    })
+    .await
+}
+
+async fn open_with(
+    clock: &Clock,
+    targets: &[Target],
+    arrivals: &[Arrival],
+    request: impl Fn(&Target, usize) -> Bytes,
+) -> Result<Outcome> {
     let mut requests = JoinSet::new();
-    let mut next = Instant::now();
-    let end = next + duration;
-    // Connections and caches fill first.
-    let measured_from = next + duration.mul_f64(0.2);
-    while next < end {
-        sleep_until(next).await;
-        let (client, latencies) = (client.clone(), Arc::clone(&latencies));
-        let target = targets[fastrand::usize(..targets.len())].clone();
-        let counts = next >= measured_from;
+    let mut samples = vec![(f64::NAN, f64::NAN); arrivals.len()];
+    let (began, cpu) = (Instant::now(), own_cpu_seconds()?);
+    for (number, arrival) in arrivals.iter().enumerate() {
+        let due = began + arrival.at;
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "below the number of targets"
+        )]
+        let target = targets[(arrival.lot * targets.len() as f64) as usize].clone();
+        let bytes = request(&target, number);
+        clock.sleep_until(due).await;
         requests.spawn(async move {
-            let began = std::time::Instant::now();
-            client.infer(&target).await?;
-            if counts {
-                let mut all = latencies.lock().unwrap_or_else(PoisonError::into_inner);
-                all.push(began.elapsed().as_secs_f64() * 1000.0);
-            }
-            anyhow::Ok(())
+            let late = due.elapsed();
+            target.ask(&bytes).await?;
+            anyhow::Ok((number, due.elapsed(), late))
         });
-        next += Duration::from_secs_f64(-(1.0 - fastrand::f64()).ln() / rate);
         while let Some(done) = requests.try_join_next() {
-            done??;
+            note(&mut samples, done??);
         }
     }
     while let Some(done) = requests.join_next().await {
-        done??;
+        note(&mut samples, done??);
     }
-    let mut all = std::mem::take(&mut *latencies.lock().unwrap_or_else(PoisonError::into_inner));
-    all.sort_by(f64::total_cmp);
-    Ok(Latencies(all))
+    let busy = (own_cpu_seconds()? - cpu) / began.elapsed().as_secs_f64();
+    let (took, late) = samples.into_iter().unzip();
+    Ok(Outcome { took, late, busy })
+}
+
+fn note(samples: &mut [(f64, f64)], (number, took, late): (usize, Duration, Duration)) {
+    samples[number] = (took.as_secs_f64() * 1000.0, late.as_secs_f64() * 1000.0);
+}
+
+impl Outcome {
+    pub(crate) fn append(&mut self, mut other: Self) {
+        self.took.append(&mut other.took);
+        self.late.append(&mut other.late);
+        self.busy = self.busy.max(other.busy);
+    }
+
+    /// Of the times that requests took, in milliseconds.
+    pub(crate) fn percentile(&self, share: f64) -> f64 {
+        sorted_percentile(&self.took, share)
+    }
+
+    pub(crate) fn late_percentile(&self, share: f64) -> f64 {
+        sorted_percentile(&self.late, share)
+    }
+}
+
+fn sorted_percentile(values: &[f64], share: f64) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    percentile(&sorted, share)
 }
 
 /// Requests a second that `connections` clients get, each sending as soon as it is answered.
-pub(crate) async fn closed(target: &Target, connections: usize, duration: Duration) -> Result<f64> {
-    let end = Instant::now() + duration;
+pub(crate) async fn closed(
+    target: &Target,
+    connections: usize,
+    duration: Duration,
+    body: impl Fn() -> String,
+) -> Result<f64> {
+    let began = Instant::now();
     let mut clients = JoinSet::new();
     for _ in 0..connections {
         let target = target.clone();
+        let request = request(target.0.address, target.0.path, &body());
         clients.spawn(async move {
-            let client = Client::new();
             let mut count = 0_u32;
-            while Instant::now() < end {
-                client.infer(&target).await?;
+            while began.elapsed() < duration {
+                target.ask(&request).await?;
                 count += 1;
             }
             anyhow::Ok(count)
@@ -124,5 +186,5 @@ pub(crate) async fn closed(target: &Target, connections: usize, duration: Durati
     while let Some(count) = clients.join_next().await {
         total += f64::from(count??);
     }
-    Ok(total / duration.as_secs_f64())
+    Ok(total / began.elapsed().as_secs_f64())
 }

@@ -3,11 +3,12 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "figures and progress are what it is for")]
 
 mod api;
+mod clock;
 mod figures;
 mod gateway;
 mod load;
 mod process;
-mod stalled;
+mod wire;
 mod worker;
 
 use std::path::Path;
@@ -27,14 +28,6 @@ async fn main() -> Result<()> {
     let Command::Gateway(settings) = Command::parse();
     process::pin_self()?;
     let figures = gateway::run(&settings).await?;
-    print!("{}", figures.table());
-    figures.write(Path::new("target/bench/gateway.json"))?;
-    println!(
-        "\nThe gateway adds {:.2} ms (p50) and {:.2} ms (p99); a core carries {:.0} requests/s, nginx {:.0}.",
-        figures.median("added_p50_gateway_ms"),
-        figures.median("added_p99_gateway_ms"),
-        figures.median("requests_per_core_second_gateway"),
-        figures.median("requests_per_core_second_nginx"),
-    );
-    Ok(())
+    print!("{}\n{}", figures.table(), figures.verdicts(&gateway::BARS));
+    figures.write(Path::new("target/bench/gateway.json"))
 }

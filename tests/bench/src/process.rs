@@ -10,6 +10,8 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
 
+use crate::wire::{Wire, request};
+
 /// The core of the program under test; the load and the stubs have the other one.
 const CORE: &str = "0";
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -22,7 +24,12 @@ pub(crate) struct Process {
 
 impl Process {
     /// The gateway, as its image runs it.
-    pub(crate) async fn gateway(binary: &Path, api: SocketAddr, namespace: &str) -> Result<Self> {
+    pub(crate) async fn gateway(
+        binary: &Path,
+        api: SocketAddr,
+        namespace: &str,
+        flags: &[&str],
+    ) -> Result<Self> {
         let files = tempfile::tempdir()?;
         let kubeconfig = files.path().join("kubeconfig");
         let text = serde_json::json!({
@@ -40,6 +47,7 @@ impl Process {
             .args(["--listen", &address.to_string(), "--admin-listen", &admin.to_string()])
             // What holds many is measured too.
             .args(["--max-connections", "16000", "--max-requests", "16000", "--max-held", "16000"])
+            .args(flags)
             .env("KUBECONFIG", &kubeconfig)
             .env("RUST_LOG", "warn,access=off")
             // As the chart's CPU limit of one gives it.
@@ -87,18 +95,27 @@ impl Process {
         Ok(line.trim().trim_end_matches("kB").trim().parse()?)
     }
 
-    /// CPU seconds so far.
     pub(crate) fn cpu_seconds(&self) -> Result<f64> {
-        let stat = fs_err::read_to_string(self.proc("stat"))?;
-        let (_, fields) = stat.rsplit_once(')').context("no stat")?;
-        let ticks: f64 = fields.split_whitespace().skip(11).take(2).map(|f| f.parse().unwrap_or(0.0)).sum();
-        // USER_HZ, which Linux fixes for /proc.
-        Ok(ticks / 100.0)
+        cpu_seconds(&self.proc("stat"))
     }
 
     fn proc(&self, file: &str) -> PathBuf {
         PathBuf::from(format!("/proc/{}/{file}", self.child.id().unwrap_or_default()))
     }
+}
+
+/// Of this process, which are those of load and stubs.
+pub(crate) fn own_cpu_seconds() -> Result<f64> {
+    cpu_seconds(Path::new("/proc/self/stat"))
+}
+
+/// CPU seconds so far.
+fn cpu_seconds(stat: &Path) -> Result<f64> {
+    let stat = fs_err::read_to_string(stat)?;
+    let (_, fields) = stat.rsplit_once(')').context("no stat")?;
+    let ticks: f64 = fields.split_whitespace().skip(11).take(2).map(|f| f.parse().unwrap_or(0.0)).sum();
+    // USER_HZ, which Linux fixes for /proc.
+    Ok(ticks / 100.0)
 }
 
 /// Runs this process's threads, now and later, on the other core.
@@ -124,8 +141,12 @@ async fn free_port() -> Result<SocketAddr> {
 
 async fn wait_ready(admin: SocketAddr) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
-    let target = crate::load::Target { address: admin, path: "/readyz" };
-    while !crate::load::Client::new().get(&target).await.is_ok_and(|status| status.is_success()) {
+    let is_ready = async || {
+        let mut wire = Wire::connect(admin).await?;
+        wire.send(&request(admin, "/readyz", "")).await?;
+        wire.answer().await
+    };
+    while is_ready().await.is_err() {
         if Instant::now() > deadline {
             bail!("the gateway does not get ready");
         }

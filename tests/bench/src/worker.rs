@@ -1,20 +1,15 @@
 //! Stub workers on 127.0.0.1, so that what is measured is what stands before them.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use anyhow::Result;
-use axum::Router;
-use axum::body::Bytes;
-use axum::extract::State;
-use axum::http::header::CONTENT_TYPE;
-use axum::response::{IntoResponse, Response};
-use axum::routing::post;
+use anyhow::{Context, Result};
 use tokio::net::TcpListener;
-use tokio::sync::Mutex;
-use tokio::time::sleep;
+use tokio::task::JoinSet;
+
+use crate::clock::Clock;
+use crate::wire::Wire;
 
 const ANSWER: &str =
     r#"{"sparse_embedding":[{"is_truncated":false,"embedding":{"kubernetes":1.2345679,"pod":0.1}}]}"#;
@@ -23,44 +18,29 @@ const ANSWER: &str =
 pub(crate) enum Service {
     /// Every request takes this long, any number side by side.
     Fixed(Duration),
-    /// One request at a time, for a random time of this mean (exponential).
-    Serial(Duration),
+    /// One request after the other, each for as long as its text says ([`lasting`]).
+    InTurn,
 }
 
 pub(crate) struct Worker {
     pub(crate) address: SocketAddr,
-    counts: Arc<Counts>,
     task: tokio::task::JoinHandle<()>,
 }
 
-#[derive(Default)]
-struct Counts {
-    requests: AtomicUsize,
-    busy_nanoseconds: AtomicU64,
-}
-
-struct Shared {
-    service: Service,
-    turn: Mutex<()>,
-    counts: Arc<Counts>,
-}
-
 impl Worker {
-    pub(crate) async fn start(service: Service) -> Result<Self> {
+    pub(crate) async fn start(clock: &Clock, service: Service) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
-        let counts = Arc::<Counts>::default();
-        let shared = Arc::new(Shared { service, turn: Mutex::default(), counts: Arc::clone(&counts) });
-        let router = Router::new().route("/_inference", post(infer)).with_state(shared);
-        let task = tokio::spawn(async move { drop(axum::serve(listener, router).await) });
-        Ok(Self { address, counts, task })
+        let task = tokio::spawn(accept(listener, clock.clone(), service));
+        Ok(Self { address, task })
     }
 
-    /// Mean time that a request took once it had its turn, in milliseconds.
-    pub(crate) fn mean_service_ms(workers: &[Self]) -> f64 {
-        let busy: u64 = workers.iter().map(|w| w.counts.busy_nanoseconds.load(Ordering::Relaxed)).sum();
-        let requests: usize = workers.iter().map(|w| w.counts.requests.load(Ordering::Relaxed)).sum();
-        busy as f64 / 1e6 / requests as f64
+    pub(crate) async fn several(count: usize, clock: &Clock, service: Service) -> Result<Vec<Self>> {
+        let mut workers = Vec::with_capacity(count);
+        for _ in 0..count {
+            workers.push(Self::start(clock, service).await?);
+        }
+        Ok(workers)
     }
 }
 
@@ -70,17 +50,50 @@ impl Drop for Worker {
     }
 }
 
-async fn infer(State(shared): State<Arc<Shared>>, _: Bytes) -> Response {
-    match shared.service {
-        Service::Fixed(time) => sleep(time).await,
-        Service::Serial(mean) => {
-            let _turn = shared.turn.lock().await;
-            let began = std::time::Instant::now();
-            sleep(mean.mul_f64(-(1.0 - fastrand::f64()).ln())).await;
-            let busy = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
-            shared.counts.busy_nanoseconds.fetch_add(busy, Ordering::Relaxed);
-        }
+async fn accept(listener: TcpListener, clock: Clock, service: Service) {
+    // When the last of those that came is done.
+    let free_at = Arc::new(Mutex::new(Instant::now()));
+    // They end with this one.
+    let mut connections = JoinSet::new();
+    while let Ok((stream, _)) = listener.accept().await {
+        let (clock, free_at) = (clock.clone(), Arc::clone(&free_at));
+        connections.spawn(async move { serve(Wire::new(stream)?, &clock, service, &free_at).await });
+        while connections.try_join_next().is_some() {}
     }
-    shared.counts.requests.fetch_add(1, Ordering::Relaxed);
-    ([(CONTENT_TYPE, "application/json")], ANSWER).into_response()
+}
+
+async fn serve(mut wire: Wire, clock: &Clock, service: Service, free_at: &Mutex<Instant>) -> Result<()> {
+    let length = ANSWER.len();
+    let answer = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{ANSWER}"
+    );
+    while let Some(request) = wire.message().await? {
+        let now = Instant::now();
+        let done = match service {
+            Service::Fixed(time) => now + time,
+            Service::InTurn => {
+                let time = service_time(&request.body)?;
+                let mut free_at = free_at.lock().unwrap_or_else(PoisonError::into_inner);
+                *free_at = now.max(*free_at) + time;
+                *free_at
+            }
+        };
+        clock.sleep_until(done).await;
+        wire.send(answer.as_bytes()).await?;
+    }
+    Ok(())
+}
+
+const LASTING: &str = "it takes ";
+
+/// The body of a request that keeps a worker busy for this long.
+pub(crate) fn lasting(time: Duration) -> String {
+    format!(r#"{{"input":"{LASTING}{} microseconds","input_type":"search"}}"#, time.as_micros())
+}
+
+fn service_time(body: &[u8]) -> Result<Duration> {
+    let text = std::str::from_utf8(body)?;
+    let (_, rest) = text.split_once(LASTING).context("the text does not say how long it takes")?;
+    let digits = rest.split(' ').next().unwrap_or_default();
+    Ok(Duration::from_micros(digits.parse()?))
 }

@@ -57,7 +57,7 @@ impl Drop for Slot {
     fn drop(&mut self) {
         let now = self.served.unwrap_or_else(Instant::now);
         let mut state = self.line.lock();
-        self.pod.end(self.texts);
+        self.pod.end(self.seat.class(), self.texts);
         if self.outcome != Worked::Answered {
             self.line.metrics.worked_in_vain(now.saturating_duration_since(self.began), self.outcome);
         }

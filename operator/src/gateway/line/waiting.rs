@@ -92,7 +92,7 @@ impl Waiting {
         if left == Left::Nowhere
             && let Ok(Ok(pod)) = self.receiver.try_recv()
         {
-            pod.end(self.texts);
+            pod.end(self.seat.class(), self.texts);
             self.line.hand_out(&mut state, Instant::now());
         }
         self.line.show(&state);

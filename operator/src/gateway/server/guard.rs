@@ -95,6 +95,10 @@ impl<T: AsyncRead + Unpin> AsyncRead for Guarded<T> {
                 let length = this.checked.len().min(buffer.remaining());
                 buffer.put_slice(&this.checked[..length]);
                 this.checked.advance(length);
+                if this.checked.is_empty() {
+                    // A connection may wait for long before it needs this again.
+                    this.checked = BytesMut::new();
+                }
                 return Poll::Ready(Ok(()));
             }
             let mut bytes = [0; READ_SIZE];

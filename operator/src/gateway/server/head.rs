@@ -115,6 +115,7 @@ impl Requests {
 
 /// Moves bytes of a head; says how many, and whether it is whole.
 fn take_head(head: &mut BytesMut, input: &[u8]) -> Result<(usize, bool), BadHead> {
+    head.reserve(input.len().min(LARGEST_HEAD - head.len()));
     for (index, &byte) in input.iter().enumerate() {
         let previous = head.last().copied();
         if (byte == b'\n') != (previous == Some(b'\r')) {

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::response::Response;
-use http::Uri;
 use lexiscale_chunking::{ChunkingFailed, InvalidSettings};
 use lexiscale_crds::ChunkingStrategy;
 use lexiscale_wire::{InputType, TextEmbedding};
@@ -39,10 +38,9 @@ pub(super) async fn chunk(
     State(gateway): State<Gateway>,
     target: Target,
     _caller: Caller,
-    uri: Uri,
     request: Request,
 ) -> Result<Response, Error> {
-    let arrived = Arrived::read(&gateway, &target.id, &uri, &[Own::Text, Own::Embeddings], request).await?;
+    let arrived = Arrived::read(&gateway, &target.id, &[Own::Text, Own::Embeddings], request).await?;
     let Arrived { query, admitted, headers, body } = arrived;
     let ChunkRequest { texts, settings } = parse(&body)?;
     drop(body);

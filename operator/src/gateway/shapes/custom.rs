@@ -3,7 +3,6 @@
 
 use axum::extract::{Request, State};
 use axum::response::Response;
-use http::Uri;
 use lexiscale_wire::TextEmbedding;
 use serde::Serialize;
 
@@ -16,10 +15,9 @@ pub(super) async fn embed(
     State(gateway): State<Gateway>,
     target: Target,
     _caller: Caller,
-    uri: Uri,
     request: Request,
 ) -> Result<Response, Error> {
-    let shaped = Shaped { target, uri, request };
+    let shaped = Shaped { target, request };
     shaped.embed(&gateway, |body| infer::parse(None, body), |rows| json(&Answer::new(rows))).await
 }
 

@@ -3,7 +3,6 @@
 
 use axum::extract::{Request, State};
 use axum::response::Response;
-use http::Uri;
 use lexiscale_wire::{InferenceRequest, InputType, SparseEmbedding, TextEmbedding};
 
 use super::{Error, Gateway, Shaped, Target};
@@ -19,10 +18,9 @@ pub(super) async fn embed(
     State(gateway): State<Gateway>,
     target: Target,
     _caller: Caller,
-    uri: Uri,
     request: Request,
 ) -> Result<Response, Error> {
-    let shaped = Shaped { target, uri, request };
+    let shaped = Shaped { target, request };
     let write = |rows: &[TextEmbedding]| {
         json(&rows.iter().map(|row| &row.embedding).collect::<Vec<&SparseEmbedding>>())
     };

@@ -25,10 +25,9 @@ pub(super) async fn embed_sparse(
     State(gateway): State<Gateway>,
     target: Target,
     _caller: Caller,
-    uri: Uri,
     request: Request,
 ) -> Result<Response, Response> {
-    let arrived = Arrived::read(&gateway, &target.id, &uri, &[], request).await;
+    let arrived = Arrived::read(&gateway, &target.id, &[], request).await;
     let Arrived { query: _, admitted, headers, body } = arrived.map_err(IntoResponse::into_response)?;
     let asked = wire::parse(&body).map_err(IntoResponse::into_response)?;
     drop(body);

@@ -1,0 +1,122 @@
+//! What one core of the gateway carries, what it adds to a request at half of that, and what stalled connections do to it.
+//! nginx does the same beside it as a plain proxy.
+//!
+//! The program under test has a core for itself. Load and stubs share the other one, so they must leave it idle enough
+//! not to be what is measured: how busy it was, and how late requests were sent, is printed.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::{STALLED, Settings, stalled};
+use crate::api::{Api, NAMESPACE};
+use crate::clock::Clock;
+use crate::figures::Figures;
+use crate::load::{BODY, Outcome, Target, arrivals, closed, open};
+use crate::process::Process;
+use crate::worker::{Service, Worker};
+
+/// Far more than the gateway can keep busy, which gives each two pieces at a time.
+const STUBS: usize = 64;
+const CONNECTIONS: usize = 64;
+/// Direct, nginx and gateway take turns, so that all three see the same of what else goes on in the machine.
+const TURNS: u32 = 4;
+/// Above this share the core of load and stubs is not idle enough to measure with.
+const MOST_BUSY: f64 = 0.85;
+
+/// A program, or none, between load and stubs.
+struct Side {
+    name: &'static str,
+    targets: Vec<Target>,
+}
+
+pub(super) async fn measure(settings: &Settings, clock: &Clock, figures: &mut Figures) -> Result<()> {
+    let duration = Duration::from_secs_f64(settings.seconds);
+    let workers = Worker::several(STUBS, clock, Service::Fixed(super::STUB)).await?;
+    let pods: Vec<_> = workers.iter().map(|worker| worker.address).collect();
+    let api = Api::start(vec![("busy".to_owned(), pods.clone())]).await?;
+    let nginx = Process::nginx(&settings.nginx, &pods).await?;
+    let gateway = Process::gateway(&settings.operator, api.address, NAMESPACE, &[]).await?;
+    let direct = pods.iter().map(|pod| Target::new(*pod, "/_inference")).collect();
+    let sides = [
+        Side { name: "direct", targets: direct },
+        Side { name: "nginx", targets: vec![Target::new(nginx.address, "/")] },
+        Side { name: "gateway", targets: vec![Target::new(gateway.address, "/_inference/busy")] },
+    ];
+
+    carried(&nginx, &sides[1], duration, figures).await?;
+    let capacity = carried(&gateway, &sides[2], duration, figures).await?;
+    let mut random = fastrand::Rng::new();
+    let half = capacity / 2.0;
+    let tried = open(clock, &sides[2].targets, &arrivals(half, duration / TURNS, &mut random)).await?;
+    let rate = half * (MOST_BUSY / tried.busy).min(1.0);
+    figures.add("added_at_requests_per_second", rate);
+    figures.add("added_at_share_of_capacity", rate / capacity);
+
+    let mut outcomes: [Outcome; 3] = Default::default();
+    for turn in 0..TURNS as usize {
+        let arrivals = arrivals(rate, duration / TURNS, &mut random);
+        for place in 0..sides.len() {
+            let side = (turn + place) % sides.len();
+            outcomes[side].append(open(clock, &sides[side].targets, &arrivals).await?);
+        }
+    }
+    for (side, outcome) in sides.iter().zip(&outcomes) {
+        let name = side.name;
+        figures.add(format!("late_p99_{name}_ms"), outcome.late_percentile(0.99));
+        figures.add(format!("load_and_stubs_busy_share_of_core_{name}"), outcome.busy);
+        for (share, label) in [(0.5, "p50"), (0.99, "p99")] {
+            figures.add(format!("took_{label}_{name}_ms"), outcome.percentile(share));
+            if name != "direct" {
+                let added = outcome.percentile(share) - outcomes[0].percentile(share);
+                figures.add(format!("added_{label}_{name}_ms"), added);
+            }
+        }
+    }
+    drop(nginx);
+    beside_stalled(clock, &gateway, &sides[2], rate, duration, figures).await
+}
+
+/// Requests a second that a core carries.
+async fn carried(process: &Process, side: &Side, duration: Duration, figures: &mut Figures) -> Result<f64> {
+    let name = side.name;
+    let target = &side.targets[0];
+    let body = || BODY.to_owned();
+    closed(target, CONNECTIONS, duration.mul_f64(0.2), body).await?;
+    let cpu = process.cpu_seconds()?;
+    let began = std::time::Instant::now();
+    let rate = closed(target, CONNECTIONS, duration, body).await?;
+    let seconds = began.elapsed().as_secs_f64();
+    let busy = (process.cpu_seconds()? - cpu) / seconds;
+    // Where load and stubs are the slower ones, what a core carries is told by the time that a request takes of it.
+    let capacity = rate / busy;
+    figures.add(format!("carried_requests_per_second_{name}"), rate);
+    figures.add(format!("carried_busy_share_of_core_{name}"), busy);
+    figures.add(format!("requests_per_core_second_{name}"), capacity);
+    Ok(capacity)
+}
+
+/// In turns again: without stalled connections, with them, without them.
+async fn beside_stalled(
+    clock: &Clock,
+    gateway: &Process,
+    side: &Side,
+    rate: f64,
+    duration: Duration,
+    figures: &mut Figures,
+) -> Result<()> {
+    let mut random = fastrand::Rng::new();
+    let (mut quiet, mut beside) = (Outcome::default(), Outcome::default());
+    for _ in 0..2 {
+        let arrivals = arrivals(rate, duration / 2, &mut random);
+        quiet.append(open(clock, &side.targets, &arrivals).await?);
+        let stalled = stalled::connections(gateway.address, STALLED).await?;
+        beside.append(open(clock, &side.targets, &arrivals).await?);
+        drop(stalled);
+        // They are gone before the next turn.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    figures.add("p99_without_stalled_ms", quiet.percentile(0.99));
+    figures.add("p99_with_2000_stalled_ms", beside.percentile(0.99));
+    Ok(())
+}

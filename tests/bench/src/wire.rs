@@ -1,0 +1,108 @@
+//! As much of HTTP/1.1 as load and stubs need: messages of announced length, one after the other. A whole client would take
+//! more of the core that load and stubs share than what they measure takes of the other.
+
+use std::net::SocketAddr;
+
+use anyhow::{Context, Result, bail};
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+pub(crate) struct Wire {
+    stream: TcpStream,
+    buffer: BytesMut,
+}
+
+pub(crate) struct Message {
+    head: Bytes,
+    pub(crate) body: Bytes,
+}
+
+impl Message {
+    /// Of an answer.
+    pub(crate) fn is_ok(&self) -> bool {
+        self.head.starts_with(b"HTTP/1.1 200 ")
+    }
+
+    pub(crate) fn first_line(&self) -> String {
+        let line = self.head.split(|byte| *byte == b'\r').next().unwrap_or_default();
+        String::from_utf8_lossy(line).into_owned()
+    }
+}
+
+impl Wire {
+    pub(crate) async fn connect(address: SocketAddr) -> Result<Self> {
+        let stream =
+            TcpStream::connect(address).await.with_context(|| format!("failed to connect to {address}"))?;
+        Self::new(stream)
+    }
+
+    pub(crate) fn new(stream: TcpStream) -> Result<Self> {
+        stream.set_nodelay(true)?;
+        Ok(Self { stream, buffer: BytesMut::new() })
+    }
+
+    pub(crate) async fn send(&mut self, bytes: &[u8]) -> Result<()> {
+        Ok(self.stream.write_all(bytes).await?)
+    }
+
+    /// The answer to a request, which has to be 200.
+    pub(crate) async fn answer(&mut self) -> Result<()> {
+        match self.message().await? {
+            Some(message) if message.is_ok() => Ok(()),
+            Some(message) => bail!("answered {}", message.first_line()),
+            None => bail!("the connection was closed before the answer"),
+        }
+    }
+
+    /// None at the end of the connection.
+    pub(crate) async fn message(&mut self) -> Result<Option<Message>> {
+        loop {
+            if let Some(message) = self.whole()? {
+                return Ok(Some(message));
+            }
+            if self.stream.read_buf(&mut self.buffer).await? == 0 {
+                return Ok(None);
+            }
+        }
+    }
+
+    fn whole(&mut self) -> Result<Option<Message>> {
+        let Some(end) = self.buffer.windows(4).position(|window| window == b"\r\n\r\n") else {
+            return Ok(None);
+        };
+        let length = body_length(&self.buffer[..end])?;
+        let begin = end + 4;
+        if self.buffer.len() < begin + length {
+            return Ok(None);
+        }
+        let message = self.buffer.split_to(begin + length).freeze();
+        Ok(Some(Message { head: message.slice(..end), body: message.slice(begin..) }))
+    }
+}
+
+fn body_length(head: &[u8]) -> Result<usize> {
+    for line in head.split(|byte| *byte == b'\n') {
+        let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
+        if line[..colon].eq_ignore_ascii_case(b"content-length") {
+            return Ok(std::str::from_utf8(&line[colon + 1..])?.trim().parse()?);
+        }
+        if line[..colon].eq_ignore_ascii_case(b"transfer-encoding") {
+            bail!("an answer of unknown length");
+        }
+    }
+    Ok(0)
+}
+
+/// A request as it goes over the wire; GET without a body, POST with one.
+pub(crate) fn request(address: SocketAddr, path: &str, body: &str) -> Bytes {
+    let head = if body.is_empty() {
+        format!("GET {path} HTTP/1.1\r\nhost: {address}\r\n\r\n")
+    } else {
+        let length = body.len();
+        format!(
+            "POST {path} HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"
+        )
+    };
+    Bytes::from(head + body)
+}
