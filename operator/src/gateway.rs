@@ -23,6 +23,7 @@ mod merge_patch;
 mod metrics;
 mod nodes;
 mod observe;
+mod outage;
 mod paced;
 mod page;
 mod pending;

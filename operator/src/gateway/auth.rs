@@ -108,7 +108,7 @@ fn object(gateway: &Gateway, namespace: &str, id: &str) -> String {
 
 /// Checks credentials and rights.
 pub(crate) struct Guard {
-    reviewer: Reviewer,
+    reviewer: Arc<Reviewer>,
     keys: Option<KeyFiles>,
 }
 
@@ -120,7 +120,11 @@ impl Guard {
         match settings.auth {
             Mode::None => None,
             Mode::Kubernetes => Some(Self {
-                reviewer: Reviewer::new(client, settings.auth_audience.clone()),
+                reviewer: Arc::new(Reviewer::new(
+                    client,
+                    settings.auth_audience.clone(),
+                    settings.auth_outage_tolerance,
+                )),
                 keys: settings.api_keys_dir.clone().map(KeyFiles::new),
             }),
         }

@@ -132,7 +132,7 @@ impl Settings {
     }
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     time_value::parse("duration", text).map(Option::unwrap_or_default).map_err(|refusal| refusal.to_string())
 }
 

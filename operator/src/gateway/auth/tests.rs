@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::body::Body;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
@@ -18,6 +20,8 @@ use crate::gateway::router_tests::Harness;
 #[derive(Default)]
 struct Judge {
     is_away: AtomicBool,
+    /// Nobody may do anything any more.
+    is_strict: AtomicBool,
     asked: Mutex<Vec<Value>>,
 }
 
@@ -32,11 +36,12 @@ impl Judge {
         self.asked.lock().unwrap().push(review.clone());
         let spec = &review["spec"];
         review["status"] = if let Some(token) = spec["token"].as_str() {
-            let name = token.split_once('-').filter(|(kind, _)| *kind == "valid").map(|(_, name)| name);
+            let name = token.rsplit('.').next().and_then(|end| end.strip_prefix("valid-"));
             json!({"authenticated": name.is_some(), "user": {"username": name.unwrap_or_default(), "uid": "7", "groups": ["g"]}})
         } else {
             let verb = spec["resourceAttributes"]["verb"].as_str().unwrap();
             let ada = spec["user"] == "ada" && ["get", "infer"].contains(&verb);
+            let ada = ada && !self.is_strict.load(Ordering::Relaxed);
             json!({"allowed": ada || (spec["user"] == "eve" && verb == "create")})
         };
         Ok(Response::new(Body::from(serde_json::to_vec(&review).unwrap())))
@@ -221,6 +226,58 @@ async fn without_the_api_server_only_what_is_remembered_is_let_in() {
     site.judge.is_away.store(false, Ordering::Relaxed);
     tokio::time::advance(Duration::from_secs(1)).await;
     assert_eq!(get(ADA).await.0, 200);
+}
+
+/// Inference is what must not stop with the API server; the bound is what a right may outlive its withdrawal.
+#[tokio::test(start_paused = true)]
+async fn without_the_api_server_inference_goes_on_for_whom_it_knew_and_for_a_while() {
+    let site = Site::new(&["--auth-outage-tolerance", "5m"]);
+    // The body is missing, which is looked at once the caller was let in.
+    let infer = async |token: &str| site.status(Method::POST, "/_inference/articles", token).await;
+    assert_eq!(infer(ADA).await, 400);
+    assert_eq!(site.status(Method::GET, "/_inference/articles", ADA).await, 200);
+    site.judge.is_away.store(true, Ordering::Relaxed);
+    tokio::time::advance(Duration::from_mins(1)).await;
+    assert_eq!(infer(ADA).await, 400, "its time is over");
+    assert_eq!(site.status(Method::GET, "/_inference/articles", ADA).await, 503, "no inference");
+    assert_eq!(site.status(Method::POST, "/_inference/legacy", ADA).await, 503, "another right");
+    assert_eq!(infer("Bearer valid-eve").await, 503, "somebody else");
+    tokio::time::advance(Duration::from_secs(299)).await;
+    assert_eq!(infer(ADA).await, 400);
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert_eq!(infer(ADA).await, 503, "the tolerance ends");
+    site.judge.is_away.store(false, Ordering::Relaxed);
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert_eq!(infer(ADA).await, 400);
+
+    let strict = Site::new(&["--auth-outage-tolerance", "0s"]);
+    assert_eq!(strict.status(Method::POST, "/_inference/articles", ADA).await, 400);
+    strict.judge.is_away.store(true, Ordering::Relaxed);
+    tokio::time::advance(Duration::from_mins(1)).await;
+    assert_eq!(strict.status(Method::POST, "/_inference/articles", ADA).await, 503);
+}
+
+/// The API server is back with a "no": that is no outage.
+#[tokio::test(start_paused = true)]
+async fn a_right_that_is_withdrawn_is_not_outlived() {
+    let site = Site::new(&[]);
+    assert_eq!(site.status(Method::POST, "/_inference/articles", ADA).await, 400);
+    site.judge.is_strict.store(true, Ordering::Relaxed);
+    tokio::time::advance(Duration::from_mins(1)).await;
+    assert_eq!(site.status(Method::POST, "/_inference/articles", ADA).await, 403);
+}
+
+/// A token says itself when it ends, whoever is away.
+#[tokio::test(start_paused = true)]
+async fn no_token_outlives_its_own_end() {
+    let site = Site::new(&[]);
+    let end = clock::now().as_second() + 1;
+    let payload = URL_SAFE_NO_PAD.encode(format!(r#"{{"exp":{end}}}"#));
+    let token = format!("Bearer e30.{payload}.valid-ada");
+    assert_eq!(site.status(Method::POST, "/_inference/articles", &token).await, 400);
+    site.judge.is_away.store(true, Ordering::Relaxed);
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert_eq!(site.status(Method::POST, "/_inference/articles", &token).await, 503);
 }
 
 #[tokio::test(start_paused = true)]
