@@ -4,6 +4,7 @@
 //! decides how many allocations run.
 
 mod admission;
+pub mod api;
 mod attach;
 mod auth;
 mod budget;
@@ -49,6 +50,7 @@ mod worker;
 
 use std::ops::Deref;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
@@ -63,13 +65,14 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower_http::compression::{CompressionLayer, CompressionLevel, predicate::SizeAbove};
 
-use self::admission::Admission;
+use self::admission::{Admission, Deadline};
 use self::auth::Guard;
 pub use self::auth::{ApiKeyFormat, Mode as AuthMode, NewKey, Settings as AuthSettings, Verb};
 use self::budget::Budget;
 use self::directory::{Directory, Entry};
 use self::error::Error;
 use self::metrics::Metrics;
+use self::outage::Doubt;
 use self::page::Page;
 use self::request::Target;
 use self::server::Server;
@@ -87,22 +90,8 @@ const FIELD_MANAGER: &str = "lexiscale-gateway";
 const SMALLEST_PACKED: u64 = 1 << 10;
 
 fn router(gateway: &Gateway) -> Router {
-    Router::new()
-        .route("/", get(page::root))
-        .route("/_page/page.css", get(page::style))
-        .route("/_page/page.js", get(page::script))
-        .route("/_page/icon.svg", get(page::icon))
-        .route("/_page/endpoints", get(page::endpoints))
-        .route("/_inference", get(endpoints::list))
-        .route("/_inference/_services", get(info::list_services))
-        .route("/_inference/_services/{task_type}", get(info::list_services))
-        .route("/_inference/{id}", endpoint())
-        .route("/_inference/{id}/_stream", post(inference::stream))
-        .route("/_inference/{id}/_update", put(update::update))
-        .route("/_inference/{task_type}/{id}", endpoint())
-        .route("/_inference/{task_type}/{id}/_stream", post(inference::stream))
-        .route("/_inference/{task_type}/{id}/_update", put(update::update))
-        .merge(shapes::router())
+    let router = routes().into_iter().fold(Router::new(), |router, (path, route)| router.route(path, route));
+    router
         .fallback(info::unknown_path)
         .method_not_allowed_fallback(info::wrong_method)
         .layer(from_fn_with_state(gateway.clone(), budget::count_body))
@@ -115,6 +104,27 @@ fn router(gateway: &Gateway) -> Router {
         )
         .layer(from_fn_with_state(gateway.clone(), observe::observe))
         .with_state(gateway.clone())
+}
+
+/// Every route. The tests ask each of them without credentials.
+fn routes() -> Vec<(&'static str, MethodRouter<Gateway>)> {
+    let own = [
+        ("/", get(page::root)),
+        ("/_page/page.css", get(page::style)),
+        ("/_page/page.js", get(page::script)),
+        ("/_page/icon.svg", get(page::icon)),
+        ("/_page/endpoints", get(page::endpoints)),
+        ("/_inference", get(endpoints::list)),
+        ("/_inference/_services", get(info::list_services)),
+        ("/_inference/_services/{task_type}", get(info::list_services)),
+        ("/_inference/{id}", endpoint()),
+        ("/_inference/{id}/_stream", post(inference::stream)),
+        ("/_inference/{id}/_update", put(update::update)),
+        ("/_inference/{task_type}/{id}", endpoint()),
+        ("/_inference/{task_type}/{id}/_stream", post(inference::stream)),
+        ("/_inference/{task_type}/{id}/_update", put(update::update)),
+    ];
+    own.into_iter().chain(shapes::routes()).collect()
 }
 
 fn endpoint() -> MethodRouter<Gateway> {
@@ -138,6 +148,7 @@ struct Shared {
     metrics: Metrics,
     page: Page,
     draining: CancellationToken,
+    doubt: Doubt,
     /// None where everybody may do everything.
     guard: Option<Arc<Guard>>,
 }
@@ -159,8 +170,10 @@ impl Gateway {
         page: Page,
         draining: CancellationToken,
     ) -> Self {
+        let doubt = Doubt::default();
         Self(Arc::new(Shared {
-            guard: Guard::new(&settings.auth, client.clone()).map(Arc::new),
+            guard: Guard::new(&settings.auth, client.clone(), doubt.clone()).map(Arc::new),
+            doubt,
             nodes: Api::all(client.clone()),
             client,
             directory,
@@ -207,6 +220,12 @@ impl Gateway {
         }
     }
 
+    /// Until when a request may take. What it asks for is bounded by how long a gateway that is told to stop waits for its
+    /// requests: a longer one would be cut off by a restart.
+    fn deadline(&self, asked: Option<Duration>, otherwise: Duration) -> Deadline {
+        Deadline::after(asked.unwrap_or(otherwise).min(self.settings.drain_timeout))
+    }
+
     fn is_draining(&self) -> bool {
         self.draining.is_cancelled()
     }
@@ -251,7 +270,8 @@ pub async fn serve(
     tokio::spawn(probes.inspect_err(|error| tracing::error!(%error, "failed to serve probes and metrics")));
     let follow = {
         let (client, settings, metrics) = (client.clone(), settings.clone(), metrics.clone());
-        async move { watch::follow(client, &settings, metrics, directory).await }
+        let doubt = gateway.doubt.clone();
+        async move { watch::follow(client, &settings, metrics, directory, &doubt).await }
     };
     let follow_caches = {
         let settings = settings.clone();

@@ -6,7 +6,6 @@ use http::Uri;
 use tokio::time::timeout_at;
 
 use super::Gateway;
-use super::admission::Deadline;
 use super::auth::Caller;
 use super::dispatch::{embed, too_late};
 use super::elastic::infer;
@@ -26,7 +25,7 @@ pub(crate) async fn infer(
     request: Request,
 ) -> Result<Response, Error> {
     let query = request::query(&uri, &[])?;
-    let deadline = Deadline::after(query.timeout.unwrap_or(gateway.settings.infer_timeout));
+    let deadline = gateway.deadline(query.timeout, gateway.settings.infer_timeout);
     let (parts, body) = request.into_parts();
     let body = timeout_at(deadline.at, request::body(&parts, body, &gateway.settings))
         .await
@@ -45,14 +44,19 @@ pub(crate) async fn infer(
     waiter.answer(answer)
 }
 
-/// Sparse embeddings come as one answer; there is nothing to stream.
+/// Sparse embeddings come as one answer; there is nothing to stream. What is wrong with the request is told first, as by
+/// Elasticsearch, which asks the service last.
 pub(crate) async fn stream(
     State(gateway): State<Gateway>,
     target: Target,
     _caller: Caller,
     uri: Uri,
+    request: Request,
 ) -> Result<Response, Error> {
     request::query(&uri, &[])?;
+    let (parts, body) = request.into_parts();
+    let body = request::body(&parts, body, &gateway.settings).await?;
+    infer::parse(target.task, &body)?;
     let entry = gateway.find(&target)?;
     Err(Error::Streaming { service: service_name(entry.endpoint.spec.service) })
 }

@@ -1,14 +1,40 @@
 //! How often it is said that the API server gives no answer: when that begins, now and then while it lasts, and when it is
-//! over. Every request could say it otherwise. PURE but for the log.
+//! over. Every request could say it otherwise. And whether it may have been away just now. PURE but for the log.
 
 use std::fmt::Display;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 /// Between two lines about the same outage.
 const AGAIN: Duration = Duration::from_secs(30);
+
+/// Longer than an API server takes from its start until it has read what it judges by.
+const DOUBT: Duration = Duration::from_mins(1);
+
+/// Whether the API server may have just started. It then refuses what it has not read the rules for yet, and does not say so.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Doubt(Arc<Mutex<Option<Instant>>>);
+
+impl Doubt {
+    pub(crate) fn raise(&self) {
+        self.set(Some(Instant::now()));
+    }
+
+    pub(crate) fn settle(&self) {
+        self.set(None);
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        let since = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        since.is_some_and(|since| since.elapsed() < DOUBT)
+    }
+
+    fn set(&self, since: Option<Instant>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = since;
+    }
+}
 
 /// What is known of whether somebody answers.
 #[derive(Debug, Default)]
@@ -68,6 +94,20 @@ impl Outage {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Or an API server whose readiness cannot be asked for would never be believed again.
+    #[tokio::test(start_paused = true)]
+    async fn a_doubt_is_settled_or_forgotten() {
+        let doubt = Doubt::default();
+        assert!(!doubt.is_open());
+        doubt.raise();
+        assert!(doubt.clone().is_open());
+        doubt.settle();
+        assert!(!doubt.is_open());
+        doubt.raise();
+        tokio::time::advance(DOUBT).await;
+        assert!(!doubt.is_open());
+    }
 
     /// Five minutes of a thousand failures a second.
     #[test]

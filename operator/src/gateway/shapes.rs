@@ -7,16 +7,15 @@ mod custom;
 mod opensearch;
 mod tei;
 
-use axum::Router;
 use axum::body::Bytes;
 use axum::extract::Request;
 use axum::middleware::from_fn;
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use http::{HeaderMap, Uri};
 use tokio::time::timeout_at;
 
 use super::Gateway;
-use super::admission::{Admitted, Deadline};
+use super::admission::Admitted;
 use super::dispatch::too_late;
 use super::elastic::query::{Own, Query};
 use super::embed::Call;
@@ -33,18 +32,17 @@ const CUSTOM: &str = "/custom/{id}";
 /// The routes that are counted as inference.
 pub(crate) const INFERENCES: [&str; 5] = [CHUNK, CHUNK_OF_TASK, EMBED_SPARSE, OPENSEARCH, CUSTOM];
 
-pub(crate) fn router() -> Router<Gateway> {
-    let tei = Router::new()
-        .route(EMBED_SPARSE, post(tei::embed_sparse))
-        .route("/tei/{id}/info", get(tei::info))
-        .route("/tei/{id}/health", get(tei::health))
-        .layer(from_fn(tei::translate_errors));
-    Router::new()
-        .route(CHUNK, post(chunk::chunk))
-        .route(CHUNK_OF_TASK, post(chunk::chunk))
-        .route(OPENSEARCH, post(opensearch::embed))
-        .route(CUSTOM, post(custom::embed))
-        .merge(tei)
+pub(crate) fn routes() -> [(&'static str, MethodRouter<Gateway>); 7] {
+    let tei = |route: MethodRouter<Gateway>| route.layer(from_fn(tei::translate_errors));
+    [
+        (CHUNK, post(chunk::chunk)),
+        (CHUNK_OF_TASK, post(chunk::chunk)),
+        (OPENSEARCH, post(opensearch::embed)),
+        (CUSTOM, post(custom::embed)),
+        (EMBED_SPARSE, tei(post(tei::embed_sparse))),
+        ("/tei/{id}/info", tei(get(tei::info))),
+        ("/tei/{id}/health", tei(get(tei::health))),
+    ]
 }
 
 /// A request that is admitted and whose body is here.
@@ -64,7 +62,7 @@ impl Arrived {
         request: Request,
     ) -> Result<Self, Error> {
         let query = request::query(uri, own)?;
-        let deadline = Deadline::after(query.timeout.unwrap_or(gateway.settings.infer_timeout));
+        let deadline = gateway.deadline(query.timeout, gateway.settings.infer_timeout);
         let (parts, body) = request.into_parts();
         let body = timeout_at(deadline.at, request::body(&parts, body, &gateway.settings))
             .await

@@ -23,11 +23,10 @@ use super::api_key::Verb;
 use super::cache::{Cache, Decided, Demand, Found, Worth};
 use super::denied::Denied;
 use super::metrics::AuthSource;
+use super::settings::Settings;
 use crate::clock;
-use crate::gateway::outage::Outage;
+use crate::gateway::outage::{Doubt, Outage};
 
-/// How long a right outlives its withdrawal.
-const KEEP_POSITIVE: Duration = Duration::from_mins(1);
 /// How long a right that was just given is not seen.
 const KEEP_NEGATIVE: Duration = Duration::from_secs(5);
 const MOST_TOKENS: usize = 10_000;
@@ -46,7 +45,11 @@ type Fingerprint = [u8; 32];
 pub(crate) struct Reviewer {
     tokens: Api<TokenReview>,
     rights: Api<SubjectAccessReview>,
+    client: Client,
+    doubt: Doubt,
     audiences: Vec<String>,
+    /// How long a right outlives its withdrawal.
+    keep: Duration,
     /// How long inference goes on by a decision whose time is over.
     tolerance: Duration,
     known_tokens: Cache<Fingerprint, Option<Arc<UserInfo>>, Away>,
@@ -61,13 +64,18 @@ pub(crate) struct Reviewer {
 struct Away(&'static str);
 
 impl Reviewer {
-    pub(crate) fn new(client: Client, audiences: Vec<String>, tolerance: Duration) -> Self {
+    pub(crate) fn new(client: Client, settings: &Settings, doubt: Doubt) -> Self {
+        let Settings { auth: _, auth_audience, auth_cache_time, auth_outage_tolerance, api_keys_dir: _ } =
+            settings;
         Self {
             tokens: Api::all(client.clone()),
-            rights: Api::all(client),
+            rights: Api::all(client.clone()),
+            client,
+            doubt,
             // An environment variable that is there and empty.
-            audiences: audiences.into_iter().filter(|audience| !audience.is_empty()).collect(),
-            tolerance,
+            audiences: auth_audience.iter().filter(|audience| !audience.is_empty()).cloned().collect(),
+            keep: *auth_cache_time,
+            tolerance: *auth_outage_tolerance,
             known_tokens: Cache::new(MOST_TOKENS),
             known_rights: Cache::new(MOST_RIGHTS),
             places: Semaphore::new(MOST_REVIEWS),
@@ -124,7 +132,7 @@ impl Reviewer {
         let places = if is_known { &self.places } else { &self.places_of_strangers };
         let review = self.ask(places, &self.tokens, &review).await?;
         let Some(user) = user(review.status.unwrap_or_default(), &self.audiences) else {
-            return Ok(refused(None));
+            return self.refused(None).await;
         };
         let rest = expiry(token.expose_secret()).map(|at| until(at, clock::now()));
         Ok(self.allowed(Some(Arc::new(user)), rest))
@@ -133,15 +141,34 @@ impl Reviewer {
     async fn review_access(&self, user: &UserInfo, access: &Access) -> Result<Decided<bool>, Away> {
         let review = self.ask(&self.places, &self.rights, &question(user, access)).await?;
         let is_allowed = review.status.is_some_and(|status| status.allowed && status.denied != Some(true));
-        Ok(if is_allowed { self.allowed(true, None) } else { refused(false) })
+        if is_allowed { Ok(self.allowed(true, None)) } else { self.refused(false).await }
     }
 
     /// `rest` is when the credentials end by themselves.
     fn allowed<V>(&self, value: V, rest: Option<Duration>) -> Decided<V> {
         let rest = rest.unwrap_or(Duration::MAX);
-        let keep_for = rest.min(KEEP_POSITIVE);
+        let keep_for = rest.min(self.keep);
         let outlives = (rest - keep_for).min(self.tolerance);
         Decided { value, keep_for, outlives, worth: Worth::Keep }
+    }
+
+    /// A refusal is not believed while the API server may have just started: asked once more when it is ready, it may find a
+    /// role that it had not read.
+    async fn refused<V>(&self, value: V) -> Result<Decided<V>, Away> {
+        if !self.doubt.is_open() {
+            return Ok(Decided {
+                value,
+                keep_for: KEEP_NEGATIVE,
+                outlives: Duration::ZERO,
+                worth: Worth::Drop,
+            });
+        }
+        let question = http::Request::get("/readyz").body(Vec::new());
+        let question = question.expect("a path of ours is a path");
+        if let Ok(Ok(_)) = tokio::time::timeout(REVIEW_TIMEOUT, self.client.request_text(question)).await {
+            self.doubt.settle();
+        }
+        Err(Away("the Kubernetes API has just started"))
     }
 
     async fn ask<T>(&self, places: &Semaphore, api: &Api<T>, review: &T) -> Result<T, Away>
@@ -159,10 +186,12 @@ impl Reviewer {
             }
             Ok(Err(error)) => {
                 // An error of the client does not repeat the review, so no token is in it.
+                self.doubt.raise();
                 self.outage.failed(REVIEW, &error);
                 Err(Away("the Kubernetes API gave no judgement"))
             }
             Err(_) => {
+                self.doubt.raise();
                 self.outage.failed(REVIEW, &format_args!("no answer within {} s", REVIEW_TIMEOUT.as_secs()));
                 Err(Away("the Kubernetes API did not answer in time"))
             }
@@ -177,10 +206,6 @@ fn demand(need: &Need) -> Demand {
         Need::Right(Access { verb: Verb::Infer, .. }) => Demand::NewIfPossible,
         Need::Right(_) | Need::Login => Demand::New,
     }
-}
-
-fn refused<V>(value: V) -> Decided<V> {
-    Decided { value, keep_for: KEEP_NEGATIVE, outlives: Duration::ZERO, worth: Worth::Drop }
 }
 
 /// Whom a review found. An API server that does not know about audiences answers without naming one, and has
@@ -252,39 +277,4 @@ impl AuthSource {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn status(audiences: Option<&[&str]>, authenticated: bool) -> TokenReviewStatus {
-        TokenReviewStatus {
-            audiences: audiences.map(|list| list.iter().map(|&text| text.to_owned()).collect()),
-            authenticated: Some(authenticated),
-            error: None,
-            user: Some(UserInfo { username: Some("ada".to_owned()), ..UserInfo::default() }),
-        }
-    }
-
-    #[test]
-    fn a_token_for_somebody_else_is_no_token() {
-        let ours = ["lexiscale".to_owned()];
-        assert!(user(status(None, true), &[]).is_some());
-        assert!(user(status(Some(&["lexiscale"]), true), &ours).is_some());
-        assert!(user(status(None, true), &ours).is_none(), "an API server that looked at no audience");
-        assert!(user(status(Some(&["vault"]), true), &ours).is_none());
-        assert!(user(status(Some(&["lexiscale"]), false), &ours).is_none());
-        let nameless = TokenReviewStatus { user: Some(UserInfo::default()), ..status(None, true) };
-        assert!(user(nameless, &[]).is_none());
-    }
-
-    #[test]
-    fn a_token_says_when_it_ends_if_it_is_a_jwt() {
-        let payload = URL_SAFE_NO_PAD.encode(r#"{"exp":1700000000}"#);
-        let at = expiry(&format!("e30.{payload}.sig")).unwrap();
-        assert_eq!(at.as_second(), 1_700_000_000);
-        assert_eq!(until(at, Timestamp::from_second(1_699_999_990).unwrap()), Duration::from_secs(10));
-        assert_eq!(until(at, Timestamp::from_second(1_700_000_001).unwrap()), Duration::ZERO);
-        for opaque in ["opaque", "a.b.c", "a.e30.c"] {
-            assert_eq!(expiry(opaque), None);
-        }
-    }
-}
+mod tests;

@@ -28,6 +28,11 @@ pub struct Settings {
     #[arg(long, env = "LEXISCALE_AUTH_AUDIENCE", value_delimiter = ',', value_name = "AUDIENCE")]
     pub auth_audience: Vec<String>,
 
+    /// How long an allowed bearer token is let in again without asking the API server: a right that is withdrawn lasts so
+    /// long.
+    #[arg(long, env = "LEXISCALE_AUTH_CACHE_TIME", default_value = "60s", value_parser = duration)]
+    pub auth_cache_time: Duration,
+
     /// How long inference goes on for those who were allowed it, by bearer tokens that have not ended, while the API
     /// server gives no judgement; then, and for all that is not inference at once, it is refused. 0s: at once.
     #[arg(long, env = "LEXISCALE_AUTH_OUTAGE_TOLERANCE", default_value = "10m", value_parser = duration)]

@@ -48,7 +48,7 @@ async fn who_leaves_while_asking_blocks_nobody() {
 #[tokio::test(start_paused = true)]
 async fn a_decision_outlives_its_time_only_where_that_is_good_enough_and_not_for_ever() {
     let cache = Numbers::new(10);
-    cache.get(&1, Demand::New, || ready(decided(1, Worth::Keep))).await;
+    let _ = cache.get(&1, Demand::New, || ready(decided(1, Worth::Keep))).await;
     tokio::time::advance(KEEP).await;
     assert_eq!(cache.get(&1, Demand::NewIfPossible, away).await, (Ok(1), Found::Outlived));
     assert_eq!(cache.get(&1, Demand::New, away).await.0, Err("away"));
@@ -63,7 +63,7 @@ async fn a_decision_outlives_its_time_only_where_that_is_good_enough_and_not_for
 #[tokio::test(start_paused = true)]
 async fn an_old_decision_is_not_gone_by_when_there_is_a_new_one() {
     let cache = Numbers::new(10);
-    cache.get(&1, Demand::New, || ready(decided(1, Worth::Keep))).await;
+    let _ = cache.get(&1, Demand::New, || ready(decided(1, Worth::Keep))).await;
     tokio::time::advance(KEEP).await;
     let refused = || ready(decided(0, Worth::Drop));
     assert_eq!(cache.get(&1, Demand::NewIfPossible, refused).await, (Ok(0), Found::Asked));
@@ -74,7 +74,7 @@ async fn an_old_decision_is_not_gone_by_when_there_is_a_new_one() {
 #[tokio::test(start_paused = true)]
 async fn who_does_not_answer_costs_one_moment_and_is_seen_to_be_back() {
     let cache = Numbers::new(10);
-    cache.get(&1, Demand::New, || ready(decided(1, Worth::Keep))).await;
+    let _ = cache.get(&1, Demand::New, || ready(decided(1, Worth::Keep))).await;
     tokio::time::advance(KEEP).await;
     let slow = || async {
         tokio::time::sleep(Duration::from_secs(5)).await;
@@ -98,9 +98,9 @@ async fn who_does_not_answer_costs_one_moment_and_is_seen_to_be_back() {
 #[tokio::test(start_paused = true)]
 async fn a_flood_of_bad_tokens_leaves_the_good_ones_in() {
     let cache = Numbers::new(100);
-    cache.get(&0, Demand::New, || ready(decided(1, Worth::Keep))).await;
+    let _ = cache.get(&0, Demand::New, || ready(decided(1, Worth::Keep))).await;
     for key in 1..10_000 {
-        cache.get(&key, Demand::New, || ready(decided(0, Worth::Drop))).await;
+        let _ = cache.get(&key, Demand::New, || ready(decided(0, Worth::Drop))).await;
         assert!(!cache.knows(&key));
     }
     assert!(cache.lock().len() <= 100 && cache.knows(&0));
@@ -111,7 +111,7 @@ async fn a_flood_of_bad_tokens_leaves_the_good_ones_in() {
 async fn it_never_grows_beyond_its_capacity() {
     let cache = Numbers::new(100);
     for key in 0..1000 {
-        cache.get(&key, Demand::New, || ready(decided(0, Worth::Keep))).await;
+        let _ = cache.get(&key, Demand::New, || ready(decided(0, Worth::Keep))).await;
         assert!(cache.lock().len() <= 100);
     }
 }
