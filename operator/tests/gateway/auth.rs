@@ -17,6 +17,8 @@ use crate::cluster::{Cluster, INSTANCE, with_namespace};
 use crate::harness::{Answer, Gateway};
 use crate::worker::{Behaviour, Worker};
 
+/// All that a gateway asks for.
+pub(crate) const VERBS: [&str; 6] = ["get", "list", "create", "update", "delete", "infer"];
 pub(crate) const AUDIENCE: &str = "lexiscale-tests";
 const BODY: &str = r#"{"input":"a"}"#;
 

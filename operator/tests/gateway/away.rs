@@ -7,7 +7,7 @@ use lexiscale_operator::gateway::NewKey;
 use secrecy::ExposeSecret;
 use serde_json::json;
 
-use crate::auth::AUDIENCE;
+use crate::auth::{AUDIENCE, VERBS};
 use crate::cluster::{Cluster, with_namespace};
 use crate::cut::{State, Wire};
 use crate::harness::{Answer, Gateway};
@@ -17,7 +17,6 @@ use crate::zero::held;
 const INPUT: &str = r#"{"input":"Kubernetes"}"#;
 const MAKE: &str = r#"{"service":"elser","service_settings":{"num_allocations":1,"num_threads":1}}"#;
 const UPDATE: &str = r#"{"service_settings":{"num_allocations":2}}"#;
-const VERBS: [&str; 6] = ["get", "list", "create", "update", "delete", "infer"];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_api_server_that_is_gone_stops_no_inference() {
