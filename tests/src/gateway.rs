@@ -63,6 +63,8 @@ impl Gateway {
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         let agent = ureq::Agent::config_builder()
             .http_status_as_error(false)
+            // A server may close after a refusal for which it did not read the body, while the next request is on its way.
+            .max_idle_connections(0)
             .timeout_global(Some(Duration::from_mins(3)))
             .build()
             .into();
