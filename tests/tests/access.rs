@@ -125,8 +125,7 @@ async fn api_key(namespace: &Namespace) -> Result<String> {
     fs_err::write(file.path(), manifest)?;
     let path = file.path().to_str().context("a path that is no text")?;
     kubectl(&[&own[..], &["apply", "--filename", path]].concat()).await?;
-    let key =
-        said.split_whitespace().filter(|word| word.len() > 40 && !word.contains(['{', '"', ':'])).next_back();
+    let key = said.split_whitespace().rfind(|word| word.len() > 40 && !word.contains(['{', '"', ':']));
     Ok(format!("ApiKey {}", key.context("no key was printed")?))
 }
 
@@ -158,14 +157,14 @@ async fn the_installed_gateway_asks_who_is_there() -> Result<()> {
             let gateway = Gateway::of(&namespace.name, "access-lexiscale-gateway").await?;
 
             let path = "/_inference/sparse_embedding/articles";
-            let make = format!(
+            let wanted = format!(
                 r#"{{"service":"elasticsearch","service_settings":{{"model_id":"{MODEL}","num_allocations":1,"num_threads":1}}}}"#
             );
             for credentials in [&searcher, &nobody] {
-                ensure!(status(&gateway, "PUT", path, Some(&make), credentials).await? == 403, "one without the right makes");
+                ensure!(status(&gateway, "PUT", path, Some(&wanted), credentials).await? == 403, "one without the right makes");
             }
-            ensure!(status(&gateway, "PUT", path, Some(&make), "").await? == 401, "a stranger makes");
-            let made = gateway.send_as(&maker, "PUT", &format!("{path}?timeout=2m"), Some(&make)).await?;
+            ensure!(status(&gateway, "PUT", path, Some(&wanted), "").await? == 401, "a stranger makes");
+            let made = gateway.send_as(&maker, "PUT", &format!("{path}?timeout=2m"), Some(&wanted)).await?;
             ensure!(made.status == 200, "{} {}", made.status, made.text);
 
             let infer = async |credentials: &str| status(&gateway, "POST", path, Some(BODY), credentials).await;

@@ -148,7 +148,7 @@ impl Reviewer {
     fn allowed<V>(&self, value: V, rest: Option<Duration>) -> Decided<V> {
         let rest = rest.unwrap_or(Duration::MAX);
         let keep_for = rest.min(self.keep);
-        let outlives = (rest - keep_for).min(self.tolerance);
+        let outlives = rest.saturating_sub(keep_for).min(self.tolerance);
         Decided { value, keep_for, outlives, worth: Worth::Keep }
     }
 
