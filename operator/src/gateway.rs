@@ -3,6 +3,7 @@
 //! reads path, caller and body in that order. Nothing here decides how many allocations run.
 
 mod admission;
+pub mod api;
 mod around;
 mod arrived;
 mod attach;
@@ -24,6 +25,7 @@ mod merge_patch;
 mod metrics;
 mod nodes;
 mod observe;
+mod outage;
 mod paced;
 mod page;
 mod pending;
@@ -51,6 +53,7 @@ mod worker;
 
 use std::ops::Deref;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use futures::TryFutureExt;
@@ -62,13 +65,14 @@ use lexiscale_trace::{Service, Traces};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use self::admission::Admission;
+use self::admission::{Admission, Deadline};
 use self::auth::Guard;
 pub use self::auth::{ApiKeyFormat, Mode as AuthMode, NewKey, Settings as AuthSettings, Verb};
 use self::budget::Budget;
 use self::directory::{Directory, Entry};
 use self::error::Error;
 use self::metrics::Metrics;
+use self::outage::Doubt;
 use self::page::Page;
 use self::request::Target;
 use self::router::router;
@@ -104,6 +108,7 @@ struct Shared {
     traces: Traces,
     page: Page,
     draining: CancellationToken,
+    doubt: Doubt,
     /// None where everybody may do everything.
     guard: Option<Arc<Guard>>,
 }
@@ -134,8 +139,10 @@ impl Gateway {
         draining: CancellationToken,
     ) -> Self {
         let Observers { metrics, traces } = observers;
+        let doubt = Doubt::default();
         Self(Arc::new(Shared {
-            guard: Guard::new(&settings.auth, client.clone()).map(Arc::new),
+            guard: Guard::new(&settings.auth, client.clone(), doubt.clone()).map(Arc::new),
+            doubt,
             nodes: Api::all(client.clone()),
             client,
             directory,
@@ -181,6 +188,12 @@ impl Gateway {
             }
             Some(_) | None => Ok(Arc::clone(entry)),
         }
+    }
+
+    /// Until when a request may take. What it asks for is bounded by how long a gateway that is told to stop waits for its
+    /// requests: a longer one would be cut off by a restart.
+    fn deadline(&self, asked: Option<Duration>, otherwise: Duration) -> Deadline {
+        Deadline::after(asked.unwrap_or(otherwise).min(self.settings.drain_timeout))
     }
 
     fn is_draining(&self) -> bool {
@@ -234,7 +247,8 @@ pub async fn serve(
     tokio::spawn(probes.inspect_err(|error| tracing::error!(%error, "failed to serve probes and metrics")));
     let follow = {
         let (client, settings, metrics) = (client.clone(), settings.clone(), metrics.clone());
-        async move { watch::follow(client, &settings, metrics, directory).await }
+        let doubt = gateway.doubt.clone();
+        async move { watch::follow(client, &settings, metrics, directory, &doubt).await }
     };
     let follow_caches = {
         let settings = settings.clone();

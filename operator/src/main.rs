@@ -35,7 +35,10 @@ async fn main() -> anyhow::Result<()> {
     let client = kube::Client::try_default;
     match command {
         Command::Controller(settings) => controller::run(*settings, client().await?, shutdown).await,
-        Command::Gateway(settings) => gateway::run(*settings, client().await?, shutdown).await,
+        Command::Gateway(settings) => {
+            let client = gateway::api::client(kube::Config::infer().await?)?;
+            gateway::run(*settings, client, shutdown).await
+        }
         Command::Crds(settings) => crds_command::run(settings, client().await?).await,
         Command::ApiKey(settings) => api_key_command::run(settings, std::io::stdout(), std::io::stderr()),
     }

@@ -4,8 +4,10 @@ use std::io::{self, IsTerminal};
 
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt, util::TryInitError};
 
-/// kube wraps each pass in a span that repeats on every line what the line says itself.
-const DEFAULT_FILTER: &str = "info,kube=warn,kube_client=warn,kube_runtime=warn";
+/// kube wraps each pass in a span that repeats on every line what the line says itself. Its client logs each request that
+/// fails, which is a flood while the API server is away; whoever asked knows, and says it.
+const DEFAULT_FILTER: &str =
+    "info,kube=warn,kube_client=warn,kube_client::client::builder=off,kube_runtime=warn";
 
 /// How log lines are written.
 #[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]

@@ -10,6 +10,8 @@
 mod attach;
 #[path = "gateway/auth.rs"]
 mod auth;
+#[path = "gateway/away.rs"]
+mod away;
 #[path = "gateway/case.rs"]
 mod case;
 #[path = "gateway/cluster.rs"]
@@ -20,8 +22,12 @@ mod conformance;
 mod connections;
 #[path = "gateway/create.rs"]
 mod create;
+#[path = "gateway/cut.rs"]
+mod cut;
 #[path = "gateway/delete.rs"]
 mod delete;
+#[path = "gateway/drain.rs"]
+mod drain;
 #[path = "gateway/harness.rs"]
 mod harness;
 #[path = "gateway/infer.rs"]

@@ -35,10 +35,15 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Opens a way to the gateway.
+    /// Opens a way to the gateway that all tests share.
     pub async fn open() -> Result<Self> {
+        Self::of("lexiscale-system", "lexiscale-gateway").await
+    }
+
+    /// Opens a way to the gateway of a release.
+    pub async fn of(namespace: &str, service: &str) -> Result<Self> {
         let mut forwarding = Command::new("kubectl")
-            .args(["--namespace", "lexiscale-system", "port-forward", "service/lexiscale-gateway", ":9200"])
+            .args(["--namespace", namespace, "port-forward", &format!("service/{service}"), ":9200"])
             .env("KUBECONFIG", kubeconfig())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -50,7 +55,7 @@ impl Gateway {
         let line = tokio::time::timeout(Duration::from_secs(20), lines.next_line())
             .await
             .context("kubectl port-forward said nothing for 20 s")??
-            .context("kubectl port-forward ended; is the chart installed in lexiscale-system?")?;
+            .context("kubectl port-forward ended; is the chart installed?")?;
         let Some((_, rest)) = line.split_once("127.0.0.1:") else {
             bail!("unexpected line of kubectl: {line}")
         };
@@ -58,6 +63,8 @@ impl Gateway {
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         let agent = ureq::Agent::config_builder()
             .http_status_as_error(false)
+            // A server may close after a refusal for which it did not read the body, while the next request is on its way.
+            .max_idle_connections(0)
             .timeout_global(Some(Duration::from_mins(3)))
             .build()
             .into();
@@ -66,7 +73,21 @@ impl Gateway {
 
     /// Sends one request with an optional JSON body.
     pub async fn send(&self, method: &str, path: &str, body: Option<&str>) -> Result<Answer> {
-        let request = ureq::http::Request::builder().method(method).uri(format!("{}{path}", self.url));
+        self.send_as("", method, path, body).await
+    }
+
+    /// The same with credentials, as the `Authorization` header has them; empty for none.
+    pub async fn send_as(
+        &self,
+        credentials: &str,
+        method: &str,
+        path: &str,
+        body: Option<&str>,
+    ) -> Result<Answer> {
+        let mut request = ureq::http::Request::builder().method(method).uri(format!("{}{path}", self.url));
+        if !credentials.is_empty() {
+            request = request.header("authorization", credentials);
+        }
         let request = match body {
             Some(body) => request.header("content-type", "application/json").body(body.to_owned())?,
             None => request.body(String::new())?,

@@ -14,6 +14,9 @@
 {{- if and (eq .Values.gateway.service.type "ClusterIP") .Values.gateway.service.nodePort }}
 {{- fail "gateway.service.nodePort needs gateway.service.type NodePort or LoadBalancer" }}
 {{- end }}
+{{- if lt (include "lexiscale.drainSeconds" . | int) 30 }}
+{{- fail "gateway.terminationGracePeriodSeconds must be at least 40 more than gateway.drainDelay: what is left is how long any request may take" }}
+{{- end }}
 {{- if and (eq .Values.gateway.auth.mode "none") .Values.gateway.auth.apiKeysSecret }}
 {{- fail "gateway.auth.apiKeysSecret needs gateway.auth.mode kubernetes: with none nobody is asked for a key" }}
 {{- end }}

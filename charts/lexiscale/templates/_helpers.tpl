@@ -72,6 +72,14 @@ imagePullSecrets:
 {{- end }}
 {{- end }}
 
+{{/* What the grace period of a gateway leaves to its requests after drainDelay, with 10 s to write the last answers and to end. */}}
+{{- define "lexiscale.drainSeconds" -}}
+{{- $delay := .Values.gateway.drainDelay }}
+{{- $milliseconds := get (dict "ms" 1 "s" 1000 "m" 60000 "h" 3600000) (regexFind "[a-z]+$" $delay) }}
+{{- $seconds := divf (mul (regexFind "^[0-9]+" $delay | int) $milliseconds) 1000 | ceil | int }}
+{{- sub (int .Values.gateway.terminationGracePeriodSeconds) (add $seconds 10) }}
+{{- end }}
+
 {{/* Fields of the pod beside its containers. */}}
 {{- define "lexiscale.podFields" -}}
 {{- $values := index .root.Values .component -}}

@@ -6,7 +6,7 @@ use http::HeaderMap;
 use tokio::time::timeout_at;
 
 use super::Gateway;
-use super::admission::{Admitted, Deadline};
+use super::admission::Admitted;
 use super::dispatch::too_late;
 use super::elastic::query::{Own, Query};
 use super::error::Error;
@@ -29,7 +29,7 @@ impl Arrived {
         request: Request,
     ) -> Result<Self, Error> {
         let query = request::query(request.uri(), own)?;
-        let deadline = Deadline::after(query.timeout.unwrap_or(gateway.settings.infer_timeout));
+        let deadline = gateway.deadline(query.timeout, gateway.settings.infer_timeout);
         let (parts, body) = request.into_parts();
         let body = timeout_at(deadline.at, request::body(&parts, body, &gateway.settings))
             .await

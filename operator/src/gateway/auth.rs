@@ -35,6 +35,7 @@ pub use self::settings::{Mode, Settings};
 use super::Gateway;
 use super::directory::EndpointKey;
 use super::error::Error;
+use super::outage::Doubt;
 use super::request::path_parameters;
 use super::tenancy::Tenant;
 use crate::clock;
@@ -108,7 +109,7 @@ fn object(gateway: &Gateway, namespace: &str, id: &str) -> String {
 
 /// Checks credentials and rights.
 pub(crate) struct Guard {
-    reviewer: Reviewer,
+    reviewer: Arc<Reviewer>,
     keys: Option<KeyFiles>,
 }
 
@@ -116,11 +117,11 @@ type Admission = Result<(String, AuthSource), (Denied, AuthSource)>;
 
 impl Guard {
     /// None where everybody may do everything.
-    pub(crate) fn new(settings: &Settings, client: Client) -> Option<Self> {
+    pub(crate) fn new(settings: &Settings, client: Client, doubt: Doubt) -> Option<Self> {
         match settings.auth {
             Mode::None => None,
             Mode::Kubernetes => Some(Self {
-                reviewer: Reviewer::new(client, settings.auth_audience.clone()),
+                reviewer: Arc::new(Reviewer::new(client, settings, doubt)),
                 keys: settings.api_keys_dir.clone().map(KeyFiles::new),
             }),
         }

@@ -35,7 +35,7 @@ pub(crate) async fn create(
     request: Request,
 ) -> Result<Response, Error> {
     let query = request::query(&uri, &[])?;
-    let deadline = Deadline::after(query.timeout.unwrap_or(gateway.settings.create_timeout));
+    let deadline = gateway.deadline(query.timeout, gateway.settings.create_timeout);
     let (parts, body) = request.into_parts();
     let too_late = |_| Error::StoreTimeout { id: target.id.clone(), timeout: deadline.timeout };
     let read = request::body(&parts, body, &gateway.settings);

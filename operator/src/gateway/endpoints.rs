@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::response::Response;
 use http::{HeaderValue, Uri};
 use kube::ResourceExt;
@@ -11,8 +11,6 @@ use lexiscale_crds::InferenceEndpoint;
 use serde::Serialize;
 use tokio::time::{Instant, timeout_at};
 
-use super::Gateway;
-use super::admission::Deadline;
 use super::auth::Caller;
 use super::directory::{Directory, EndpointKey, Entry};
 use super::elastic::endpoint::{Allocations, EndpointList, EndpointView, State as EndpointState};
@@ -23,14 +21,17 @@ use super::error::{Error, INFERENCE_STATE, InUse, of_write};
 use super::presentation::{json, ok};
 use super::request::{self, Target};
 use super::tenancy::Tenant;
+use super::{Gateway, api};
 
 pub(crate) async fn list(
     State(gateway): State<Gateway>,
     tenant: Tenant,
     _caller: Caller,
     uri: Uri,
+    request: Request,
 ) -> Result<Response, Error> {
     request::query(&uri, &[])?;
+    request::refuse_body(request, &gateway.settings).await?;
     show_all(&gateway, &tenant, None)
 }
 
@@ -39,8 +40,10 @@ pub(crate) async fn get(
     target: Target,
     _caller: Caller,
     uri: Uri,
+    request: Request,
 ) -> Result<Response, Error> {
     request::query(&uri, &[])?;
+    request::refuse_body(request, &gateway.settings).await?;
     if EVERY.contains(&target.id.as_str()) {
         return show_all(&gateway, &target.tenant, target.task);
     }
@@ -97,8 +100,10 @@ pub(crate) async fn delete(
     target: Target,
     _caller: Caller,
     uri: Uri,
+    request: Request,
 ) -> Result<Response, Error> {
     let query = request::query(&uri, &[Own::DryRun, Own::Force])?;
+    request::refuse_body(request, &gateway.settings).await?;
     let entry = gateway.find(&target)?;
     if is_default_endpoint(&target.id) && !query.has(Own::Force) {
         return Err(Error::DefaultEndpoint { id: target.id });
@@ -120,7 +125,7 @@ pub(crate) async fn delete(
     if !in_use.uses.is_empty() && !query.has(Own::Force) {
         return Err(in_use.into());
     }
-    let deadline = Deadline::after(query.timeout.unwrap_or(gateway.settings.create_timeout));
+    let deadline = gateway.deadline(query.timeout, gateway.settings.create_timeout);
     let too_late = |_| Error::DeleteTimeout { id: target.id.clone(), timeout: deadline.timeout };
     timeout_at(deadline.at, remove(&gateway, &target.key(), &entry)).await.map_err(too_late)??;
     Ok(ok(json(&Deleted { acknowledged: true, pipelines: [], indexes: [], error_message: None })))
@@ -135,7 +140,8 @@ async fn remove(gateway: &Gateway, key: &EndpointKey, entry: &Entry) -> Result<(
         preconditions: Some(Preconditions { uid: uid.clone(), resource_version: None }),
         ..DeleteParams::background()
     };
-    match gateway.endpoints(&key.namespace).delete(&entry.endpoint.name_any(), &parameters).await {
+    match api::answer(gateway.endpoints(&key.namespace).delete(&entry.endpoint.name_any(), &parameters)).await
+    {
         Ok(_) => {}
         Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
         Err(error) => return Err(of_write(error)),

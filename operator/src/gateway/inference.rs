@@ -37,14 +37,19 @@ pub(crate) async fn infer(
     waiter.answer(answer)
 }
 
-/// Sparse embeddings come as one answer; there is nothing to stream.
+/// Sparse embeddings come as one answer; there is nothing to stream. What is wrong with the request is told first, as by
+/// Elasticsearch, which asks the service last.
 pub(crate) async fn stream(
     State(gateway): State<Gateway>,
     target: Target,
     _caller: Caller,
     uri: Uri,
+    request: Request,
 ) -> Result<Response, Error> {
     request::query(&uri, &[])?;
+    let (parts, body) = request.into_parts();
+    let body = request::body(&parts, body, &gateway.settings).await?;
+    infer::parse(target.task, &body)?;
     let entry = gateway.find(&target)?;
     Err(Error::Streaming { service: service_name(entry.endpoint.spec.service) })
 }

@@ -71,11 +71,14 @@ pub(crate) async fn banner(
 }
 
 pub(crate) async fn list_services(
+    State(gateway): State<Gateway>,
     TaskTarget(task): TaskTarget,
     _caller: Caller,
     uri: Uri,
+    request: Request,
 ) -> Result<Response, Error> {
     request::query(&uri, &[])?;
+    request::refuse_body(request, &gateway.settings).await?;
     Ok(ok(services(task)))
 }
 

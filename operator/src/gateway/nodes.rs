@@ -4,9 +4,9 @@ use k8s_openapi::api::core::v1::Node;
 use kube::api::ListParams;
 use lexiscale_crds::ServiceSettings;
 
-use super::Gateway;
 use super::elastic::service_settings::refuse_threads_above;
 use super::error::Error;
+use super::{Gateway, api};
 
 pub(crate) async fn refuse_more_threads_than_cpus(
     gateway: &Gateway,
@@ -16,7 +16,7 @@ pub(crate) async fn refuse_more_threads_than_cpus(
     if !gateway.settings.check_node_cpus || settings.num_threads.is_none_or(|threads| threads == 1) {
         return Ok(());
     }
-    match gateway.nodes.list(&ListParams::default()).await {
+    match api::answer(gateway.nodes.list(&ListParams::default())).await {
         Ok(nodes) => Ok(nodes
             .iter()
             .filter_map(cpus)

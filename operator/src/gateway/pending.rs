@@ -15,7 +15,7 @@ use tokio::runtime::Handle;
 use super::admission::Deadline;
 use super::directory::EndpointKey;
 use super::error::{Error, of_write};
-use super::{FIELD_MANAGER, Gateway};
+use super::{FIELD_MANAGER, Gateway, api};
 use crate::clock;
 
 /// Until when a PUT waits for the endpoint. Absent once a PUT was answered with 200, and on what kubectl
@@ -64,7 +64,7 @@ pub(crate) async fn claim(
     object.annotations_mut().insert(WAITED_FOR_UNTIL.to_owned(), until.clone());
     let parameters = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
     loop {
-        match endpoints.create(&parameters, &object).await {
+        match api::answer(endpoints.create(&parameters, &object)).await {
             Ok(created) => return Ok(Pending::new(endpoints, key, &created, Origin::Made)),
             Err(kube::Error::Api(status)) if status.code == 409 => {}
             Err(kube::Error::Api(status)) if status.code == 404 => {
@@ -72,7 +72,7 @@ pub(crate) async fn claim(
             }
             Err(error) => return Err(of_write(error)),
         }
-        let Some(existing) = endpoints.get_opt(&name).await.map_err(Error::Kubernetes)? else {
+        let Some(existing) = api::answer(endpoints.get_opt(&name)).await.map_err(Error::Kubernetes)? else {
             continue;
         };
         if existing.metadata.deletion_timestamp.is_some() {
@@ -92,8 +92,8 @@ pub(crate) async fn claim(
             "resourceVersion": existing.resource_version(),
             "annotations": {WAITED_FOR_UNTIL: until},
         }});
-        match endpoints.patch_metadata(&name, &PatchParams::apply(FIELD_MANAGER), &Patch::Merge(&patch)).await
-        {
+        let (parameters, patch) = (PatchParams::apply(FIELD_MANAGER), Patch::Merge(&patch));
+        match api::answer(endpoints.patch_metadata(&name, &parameters, &patch)).await {
             Ok(_) => return Ok(Pending::new(endpoints, key, &existing, Origin::Joined)),
             // The operator reports on the object all the time, so this is common; look again.
             Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}

@@ -244,7 +244,9 @@ mod tests {
         ];
         for (pieces, slots, has_room) in table {
             let pods = pods(1);
-            pieces.iter().for_each(|class| pods[0].begin(*class, 1));
+            for class in &pieces {
+                pods[0].begin(*class, 1);
+            }
             assert!(choose(&pods, Room::Any, slots, 0, now).is_none());
             assert_eq!(choose(&pods, Room::SearchOnly, slots, 0, now).is_some(), has_room, "{pieces:?}");
         }

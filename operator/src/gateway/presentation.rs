@@ -81,7 +81,7 @@ async fn rewrite(gateway: &Gateway, response: Response, presentation: Presentati
         Err(error) if error.is::<LengthLimitError>() => {
             return Error::AnswerTooLarge { limit: LARGEST_REWRITTEN }.into_response();
         }
-        Err(_) => return Error::AnswerBroken.into_response(),
+        Err(_) => return Error::AnswerCut.into_response(),
     };
     head.headers.remove(CONTENT_LENGTH);
     let counted = gateway.budget.begin();

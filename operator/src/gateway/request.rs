@@ -4,11 +4,12 @@ use std::panic::resume_unwind;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{FromRequestParts, Path, Query as Pairs};
+use axum::extract::{FromRequestParts, Path, Query as Pairs, Request};
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Uri};
+use http_body_util::BodyExt;
 use hyper::body::Body as _;
 
 use super::Gateway;
@@ -119,6 +120,28 @@ pub(crate) async fn body(parts: &Parts, body: Body, settings: &Settings) -> Resu
         Some(_) | None => error,
     })?;
     if bytes.is_empty() { Err(Error::NoBody) } else { Ok(bytes) }
+}
+
+/// Of a request that is about nothing but its path. As Elasticsearch does, what is not understood is refused first.
+pub(crate) async fn refuse_body(request: Request, settings: &Settings) -> Result<(), Error> {
+    let (parts, mut body) = request.into_parts();
+    let first = async {
+        while let Some(frame) = body.frame().await {
+            // What cannot be read is no reason to refuse what needs none of it.
+            let Ok(frame) = frame else { return false };
+            if frame.data_ref().is_some_and(|data| !data.is_empty()) {
+                return true;
+            }
+        }
+        false
+    };
+    let has_body = tokio::time::timeout(settings.body_timeout, first).await;
+    if !has_body.map_err(|_| Error::BodyTooSlow(settings.body_timeout))? {
+        return Ok(());
+    }
+    MediaType::of_body(text(&parts.headers, &CONTENT_TYPE))?;
+    let (method, path) = (&parts.method, parts.uri.path());
+    Err(Refusal::argument(format!("request [{method} {path}] does not support having a body")).into())
 }
 
 /// How a body is packed.

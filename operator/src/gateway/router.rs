@@ -12,22 +12,8 @@ use super::{Gateway, create, endpoints, inference, info, page, shapes, update};
 const SMALLEST_PACKED: u64 = 1 << 10;
 
 pub(crate) fn router(gateway: &Gateway) -> Router {
-    Router::new()
-        .route("/", get(page::root))
-        .route("/_page/page.css", get(page::style))
-        .route("/_page/page.js", get(page::script))
-        .route("/_page/icon.svg", get(page::icon))
-        .route("/_page/endpoints", get(page::endpoints))
-        .route("/_inference", get(endpoints::list))
-        .route("/_inference/_services", get(info::list_services))
-        .route("/_inference/_services/{task_type}", get(info::list_services))
-        .route("/_inference/{id}", endpoint())
-        .route("/_inference/{id}/_stream", post(inference::stream))
-        .route("/_inference/{id}/_update", put(update::update))
-        .route("/_inference/{task_type}/{id}", endpoint())
-        .route("/_inference/{task_type}/{id}/_stream", post(inference::stream))
-        .route("/_inference/{task_type}/{id}/_update", put(update::update))
-        .merge(shapes::router())
+    let router = routes().into_iter().fold(Router::new(), |router, (path, route)| router.route(path, route));
+    router
         .fallback(info::unknown_path)
         .method_not_allowed_fallback(info::wrong_method)
         .layer(
@@ -40,6 +26,27 @@ pub(crate) fn router(gateway: &Gateway) -> Router {
                 .layer(AroundLayer(gateway.clone())),
         )
         .with_state(gateway.clone())
+}
+
+/// Every route. The tests ask each of them without credentials.
+pub(crate) fn routes() -> Vec<(&'static str, MethodRouter<Gateway>)> {
+    let own = [
+        ("/", get(page::root)),
+        ("/_page/page.css", get(page::style)),
+        ("/_page/page.js", get(page::script)),
+        ("/_page/icon.svg", get(page::icon)),
+        ("/_page/endpoints", get(page::endpoints)),
+        ("/_inference", get(endpoints::list)),
+        ("/_inference/_services", get(info::list_services)),
+        ("/_inference/_services/{task_type}", get(info::list_services)),
+        ("/_inference/{id}", endpoint()),
+        ("/_inference/{id}/_stream", post(inference::stream)),
+        ("/_inference/{id}/_update", put(update::update)),
+        ("/_inference/{task_type}/{id}", endpoint()),
+        ("/_inference/{task_type}/{id}/_stream", post(inference::stream)),
+        ("/_inference/{task_type}/{id}/_update", put(update::update)),
+    ];
+    own.into_iter().chain(shapes::routes()).collect()
 }
 
 fn endpoint() -> MethodRouter<Gateway> {

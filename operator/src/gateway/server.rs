@@ -49,6 +49,9 @@ const LARGEST_HEAD: usize = 32 << 10;
 /// After `accept` failed, most likely for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// For the answers to requests that took as long as they may. The head of one that came at the last moment is there by then.
+const LAST_ANSWERS: Duration = Duration::from_secs(5);
+
 /// What connections are served with.
 pub(crate) struct Server {
     pub(crate) router: Router,
@@ -93,7 +96,7 @@ impl Server {
         }
         drop(listener);
         connections.close();
-        if tokio::time::timeout(settings.drain_timeout, connections.wait()).await.is_err() {
+        if tokio::time::timeout(settings.drain_timeout + LAST_ANSWERS, connections.wait()).await.is_err() {
             tracing::warn!(connections = connections.len(), "stopped with requests unfinished");
         }
     }

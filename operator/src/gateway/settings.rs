@@ -40,8 +40,9 @@ pub struct Settings {
     #[arg(long, env = "LEXISCALE_DRAIN_DELAY", default_value = "5s", value_parser = duration)]
     pub drain_delay: Duration,
 
-    /// How long requests in flight may then take to finish. The pod's grace period must cover both.
-    #[arg(long, env = "LEXISCALE_DRAIN_TIMEOUT", default_value = "35s", value_parser = duration)]
+    /// How long requests in flight may then take to finish, and therefore how long any request may take, whatever timeout it
+    /// asks for: a restart loses none. The pod's grace period must cover the delay, this, and 5s to write the last answers.
+    #[arg(long, env = "LEXISCALE_DRAIN_TIMEOUT", default_value = "5m", value_parser = duration)]
     pub drain_timeout: Duration,
 
     /// How long PUT waits for the endpoint, unless the request says otherwise.
@@ -141,7 +142,7 @@ impl Settings {
     }
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     time_value::parse("duration", text).map(Option::unwrap_or_default).map_err(|refusal| refusal.to_string())
 }
 

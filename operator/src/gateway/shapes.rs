@@ -7,11 +7,10 @@ mod custom;
 mod opensearch;
 mod tei;
 
-use axum::Router;
 use axum::extract::Request;
 use axum::middleware::from_fn;
 use axum::response::Response;
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use lexiscale_wire::{InferenceRequest, TextEmbedding};
 
 use super::Gateway;
@@ -31,18 +30,17 @@ const CUSTOM: &str = "/custom/{id}";
 /// The routes that are counted as inference.
 pub(crate) const INFERENCES: [&str; 5] = [CHUNK, CHUNK_OF_TASK, EMBED_SPARSE, OPENSEARCH, CUSTOM];
 
-pub(crate) fn router() -> Router<Gateway> {
-    let tei = Router::new()
-        .route(EMBED_SPARSE, post(tei::embed_sparse))
-        .route("/tei/{id}/info", get(tei::info))
-        .route("/tei/{id}/health", get(tei::health))
-        .layer(from_fn(tei::translate_errors));
-    Router::new()
-        .route(CHUNK, post(chunk::chunk))
-        .route(CHUNK_OF_TASK, post(chunk::chunk))
-        .route(OPENSEARCH, post(opensearch::embed))
-        .route(CUSTOM, post(custom::embed))
-        .merge(tei)
+pub(crate) fn routes() -> [(&'static str, MethodRouter<Gateway>); 7] {
+    let tei = |route: MethodRouter<Gateway>| route.layer(from_fn(tei::translate_errors));
+    [
+        (CHUNK, post(chunk::chunk)),
+        (CHUNK_OF_TASK, post(chunk::chunk)),
+        (OPENSEARCH, post(opensearch::embed)),
+        (CUSTOM, post(custom::embed)),
+        (EMBED_SPARSE, tei(post(tei::embed_sparse))),
+        ("/tei/{id}/info", tei(get(tei::info))),
+        ("/tei/{id}/health", tei(get(tei::health))),
+    ]
 }
 
 /// A request that differs from `POST _inference` in how its body is read and how its answer is written.

@@ -13,7 +13,6 @@ use lexiscale_crds::{ConditionType, Conditions, InferenceEndpoint, InferenceEndp
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout_at};
 
-use super::admission::Deadline;
 use super::auth::Caller;
 use super::create::stored;
 use super::directory::{Directory, EndpointKey, Entry};
@@ -23,7 +22,7 @@ use super::elastic::update::{self, Known, Update};
 use super::error::{Error, of_write};
 use super::merge_patch::difference;
 use super::request::{self, Target};
-use super::{FIELD_MANAGER, Gateway};
+use super::{FIELD_MANAGER, Gateway, api};
 
 /// Writes that met somebody else's. The operator reports on an object often, but not that often.
 const MOST_CONFLICTS: usize = 16;
@@ -38,10 +37,10 @@ pub(crate) async fn update(
     request: Request,
 ) -> Result<Response, Error> {
     let query = request::query(&uri, &[])?;
-    let timeout = query.timeout.or(query.master_timeout).unwrap_or(gateway.settings.create_timeout);
-    let deadline = Deadline::after(timeout);
+    let asked = query.timeout.or(query.master_timeout);
+    let deadline = gateway.deadline(asked, gateway.settings.create_timeout);
     let (parts, body) = request.into_parts();
-    let too_late = |_| Error::UpdateTimeout { id: target.id.clone(), timeout };
+    let too_late = |_| Error::UpdateTimeout { id: target.id.clone(), timeout: deadline.timeout };
     let read = request::body(&parts, body, &gateway.settings);
     let body = timeout_at(deadline.at, read).await.map_err(too_late)??;
     NewId::of_changeable(&target.id)?;
@@ -80,7 +79,7 @@ async fn change(
         let patch = patch(&endpoint, &wanted);
         let parameters =
             PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-        match endpoints.patch(&name, &parameters, &Patch::Merge(&patch)).await {
+        match api::answer(endpoints.patch(&name, &parameters, &Patch::Merge(&patch))).await {
             Ok(changed) => {
                 seen(gateway, key, &changed).await?;
                 return Ok(Arc::new(changed));
@@ -89,7 +88,7 @@ async fn change(
             Err(error) => return Err(of_write(error)),
         }
         tokio::time::sleep(PAUSE).await;
-        let current = endpoints.get_opt(&name).await.map_err(Error::Kubernetes)?;
+        let current = api::answer(endpoints.get_opt(&name)).await.map_err(Error::Kubernetes)?;
         let current = current.filter(|current| current.uid().as_deref() == Some(&uid));
         endpoint = Arc::new(current.ok_or_else(|| Error::NotFound { id: id.clone() })?);
     }

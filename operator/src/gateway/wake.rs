@@ -25,12 +25,15 @@ pub(crate) use self::metrics::WakeMetrics;
 pub(crate) use self::waiter::Waiter;
 use super::Gateway;
 use super::directory::{Directory, EndpointKey, Entry};
+use super::outage::Outage;
 
 /// The endpoints that requests of this gateway wait for.
 #[derive(Default)]
 pub(crate) struct Wakes {
     waking: Mutex<HashMap<EndpointKey, Waking>>,
     cold_starts: ColdStarts,
+    /// Of all endpoints together: a thousand that cannot be woken are one thing to say.
+    outage: Outage,
 }
 
 /// One endpoint, for as long as somebody waits for it.

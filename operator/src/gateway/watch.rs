@@ -4,7 +4,8 @@
 use std::pin::pin;
 use std::sync::Arc;
 
-use futures::{Stream, StreamExt, future};
+use futures::future::{self, ready};
+use futures::{Stream, StreamExt};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::runtime::watcher::{self, Event, watcher};
@@ -20,24 +21,29 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::{
-    Settings,
+    Settings, api,
     directory::{Builder, Change, Directory},
     metrics::Metrics,
+    outage::{Doubt, Outage},
 };
+
+/// What is done here, as the log says it.
+const WATCH: &str = "watch the cluster";
 
 pub(crate) async fn follow(
     client: Client,
     settings: &Settings,
     metrics: Metrics,
     directory: watch::Sender<Arc<Directory>>,
+    doubt: &Doubt,
 ) {
     let endpoints: Api<InferenceEndpoint> = scope(client.clone(), settings);
     let slices: Api<EndpointSlice> = scope(client, settings);
-    let ours = watcher::Config::default().labels(&labels::instance_query(settings.instance.as_deref()));
+    let ours = api::watch_config().labels(&labels::instance_query(settings.instance.as_deref()));
     // Kubernetes copies the labels of an endpoint's Service to its slices.
-    let of_workers = watcher::Config::default().labels(labels::ENDPOINT);
-    let mut endpoints = pin!(events(endpoints, ours));
-    let mut slices = pin!(events(slices, of_workers));
+    let of_workers = api::watch_config().labels(labels::ENDPOINT);
+    let mut endpoints = pin!(events(endpoints, ours, doubt.clone()));
+    let mut slices = pin!(events(slices, of_workers, doubt.clone()));
     let mut builder = Builder::new(settings.line_limits(), settings.worker_tls.protocol(), metrics);
     loop {
         let change = tokio::select! {
@@ -54,7 +60,7 @@ pub(crate) async fn follow(
 
 /// Model caches, for the page only: nothing that serves waits for them.
 pub(crate) async fn follow_caches(client: Client, settings: &Settings, writer: Writer<ModelCache>) {
-    let caches = events(scope(client, settings), watcher::Config::default());
+    let caches = events(scope(client, settings), api::watch_config(), Doubt::default());
     let seen = caches.scan(writer, |writer, event| {
         writer.apply_watcher_event(&event);
         future::ready(Some(()))
@@ -70,17 +76,23 @@ where
     if settings.all_namespaces { Api::all(client) } else { Api::namespaced(client, &settings.namespace) }
 }
 
-fn events<K>(api: Api<K>, config: watcher::Config) -> impl Stream<Item = Event<K>>
+fn events<K>(api: Api<K>, config: watcher::Config, doubt: Doubt) -> impl Stream<Item = Event<K>>
 where
     K: kube::Resource + Lookup + ResourceExt + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
 {
+    let outage = Outage::default();
     watcher(api, config)
         // Nobody reads who manages which field, and it is half of an object's size.
         .modify(|object| object.managed_fields_mut().clear())
-        .default_backoff()
-        .filter_map(|event| async {
-            event
-                .inspect_err(|error| tracing::warn!(%error, "failed to watch the cluster, trying again"))
-                .ok()
+        .backoff(api::watch_pauses())
+        .filter_map(move |event| {
+            match &event {
+                Ok(_) => outage.answered(WATCH),
+                Err(error) => {
+                    doubt.raise();
+                    outage.failed(WATCH, error);
+                }
+            }
+            ready(event.ok())
         })
 }

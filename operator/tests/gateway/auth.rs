@@ -17,7 +17,9 @@ use crate::cluster::{Cluster, INSTANCE, with_namespace};
 use crate::harness::{Answer, Gateway};
 use crate::worker::{Behaviour, Worker};
 
-const AUDIENCE: &str = "lexiscale-tests";
+/// All that a gateway asks for.
+pub(crate) const VERBS: [&str; 6] = ["get", "list", "create", "update", "delete", "infer"];
+pub(crate) const AUDIENCE: &str = "lexiscale-tests";
 const BODY: &str = r#"{"input":"a"}"#;
 
 impl Cluster {
@@ -34,7 +36,13 @@ impl Cluster {
     }
 
     /// A service account that may do this, and its token.
-    async fn account(&self, name: &str, verbs: &[&str], resource_names: &[&str], audience: &str) -> String {
+    pub(crate) async fn account(
+        &self,
+        name: &str,
+        verbs: &[&str],
+        resource_names: &[&str],
+        audience: &str,
+    ) -> String {
         self.put::<ServiceAccount>(json!({"metadata": {"name": name}})).await;
         self.put::<Role>(json!({"metadata": {"name": name}, "rules": [{
             "apiGroups": ["inference.lexiscale.io"], "resources": ["inferenceendpoints"], "verbs": verbs, "resourceNames": resource_names,

@@ -45,11 +45,21 @@ pub(crate) async fn with_namespace<F: Future<Output = ()>>(test: impl FnOnce(Clu
     }
 }
 
-async fn client() -> Client {
-    let path = std::env::var_os("KUBECONFIG").map_or_else(
+pub(crate) fn kubeconfig() -> PathBuf {
+    std::env::var_os("KUBECONFIG").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/cluster/kubeconfig"),
         PathBuf::from,
-    );
+    )
+}
+
+/// How the tests reach the API server.
+pub(crate) async fn config() -> Config {
+    let kubeconfig = Kubeconfig::read_from(kubeconfig()).unwrap();
+    Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap()
+}
+
+async fn client() -> Client {
+    let path = kubeconfig();
     let unreachable = |error: &dyn std::fmt::Display| -> ! {
         panic!("no cluster by {}: {error}; run `make cluster-up`, or set KUBECONFIG", path.display())
     };

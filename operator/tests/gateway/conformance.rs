@@ -8,11 +8,13 @@ mod server;
 #[path = "conformance/stage.rs"]
 mod stage;
 
+use http::HeaderValue;
 use serde_json::json;
 
 use self::lives::Life;
 use self::server::Server;
 use self::stage::Stage;
+use crate::auth::{AUDIENCE, VERBS};
 use crate::case::{Case, Tally};
 use crate::cluster::with_namespace;
 use crate::harness::Gateway;
@@ -24,6 +26,23 @@ async fn conformance() {
     if let Some(server) = Server::of_environment() {
         return against_a_running_server(&server).await;
     }
+    against_a_gateway(Door::Open).await;
+}
+
+/// The whole list once more, by somebody who may do everything, and what the list says of those who are nobody.
+#[tokio::test(flavor = "multi_thread")]
+async fn conformance_with_credentials() {
+    against_a_gateway(Door::Guarded).await;
+}
+
+/// Whom the gateway lets in.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Door {
+    Open,
+    Guarded,
+}
+
+async fn against_a_gateway(door: Door) {
     with_namespace(|cluster| async move {
         let settings = json!({"modelId": ".elser_model_2", "numAllocations": 1, "numThreads": 1});
         let adaptive = json!({"numThreads": 1, "adaptiveAllocations": {"enabled": true, "minNumberOfAllocations": 0, "maxNumberOfAllocations": 32}});
@@ -31,8 +50,16 @@ async fn conformance() {
         cluster.make("legacy", "elser", adaptive).await;
         cluster.make(DEFAULT, "elasticsearch", settings).await;
         let _stage = Stage::start(&cluster).await;
-        let gateway = Gateway::start(&cluster, &[]).await;
-        let server = Server::new(format!("http://{}", gateway.address), None);
+        let (flags, authorization): (&[&str], _) = match door {
+            Door::Open => (&[], None),
+            Door::Guarded => {
+                let token = cluster.account("conformance", &VERBS, &[], AUDIENCE).await;
+                let authorization = HeaderValue::try_from(format!("Bearer {token}")).unwrap();
+                (&["--auth", "kubernetes", "--auth-audience", AUDIENCE], Some(authorization))
+            }
+        };
+        let gateway = Gateway::start(&cluster, flags).await;
+        let server = Server::new(format!("http://{}", gateway.address), authorization);
         server.until_ready(&["articles", "legacy", DEFAULT]).await;
         run(&server).await;
         assert_eq!(cluster.ids().await, [DEFAULT, "articles", "legacy"]);

@@ -149,7 +149,7 @@ async fn an_endpoint_exists_once() {
 async fn after_a_time_out_one_identical_put_joins_and_every_other_is_told_it_exists() {
     with_namespace(|cluster| async move {
         let gateway = Gateway::start(&cluster, &[]).await;
-        let quick = format!("{SEED}?timeout=200ms");
+        let quick = format!("{SEED}?timeout=2s");
         let answer = gateway.put(&quick, FIXED).await;
         assert_eq!(answer.error(), (408, "model_deployment_timeout_exception".to_owned()));
         assert_eq!(answer.header("x-inference-state"), "deploying");

@@ -25,7 +25,7 @@ fn asked(endpoint: &InferenceEndpoint) -> Option<String> {
 
 impl Cluster {
     /// An adaptive endpoint that the controller has put to zero.
-    async fn make_idle(&self, id: &str) {
+    pub(crate) async fn make_idle(&self, id: &str) {
         let settings =
             json!({"modelId": ".elser_model_2", "numThreads": 1, "adaptiveAllocations": {"enabled": true}});
         self.make(id, "elasticsearch", settings).await;
@@ -43,7 +43,7 @@ impl Cluster {
     }
 
     /// Waits for the wake-up that is not `noted`, and returns it.
-    async fn wake_up(&self, id: &str, noted: Option<&str>) -> String {
+    pub(crate) async fn wake_up(&self, id: &str, noted: Option<&str>) -> String {
         let name = object_name(id);
         let noted = noted.map(str::to_owned);
         let is_new = move |object: Option<&InferenceEndpoint>| {
@@ -55,7 +55,7 @@ impl Cluster {
     }
 
     /// What controller and kubelet do about a wake-up.
-    async fn answers(&self, id: &str, asked: &str, pods: &[SocketAddr]) {
+    pub(crate) async fn answers(&self, id: &str, asked: &str, pods: &[SocketAddr]) {
         self.decides(id, 1, "WokenUp", Some(asked)).await;
         self.routes(id, pods).await;
     }
@@ -125,7 +125,7 @@ async fn a_thousand_requests_at_once_over_two_gateways_are_all_answered_and_cost
     .await;
 }
 
-fn held(cluster: &Cluster) -> String {
+pub(crate) fn held(cluster: &Cluster) -> String {
     format!(r#"lexiscale_gateway_requests_held{{namespace="{}",endpoint="articles"}}"#, cluster.namespace)
 }
 

@@ -28,6 +28,8 @@ pub(crate) enum AuthSource {
     Keys,
     /// An earlier answer of the API server.
     Cache,
+    /// The same, for inference only: its time is over, and the API server cannot be asked again.
+    Outlived,
     ApiServer,
 }
 

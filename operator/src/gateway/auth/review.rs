@@ -1,6 +1,7 @@
 //! Bearer tokens, by the API server's judgement: a TokenReview says who it is, a `SubjectAccessReview`
 //! whether they may. Both are remembered for a short time, by a hash of the token, so that requests do not wait for
-//! the API server and go on for a while when it is away. What is not known then is refused.
+//! the API server. While it gives no judgement, inference goes on for longer by what it said last; all else is
+//! refused.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,22 +19,25 @@ use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 
 use super::access::{Access, Need};
-use super::cache::{Cache, Decided, Found, Worth};
+use super::api_key::Verb;
+use super::cache::{Cache, Decided, Demand, Found, Worth};
 use super::denied::Denied;
 use super::metrics::AuthSource;
+use super::settings::Settings;
 use crate::clock;
+use crate::gateway::outage::{Doubt, Outage};
 
-/// How long a right outlives its withdrawal.
-const KEEP_POSITIVE: Duration = Duration::from_mins(1);
 /// How long a right that was just given is not seen.
 const KEEP_NEGATIVE: Duration = Duration::from_secs(5);
-/// While the API server is away, each key asks it once in so long.
-const KEEP_FAILURE: Duration = Duration::from_secs(1);
 const MOST_TOKENS: usize = 10_000;
 const MOST_RIGHTS: usize = 50_000;
-/// Reviews under way at once; further ones wait, within the same time.
+/// Reviews under way at once; further ones wait, within the same time. Anybody can make up tokens, so those that
+/// were not valid before have places of their own.
 const MOST_REVIEWS: usize = 32;
+const MOST_REVIEWS_OF_STRANGERS: usize = 16;
 const REVIEW_TIMEOUT: Duration = Duration::from_secs(5);
+/// What is done here, as the log says it.
+const REVIEW: &str = "have credentials reviewed";
 
 /// SHA-256 of a token.
 type Fingerprint = [u8; 32];
@@ -41,10 +45,18 @@ type Fingerprint = [u8; 32];
 pub(crate) struct Reviewer {
     tokens: Api<TokenReview>,
     rights: Api<SubjectAccessReview>,
+    client: Client,
+    doubt: Doubt,
     audiences: Vec<String>,
-    known_tokens: Cache<Fingerprint, Result<Option<Arc<UserInfo>>, Away>>,
-    known_rights: Cache<(Fingerprint, Access), Result<bool, Away>>,
+    /// How long a right outlives its withdrawal.
+    keep: Duration,
+    /// How long inference goes on by a decision whose time is over.
+    tolerance: Duration,
+    known_tokens: Cache<Fingerprint, Option<Arc<UserInfo>>, Away>,
+    known_rights: Cache<(Fingerprint, Access), bool, Away>,
     places: Semaphore,
+    places_of_strangers: Semaphore,
+    outage: Outage,
 }
 
 /// The API server gave no judgement.
@@ -52,25 +64,38 @@ pub(crate) struct Reviewer {
 struct Away(&'static str);
 
 impl Reviewer {
-    pub(crate) fn new(client: Client, audiences: Vec<String>) -> Self {
+    pub(crate) fn new(client: Client, settings: &Settings, doubt: Doubt) -> Self {
+        let Settings { auth: _, auth_audience, auth_cache_time, auth_outage_tolerance, api_keys_dir: _ } =
+            settings;
         Self {
             tokens: Api::all(client.clone()),
-            rights: Api::all(client),
+            rights: Api::all(client.clone()),
+            client,
+            doubt,
             // An environment variable that is there and empty.
-            audiences: audiences.into_iter().filter(|audience| !audience.is_empty()).collect(),
+            audiences: auth_audience.iter().filter(|audience| !audience.is_empty()).cloned().collect(),
+            keep: *auth_cache_time,
+            tolerance: *auth_outage_tolerance,
             known_tokens: Cache::new(MOST_TOKENS),
             known_rights: Cache::new(MOST_RIGHTS),
             places: Semaphore::new(MOST_REVIEWS),
+            places_of_strangers: Semaphore::new(MOST_REVIEWS_OF_STRANGERS),
+            outage: Outage::default(),
         }
     }
 
     pub(crate) async fn admit(
-        &self,
+        self: &Arc<Self>,
         token: SecretString,
         need: &Need,
     ) -> Result<(String, AuthSource), (Denied, AuthSource)> {
-        let fingerprint = Sha256::digest(token.expose_secret()).into();
-        let (user, found) = self.known_tokens.get(&fingerprint, async || self.review(&token).await).await;
+        let fingerprint: Fingerprint = Sha256::digest(token.expose_secret()).into();
+        let demand = demand(need);
+        let review = || {
+            let reviewer = Arc::clone(self);
+            async move { reviewer.review(&token, &fingerprint).await }
+        };
+        let (user, found) = self.known_tokens.get(&fingerprint, demand, review).await;
         let source = AuthSource::from(found);
         let unavailable = |Away(why), source| (Denied::Unavailable { why }, source);
         let user = user.map_err(|away| unavailable(away, source))?.ok_or((Denied::BadToken, source))?;
@@ -78,9 +103,12 @@ impl Reviewer {
         let Need::Right(access) = need else { return Ok((name, source)) };
         // As Kubernetes names it: what a path says has no bound that would be worth keeping.
         let key = (fingerprint, Access { id: None, ..access.clone() });
-        let (allowed, found) =
-            self.known_rights.get(&key, async || self.review_access(&user, access).await).await;
-        let source = source.and(found);
+        let review = || {
+            let (reviewer, access) = (Arc::clone(self), access.clone());
+            async move { reviewer.review_access(&user, &access).await }
+        };
+        let (allowed, found) = self.known_rights.get(&key, demand, review).await;
+        let source = source.and(AuthSource::from(found));
         match allowed {
             Ok(true) => Ok((name, source)),
             Ok(false) => Err((Denied::not_allowed(name, access), source)),
@@ -88,7 +116,11 @@ impl Reviewer {
         }
     }
 
-    async fn review(&self, token: &SecretString) -> Decided<Result<Option<Arc<UserInfo>>, Away>> {
+    async fn review(
+        &self,
+        token: &SecretString,
+        fingerprint: &Fingerprint,
+    ) -> Result<Decided<Option<Arc<UserInfo>>>, Away> {
         let review = TokenReview {
             spec: TokenReviewSpec {
                 token: token.expose_secret().to_owned(),
@@ -96,58 +128,84 @@ impl Reviewer {
             },
             ..TokenReview::default()
         };
-        let user = match self.ask(&self.tokens, &review).await {
-            Ok(review) => user(review.status.unwrap_or_default(), &self.audiences),
-            Err(away) => return failed(away),
+        let is_known = self.known_tokens.knows(fingerprint);
+        let places = if is_known { &self.places } else { &self.places_of_strangers };
+        let review = self.ask(places, &self.tokens, &review).await?;
+        let Some(user) = user(review.status.unwrap_or_default(), &self.audiences) else {
+            return self.refused(None).await;
         };
-        match user {
-            Some(user) => {
-                let rest = expiry(token.expose_secret()).map(|at| until(at, clock::now()));
-                let keep_for = rest.map_or(KEEP_POSITIVE, |rest| rest.min(KEEP_POSITIVE));
-                Decided { value: Ok(Some(Arc::new(user))), keep_for, worth: Worth::Keep }
-            }
-            None => Decided { value: Ok(None), keep_for: KEEP_NEGATIVE, worth: Worth::Drop },
-        }
+        let rest = expiry(token.expose_secret()).map(|at| until(at, clock::now()));
+        Ok(self.allowed(Some(Arc::new(user)), rest))
     }
 
-    async fn review_access(&self, user: &UserInfo, access: &Access) -> Decided<Result<bool, Away>> {
-        match self.ask(&self.rights, &question(user, access)).await {
-            Ok(review) => {
-                let allowed =
-                    review.status.is_some_and(|status| status.allowed && status.denied != Some(true));
-                let (keep_for, worth) =
-                    if allowed { (KEEP_POSITIVE, Worth::Keep) } else { (KEEP_NEGATIVE, Worth::Drop) };
-                Decided { value: Ok(allowed), keep_for, worth }
-            }
-            Err(away) => failed(away),
-        }
+    async fn review_access(&self, user: &UserInfo, access: &Access) -> Result<Decided<bool>, Away> {
+        let review = self.ask(&self.places, &self.rights, &question(user, access)).await?;
+        let is_allowed = review.status.is_some_and(|status| status.allowed && status.denied != Some(true));
+        if is_allowed { Ok(self.allowed(true, None)) } else { self.refused(false).await }
     }
 
-    async fn ask<T>(&self, api: &Api<T>, review: &T) -> Result<T, Away>
+    /// `rest` is when the credentials end by themselves.
+    fn allowed<V>(&self, value: V, rest: Option<Duration>) -> Decided<V> {
+        let rest = rest.unwrap_or(Duration::MAX);
+        let keep_for = rest.min(self.keep);
+        let outlives = rest.saturating_sub(keep_for).min(self.tolerance);
+        Decided { value, keep_for, outlives, worth: Worth::Keep }
+    }
+
+    /// A refusal is not believed while the API server may have just started: asked once more when it is ready, it may find a
+    /// role that it had not read.
+    async fn refused<V>(&self, value: V) -> Result<Decided<V>, Away> {
+        if !self.doubt.is_open() {
+            return Ok(Decided {
+                value,
+                keep_for: KEEP_NEGATIVE,
+                outlives: Duration::ZERO,
+                worth: Worth::Drop,
+            });
+        }
+        let question = http::Request::get("/readyz").body(Vec::new());
+        let question = question.expect("a path of ours is a path");
+        if let Ok(Ok(_)) = tokio::time::timeout(REVIEW_TIMEOUT, self.client.request_text(question)).await {
+            self.doubt.settle();
+        }
+        Err(Away("the Kubernetes API has just started"))
+    }
+
+    async fn ask<T>(&self, places: &Semaphore, api: &Api<T>, review: &T) -> Result<T, Away>
     where
         T: Clone + std::fmt::Debug + DeserializeOwned + Serialize,
     {
         let answer = async {
-            let _place = self.places.acquire().await;
+            let _place = places.acquire().await;
             api.create(&PostParams::default(), review).await
         };
         match tokio::time::timeout(REVIEW_TIMEOUT, answer).await {
-            Ok(Ok(review)) => Ok(review),
+            Ok(Ok(review)) => {
+                self.outage.answered(REVIEW);
+                Ok(review)
+            }
             Ok(Err(error)) => {
                 // An error of the client does not repeat the review, so no token is in it.
-                tracing::warn!(%error, "failed to have credentials reviewed");
+                self.doubt.raise();
+                self.outage.failed(REVIEW, &error);
                 Err(Away("the Kubernetes API gave no judgement"))
             }
             Err(_) => {
-                tracing::warn!(timeout = ?REVIEW_TIMEOUT, "no judgement on credentials in time");
+                self.doubt.raise();
+                self.outage.failed(REVIEW, &format_args!("no answer within {} s", REVIEW_TIMEOUT.as_secs()));
                 Err(Away("the Kubernetes API did not answer in time"))
             }
         }
     }
 }
 
-fn failed<T>(away: Away) -> Decided<Result<T, Away>> {
-    Decided { value: Err(away), keep_for: KEEP_FAILURE, worth: Worth::Drop }
+/// Inference must not stop with the API server. What changes endpoints needs it anyway, and who they are and what they
+/// look like is for those only who may see it now.
+fn demand(need: &Need) -> Demand {
+    match need {
+        Need::Right(Access { verb: Verb::Infer, .. }) => Demand::NewIfPossible,
+        Need::Right(_) | Need::Login => Demand::New,
+    }
 }
 
 /// Whom a review found. An API server that does not know about audiences answers without naming one, and has
@@ -204,52 +262,19 @@ impl AuthSource {
         match found {
             Found::Cached => Self::Cache,
             Found::Asked => Self::ApiServer,
+            Found::Outlived => Self::Outlived,
         }
     }
 
-    /// A decision is from the cache when all of it is.
-    fn and(self, found: Found) -> Self {
-        match found {
-            Found::Cached => self,
-            Found::Asked => Self::ApiServer,
+    /// A decision is as old as the oldest half of it, and from the cache when both are.
+    fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Outlived, _) | (_, Self::Outlived) => Self::Outlived,
+            (Self::ApiServer, _) => Self::ApiServer,
+            (_, other) => other,
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn status(audiences: Option<&[&str]>, authenticated: bool) -> TokenReviewStatus {
-        TokenReviewStatus {
-            audiences: audiences.map(|list| list.iter().map(|&text| text.to_owned()).collect()),
-            authenticated: Some(authenticated),
-            error: None,
-            user: Some(UserInfo { username: Some("ada".to_owned()), ..UserInfo::default() }),
-        }
-    }
-
-    #[test]
-    fn a_token_for_somebody_else_is_no_token() {
-        let ours = ["lexiscale".to_owned()];
-        assert!(user(status(None, true), &[]).is_some());
-        assert!(user(status(Some(&["lexiscale"]), true), &ours).is_some());
-        assert!(user(status(None, true), &ours).is_none(), "an API server that looked at no audience");
-        assert!(user(status(Some(&["vault"]), true), &ours).is_none());
-        assert!(user(status(Some(&["lexiscale"]), false), &ours).is_none());
-        let nameless = TokenReviewStatus { user: Some(UserInfo::default()), ..status(None, true) };
-        assert!(user(nameless, &[]).is_none());
-    }
-
-    #[test]
-    fn a_token_says_when_it_ends_if_it_is_a_jwt() {
-        let payload = URL_SAFE_NO_PAD.encode(r#"{"exp":1700000000}"#);
-        let at = expiry(&format!("e30.{payload}.sig")).unwrap();
-        assert_eq!(at.as_second(), 1_700_000_000);
-        assert_eq!(until(at, Timestamp::from_second(1_699_999_990).unwrap()), Duration::from_secs(10));
-        assert_eq!(until(at, Timestamp::from_second(1_700_000_001).unwrap()), Duration::ZERO);
-        for opaque in ["opaque", "a.b.c", "a.e30.c"] {
-            assert_eq!(expiry(opaque), None);
-        }
-    }
-}
+mod tests;

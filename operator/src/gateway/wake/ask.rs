@@ -17,6 +17,8 @@ use crate::clock;
 use crate::gateway::directory::EndpointKey;
 use crate::gateway::{FIELD_MANAGER, Gateway};
 
+/// What is done here, as the log says it.
+const WAKE: &str = "wake an endpoint";
 /// Longest wait for one answer of the API server.
 const ATTEMPT: Duration = Duration::from_secs(5);
 /// Conflicts in a row after which the endpoint is left alone for a moment: somebody writes it all the time.
@@ -59,6 +61,7 @@ pub(super) async fn while_waited_for(gateway: Gateway, key: EndpointKey, stop: C
                 gateway.metrics.wake.asked(&key, *outcome.as_ref().unwrap_or(&Asked::Failed));
             }
             if outcome.is_ok() {
+                gateway.wakes.outage.answered(WAKE);
                 settled = entry.deployment().resource_version();
             }
             let rest = match outcome {
@@ -73,7 +76,8 @@ pub(super) async fn while_waited_for(gateway: Gateway, key: EndpointKey, stop: C
                 }
                 Ok(Asked::Elsewhere | Asked::Failed) => SETTLING,
                 Err(error) => {
-                    tracing::warn!(namespace = key.namespace, endpoint = key.id, %error, "failed to wake, trying again");
+                    let EndpointKey { namespace, id } = &key;
+                    gateway.wakes.outage.failed(WAKE, &format_args!("[{namespace}/{id}] {error}"));
                     let rest = pause;
                     pause = (pause * 2).min(LONGEST_PAUSE);
                     rest
