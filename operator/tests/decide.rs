@@ -58,10 +58,10 @@ fn hello() -> Value {
     json!({"type": "hello", "protocol": 1, "min": null, "max": 4, "slo_s": 0.5, "mean_service_hint_s": null, "seed": 1})
 }
 
-/// Ten requests a second of 0.1 s each at one allocation, which is all that it can do.
+/// Twenty requests a second of 0.1 s each: two allocations would do nothing else.
 fn observe(t: f64, desired: u32) -> Value {
-    json!({"type": "observe", "t": t, "dt": 2.0, "desired": desired, "ready": desired, "starting": 0, "arrivals": 20,
-           "completed": 20, "dropped": 0, "queued": 9, "in_flight": 1, "avg_service_s": 0.1, "avg_queue_wait_s": 0.9,
+    json!({"type": "observe", "t": t, "dt": 2.0, "desired": desired, "ready": desired, "starting": 0, "arrivals": 40,
+           "completed": 40, "dropped": 0, "queued": 9, "in_flight": 1, "avg_service_s": 0.1, "avg_queue_wait_s": 0.9,
            "avg_latency_s": 1.0, "avg_concurrency": 10.0, "utilization": 1.0})
 }
 
