@@ -73,7 +73,7 @@ fn wake(t: f64) -> Value {
 
 #[test]
 fn each_line_is_answered_by_one_and_load_grows_the_number_up_to_the_maximum() {
-    for (mode, interval) in [("elasticsearch", 10.0)] {
+    for (mode, interval) in [("elasticsearch", 10.0), ("slo", 0.5)] {
         let mut process = Process::start(&["--mode", mode]);
         let ready = process.ask(&hello());
         assert_eq!((&ready["type"], &ready["interval_s"]), (&json!("ready"), &json!(interval)), "{mode}");
