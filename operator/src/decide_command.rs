@@ -2,6 +2,7 @@
 //! on standard input and output; `t` of a line is the only clock.
 
 mod protocol;
+mod timing;
 
 use std::{
     io::{BufRead, Read, Write},
@@ -15,7 +16,11 @@ use lexiscale_core::{
     validated::AllocationBounds,
 };
 
-use self::protocol::{Hello, Message, Observed, Ready, Reply};
+use self::{
+    protocol::{Hello, Message, Observed, Ready, Reply},
+    timing::Timing,
+};
+use crate::clock;
 
 /// Settings of `decide`.
 ///
@@ -37,6 +42,10 @@ pub struct Settings {
     /// Answer with the reason and its numbers also.
     #[arg(long)]
     pub explain: bool,
+
+    /// At the end, tell on standard error how long decisions took.
+    #[arg(long)]
+    pub timing: bool,
 }
 
 /// The laws by their names in the resource.
@@ -52,7 +61,12 @@ pub enum Mode {
 const LONGEST_LINE: u64 = 64 * 1024;
 
 /// Answers line by line until `end` or the end of the input.
-pub fn run(settings: &Settings, input: impl BufRead, mut output: impl Write) -> anyhow::Result<()> {
+pub fn run(
+    settings: &Settings,
+    input: impl BufRead,
+    mut output: impl Write,
+    mut errors: impl Write,
+) -> anyhow::Result<()> {
     let mut lines = Lines { input, number: 0, text: String::new() };
     let Some(first) = lines.next()? else { return Ok(()) };
     let Message::Hello(hello) = first else {
@@ -62,16 +76,25 @@ pub fn run(settings: &Settings, input: impl BufRead, mut output: impl Write) -> 
     let interval_s = policy.law.interval().as_secs_f64();
     answer(&mut output, &Ready { r#type: "ready", name: name(settings.mode), interval_s })?;
     let mut memory = Memory::new(&policy.law);
+    let mut timing = Timing::new();
     while let Some(message) = lines.next()? {
         let reply;
         (memory, reply) = match message {
-            Message::Observe(observed) => on_observation(&policy, memory, &observed),
+            Message::Observe(observed) => {
+                let begin = clock::stopwatch();
+                let decided = on_observation(&policy, memory, &observed);
+                timing.add(begin.elapsed());
+                decided
+            }
             Message::Wake(observed) => (memory.woken(observed.now()), on_wake(&policy, &observed)),
             Message::Hello(_) => bail!("line {}: type must not be hello a second time", lines.number),
-            Message::End => return Ok(()),
+            Message::End => break,
         };
         let reply = if settings.explain { reply } else { reply.without_reason() };
         answer(&mut output, &reply)?;
+    }
+    if settings.timing {
+        writeln!(errors, "{timing}")?;
     }
     Ok(())
 }

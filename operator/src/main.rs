@@ -46,7 +46,9 @@ fn main() -> anyhow::Result<()> {
     match command {
         Command::OnCluster(command) => on_cluster(command),
         Command::ApiKey(settings) => api_key_command::run(settings, io::stdout(), io::stderr()),
-        Command::Decide(settings) => decide_command::run(&settings, io::stdin().lock(), io::stdout().lock()),
+        Command::Decide(settings) => {
+            decide_command::run(&settings, io::stdin().lock(), io::stdout().lock(), io::stderr())
+        }
     }
 }
 

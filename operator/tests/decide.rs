@@ -74,7 +74,7 @@ fn wake(t: f64) -> Value {
 #[test]
 fn each_line_is_answered_by_one_and_load_grows_the_number_up_to_the_maximum() {
     for (mode, interval) in [("elasticsearch", 10.0), ("slo", 0.5)] {
-        let mut process = Process::start(&["--mode", mode]);
+        let mut process = Process::start(&["--mode", mode, "--timing"]);
         let ready = process.ask(&hello());
         assert_eq!((&ready["type"], &ready["interval_s"]), (&json!("ready"), &json!(interval)), "{mode}");
         let mut desired = 1;
@@ -86,7 +86,7 @@ fn each_line_is_answered_by_one_and_load_grows_the_number_up_to_the_maximum() {
         assert!(desired > 1, "{mode} left an overloaded endpoint at {desired}");
         process.tell(&json!({"type": "end", "t": 61.0}).to_string());
         let (status, errors) = process.end();
-        assert!(status.success(), "{mode}: {errors}");
+        assert!(status.success() && errors.contains("29 decisions"), "{mode}: {errors}");
     }
 }
 
