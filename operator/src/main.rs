@@ -22,7 +22,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     #[command(flatten)]
-    OnCluster(OnCluster),
+    OnCluster(Box<OnCluster>),
     /// Make an API key: the manifest for the gateway's Secret on standard output, the key on standard error.
     ApiKey(api_key_command::Settings),
     /// Decide how many allocations load asks for, one JSON line for each on standard input: the simulator's protocol.
@@ -44,7 +44,7 @@ fn main() -> anyhow::Result<()> {
     let Arguments { log_format, command } = Arguments::parse();
     telemetry::init(log_format)?;
     match command {
-        Command::OnCluster(command) => on_cluster(command),
+        Command::OnCluster(command) => on_cluster(*command),
         Command::ApiKey(settings) => api_key_command::run(settings, io::stdout(), io::stderr()),
         Command::Decide(settings) => {
             decide_command::run(&settings, io::stdin().lock(), io::stdout().lock(), io::stderr())
