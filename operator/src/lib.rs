@@ -5,6 +5,7 @@ pub mod api_key_command;
 pub mod clock;
 pub mod controller;
 pub mod crds_command;
+pub mod decide_command;
 pub mod gateway;
 pub mod leader;
 pub mod metrics;

@@ -1,7 +1,11 @@
 //! Parses the command line and calls.
 
+use std::io;
+
 use clap::{Parser, Subcommand};
-use lexiscale_operator::{api_key_command, controller, crds_command, gateway, shutdown, telemetry};
+use lexiscale_operator::{
+    api_key_command, controller, crds_command, decide_command, gateway, shutdown, telemetry,
+};
 
 /// Sparse-embedding endpoints on Kubernetes.
 #[derive(Parser)]
@@ -17,26 +21,42 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    #[command(flatten)]
+    OnCluster(OnCluster),
+    /// Make an API key: the manifest for the gateway's Secret on standard output, the key on standard error.
+    ApiKey(api_key_command::Settings),
+    /// Decide how many allocations load asks for, one JSON line for each on standard input: the simulator's protocol.
+    Decide(decide_command::Settings),
+}
+
+/// What needs a cluster.
+#[derive(Subcommand)]
+enum OnCluster {
     /// Keep the cluster as the `InferenceEndpoint` and `ModelCache` objects ask.
     Controller(controller::Settings),
     /// Serve the `_inference` API and hand requests to the workers.
     Gateway(gateway::Settings),
     /// Create or upgrade the custom resource definitions, and wait until the API server serves them.
     Crds(crds_command::Settings),
-    /// Make an API key: the manifest for the gateway's Secret on standard output, the key on standard error.
-    ApiKey(api_key_command::Settings),
+}
+
+fn main() -> anyhow::Result<()> {
+    let Arguments { log_format, command } = Arguments::parse();
+    telemetry::init(log_format)?;
+    match command {
+        Command::OnCluster(command) => on_cluster(command),
+        Command::ApiKey(settings) => api_key_command::run(settings, io::stdout(), io::stderr()),
+        Command::Decide(settings) => decide_command::run(&settings, io::stdin().lock(), io::stdout().lock()),
+    }
 }
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    let Arguments { log_format, command } = Arguments::parse();
-    telemetry::init(log_format)?;
+async fn on_cluster(command: OnCluster) -> anyhow::Result<()> {
     let shutdown = shutdown::token()?;
     let client = kube::Client::try_default;
     match command {
-        Command::Controller(settings) => controller::run(settings, client().await?, shutdown).await,
-        Command::Gateway(settings) => gateway::run(settings, client().await?, shutdown).await,
-        Command::Crds(settings) => crds_command::run(settings, client().await?).await,
-        Command::ApiKey(settings) => api_key_command::run(settings, std::io::stdout(), std::io::stderr()),
+        OnCluster::Controller(settings) => controller::run(settings, client().await?, shutdown).await,
+        OnCluster::Gateway(settings) => gateway::run(settings, client().await?, shutdown).await,
+        OnCluster::Crds(settings) => crds_command::run(settings, client().await?).await,
     }
 }
