@@ -1,7 +1,12 @@
-"""Prints the benchmark's objects as one JSON list: objects.py ENDPOINTS NAMESPACES. One model and its volume in each namespace."""
+"""Prints the benchmark's objects as one JSON list: objects.py endpoints ENDPOINTS NAMESPACES, with one model and its volume in
+each namespace, or objects.py gateways COUNT PORT.
+"""
 
 import json
 import sys
+
+
+GATEWAYS = "bench-gateways"
 
 
 def namespace(index):
@@ -40,12 +45,38 @@ def node(index):
     }  # fmt: skip
 
 
-def main(endpoints, namespaces):
+def gateway(index, port):
+    """On its node already: it is the only pod that nobody has made a Deployment of."""
+    return {
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {
+            "name": f"gateway-{index}", "namespace": GATEWAYS,
+            "labels": {
+                "app.kubernetes.io/name": "lexiscale", "app.kubernetes.io/part-of": "lexiscale",
+                "app.kubernetes.io/component": "gateway",
+            },
+        },
+        "spec": {
+            "nodeName": "kwok-0",
+            "containers": [
+                {"name": "gateway", "image": "registry.invalid/gateway:1", "ports": [{"name": "admin", "containerPort": port}]}
+            ],
+        },
+    }  # fmt: skip
+
+
+def endpoints(count, namespaces):
+    names = [GATEWAYS, *map(namespace, range(namespaces))]
     items = [node(index) for index in range(10)]
-    items += [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace(index)}} for index in range(namespaces)]
+    items += [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}} for name in names]
     items += [volume(index) for index in range(namespaces)]
-    items += [endpoint(index, namespaces) for index in range(endpoints)]
-    json.dump({"apiVersion": "v1", "kind": "List", "items": items}, sys.stdout)
+    return items + [endpoint(index, namespaces) for index in range(count)]
 
 
-main(int(sys.argv[1]), int(sys.argv[2]))
+def gateways(count, port):
+    return [gateway(index, port) for index in range(count)]
+
+
+kind, *numbers = sys.argv[1:]
+made = {"endpoints": endpoints, "gateways": gateways}[kind](*map(int, numbers))
+json.dump({"apiVersion": "v1", "kind": "List", "items": made}, sys.stdout)
