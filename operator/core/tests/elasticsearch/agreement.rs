@@ -175,8 +175,8 @@ fn live(seed: u64, seen: &mut Seen) {
         let expected = deployment.cycle(&life.cycle(&observation)).unwrap_or(observation.desired);
         assert_eq!(decision.replicas, expected, "life {seed}, step {step}: {decision:?} of {observation:?}");
         match decision.reason {
+            Reason::Cooldown if observation.ready == 0 => seen.not_ready += 1,
             Reason::Cooldown => seen.cooldown += 1,
-            Reason::NotReady => seen.not_ready += 1,
             Reason::Bounds => seen.bounds += 1,
             Reason::NoData | Reason::Steady | Reason::HighLoad | Reason::LowLoad | Reason::Idle => {}
         }

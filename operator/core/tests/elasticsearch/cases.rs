@@ -61,7 +61,8 @@ fn nothing_changes_while_no_allocation_is_ready() {
     assert_eq!(scaler.step(10_000, 0, 0, Some(0.01)), None);
     assert_eq!(scaler.reason(), Reason::NoData);
     assert_eq!(scaler.step(10_000, 0, 0, Some(0.01)), None);
-    assert_eq!(scaler.reason(), Reason::NotReady);
+    assert_eq!(scaler.reason(), Reason::Cooldown);
+    assert!(scaler.message().contains("but no allocation is ready"), "{}", scaler.message());
     scaler.set(1);
     assert_eq!(scaler.step(10_000, 0, 0, Some(0.01)), Some(11));
 }

@@ -178,7 +178,8 @@ fn a_scale_up_that_was_held_starts_no_cooldown() {
     let mut scaler = Scaler::new();
     scaler.observation.ready = 0;
     assert_eq!(scaler.step(50, 0, 0, LONG), None);
-    assert_eq!(scaler.reason(), Reason::NotReady);
+    assert_eq!(scaler.reason(), Reason::Cooldown);
+    assert!(scaler.message().contains("but no allocation is ready"), "{}", scaler.message());
     scaler.set(40);
     scaler.interval_of(60.0);
     assert!(scaler.follow(0, 0, 0, None) < 40);

@@ -19,7 +19,7 @@ pub(super) fn unless_held(
     // The original's assignment is then not started yet.
     if observed.ready == 0 {
         let held = format!("would be {replicas}, but no allocation is ready; {message}");
-        return keep(current, Reason::NotReady, held);
+        return keep(current, Reason::Cooldown, held);
     }
     if *replicas > current {
         return proposed;
