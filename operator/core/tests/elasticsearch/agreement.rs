@@ -99,7 +99,7 @@ impl Life {
         };
         // What a clock can tell apart.
         let microseconds = (seconds * 1e6).round();
-        self.microseconds += microseconds as i64;
+        self.microseconds += whole(microseconds).cast_signed();
         microseconds / 1e6
     }
 
@@ -107,7 +107,7 @@ impl Life {
         self.drift();
         let interval = self.interval();
         let chance = &mut self.chance;
-        let requests = (self.rate * interval * chance.between(0.5, 1.5)).round() as u64;
+        let requests = whole((self.rate * interval * chance.between(0.5, 1.5)).round());
         let completed = if chance.happens(0.1) { requests / 2 } else { requests };
         let queued = if chance.happens(0.3) { chance.below(1 + requests) } else { 0 };
         let failed = if chance.happens(0.05) { chance.below(5) } else { 0 };
@@ -119,7 +119,7 @@ impl Life {
             1 => chance.small(self.desired + 1),
             _ => self.desired,
         };
-        let starting = if chance.happens(0.05) { 1 } else { 0 };
+        let starting = u32::from(chance.happens(0.05));
         let youngest = chance.happens(0.2).then(|| chance.one_of(&[0.0, 10.5, 299.75, 300.0, 5000.0]));
         Observation {
             interval,
@@ -164,8 +164,17 @@ impl Life {
     }
 }
 
-fn live(seed: u64, seen: &mut Seen) {
-    let mut life = Life::new(seed);
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "rounded, small, and not below zero"
+)]
+fn whole(number: f64) -> u64 {
+    number as u64
+}
+
+fn compare(number: u64, seen: &mut Seen) {
+    let mut life = Life::new(number);
     let mut memory = Memory::new(&Law::Elasticsearch);
     let mut deployment = Deployment::default();
     for step in 0..life.length() {
@@ -173,7 +182,10 @@ fn live(seed: u64, seen: &mut Seen) {
         let decision;
         (memory, decision) = decide(&life.policy(), memory, &observation, life.now());
         let expected = deployment.cycle(&life.cycle(&observation)).unwrap_or(observation.desired);
-        assert_eq!(decision.replicas, expected, "life {seed}, step {step}: {decision:?} of {observation:?}");
+        assert_eq!(
+            decision.replicas, expected,
+            "life {number}, step {step}: {decision:?} of {observation:?}"
+        );
         match decision.reason {
             Reason::Cooldown if observation.ready == 0 => seen.not_ready += 1,
             Reason::Cooldown => seen.cooldown += 1,
@@ -202,8 +214,8 @@ fn live(seed: u64, seen: &mut Seen) {
 #[test]
 fn a_second_implementation_decides_the_same_in_a_hundred_thousand_lives() {
     let mut seen = Seen::default();
-    for seed in 0..LIVES {
-        live(seed, &mut seen);
+    for number in 0..LIVES {
+        compare(number, &mut seen);
     }
     let Seen { up, down, to_zero, bounds, cooldown, not_ready, wake_ups } = seen;
     eprintln!("{seen:?}");

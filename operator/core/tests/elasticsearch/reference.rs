@@ -88,14 +88,7 @@ impl Deployment {
         if o.number_of_allocations == 0 {
             return None;
         }
-        let earlier_pending = match self.baseline {
-            None => {
-                self.baseline = Some(o.pending);
-                return None;
-            }
-            Some(pending) => pending,
-        };
-        self.baseline = Some(o.pending);
+        let earlier_pending = self.baseline.replace(o.pending)?;
         let growth = match o.pending_growth {
             Some(growth) => growth,
             None if o.pending > earlier_pending => o.pending - earlier_pending,

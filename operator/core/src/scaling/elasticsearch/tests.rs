@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Numbers that look random and are the same everywhere (SplitMix64).
+/// Numbers that look random and are the same everywhere (`SplitMix64`).
 struct Chance(u64);
 
 impl Chance {
@@ -66,7 +66,6 @@ fn measured(seconds: f64, requests: u64, inference_time: Option<f64>) -> Measure
     Measured { seconds, requests, inference_time }
 }
 
-#[expect(clippy::float_cmp, reason = "these are exact")]
 #[test]
 fn a_rate_is_counted_over_the_measured_interval_and_varies_by_one_request_at_least() {
     let rate = learned(&[measured(20.0, 50, None)]).rate.unwrap();
@@ -85,7 +84,6 @@ fn the_variance_of_a_rate_is_that_of_the_rate_before() {
     assert!((rate.variance - 257.0 / 258.0).abs() < 1e-12, "{rate:?}");
 }
 
-#[expect(clippy::float_cmp, reason = "these are exact")]
 #[test]
 fn the_variance_of_a_time_is_its_square_by_all_requests() {
     let time = learned(&[measured(10.0, 8, Some(0.5))]).time.unwrap();
@@ -133,7 +131,7 @@ fn a_jump_of_the_rate_is_found_and_followed_at_once() {
     assert!(quick < 51.0, "so is the one after a jump: {quick}");
 }
 
-#[expect(clippy::float_cmp, reason = "these are exact")]
+#[expect(clippy::float_cmp, reason = "it is exact")]
 #[test]
 fn a_lower_bound_below_nothing_is_nothing() {
     let memory = learned(&[measured(10.0, 0, None), measured(10.0, 1, Some(0.1))]);
