@@ -16,7 +16,8 @@ CARGO_BUILD = cargo build --quiet --locked --workspace --bins --tests --profile 
 BINARIES = $(or $(CARGO_TARGET_DIR),target)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 CLUSTER = tests/cluster/cluster
 SCRIPTS = tests/cluster/cluster $(wildcard tests/cluster/selftest) tests/assets/fetch tests/chart/check tests/demo/demo \
-	tests/tools/setup tests/tools/cargo-deny tests/clients/install tests/clients/run images/build images/collect .ci/run
+	tests/tools/setup tests/tools/cargo-deny tests/bench/autoscaling/run \
+	tests/bench/scaling-loop/run tests/clients/install tests/clients/run images/build images/collect .ci/run
 
 # tests_in DIRECTORIES: cargo's arguments for the integration tests there.
 tests_in = $(foreach file,$(sort $(wildcard $(1:%=%/tests/*.rs))),--test $(basename $(notdir $(file)))) \
@@ -30,7 +31,8 @@ URL ?=
 AUTHORIZATION ?=
 
 .PHONY: help setup fmt lint fmt-check clippy docs scripts deny audit chart generate check-generated test test-unit \
-	test-process test-cluster assets images bench-gateway cluster-up cluster-down cluster-status conformance demo demo-down clean
+	test-process test-cluster assets images bench-gateway bench-autoscaling bench-scaling-loop \
+	cluster-up cluster-down cluster-status conformance demo demo-down clean
 
 # Print this list
 help:
@@ -73,6 +75,16 @@ bench-gateway:
 	tests/tools/setup nginx-light:/usr/sbin/nginx
 	cargo build --quiet --locked --release --workspace --bins
 	$(or $(CARGO_TARGET_DIR),target)/release/lexiscale-bench gateway $(BENCH_ARGS)
+
+# Judge the laws of scaling in the simulator beside HPA, KEDA, Knative, Elasticsearch, KubeAI; writes target/bench/autoscaling.json
+bench-autoscaling: setup
+	cargo build --quiet --locked --release --workspace --bins
+	LEXISCALE_OPERATOR=$(or $(CARGO_TARGET_DIR),target)/release/lexiscale-operator tests/bench/autoscaling/run $(BENCH_ARGS)
+
+# Measure the controller with a thousand endpoints, workers and nodes played by KWOK; writes target/bench/scaling-loop.json
+bench-scaling-loop: setup
+	cargo build --quiet --locked --release --workspace --bins
+	LEXISCALE_OPERATOR=$(or $(CARGO_TARGET_DIR),target)/release/lexiscale-operator tests/bench/scaling-loop/run $(BENCH_ARGS)
 
 # All checks that run no test
 lint: setup fmt-check clippy docs scripts check-generated deny chart

@@ -92,7 +92,7 @@ pub enum Reason {
     HighLoad,
     /// Load asks for fewer.
     LowLoad,
-    /// Fewer would do, but it is too early to take any away.
+    /// Another number would do, but it is too early: something starts, or has just started.
     Cooldown,
     /// Nothing came for the time after which an endpoint goes to zero.
     Idle,

@@ -12,6 +12,8 @@ pub struct Observation {
     pub ready: u32,
     /// Allocations that exist and do not serve yet.
     pub starting: u32,
+    /// Seconds since the latest of the allocations began to serve, where that is known.
+    pub youngest: Option<f64>,
     /// Requests that came in.
     pub arrivals: u64,
     /// Requests that an allocation has answered.
@@ -20,6 +22,8 @@ pub struct Observation {
     pub failed: u64,
     /// Requests that wait now, those that are held for an allocation to start included.
     pub queued: u64,
+    /// By how much `queued` has grown, where it is the sum of several sources: the sum over those where it has grown.
+    pub queue_growth: Option<u64>,
     /// Requests that allocations work on now.
     pub in_flight: u64,
     /// Mean time of an allocation for a request, without waiting.
@@ -61,6 +65,9 @@ pub struct Flaw {
 /// A year: beyond that, a number of seconds is a mistake.
 const LONGEST: f64 = 365.0 * 24.0 * 3600.0;
 
+/// Rates over less than a millisecond say nothing.
+const SHORTEST: f64 = 1e-3;
+
 /// More requests in one interval than any cluster sees.
 const MOST: u64 = 1_000_000_000_000;
 
@@ -78,10 +85,12 @@ impl Observation {
             desired: _,
             ready: _,
             starting: _,
+            youngest,
             arrivals,
             completed,
             failed,
             queued,
+            queue_growth,
             in_flight,
             service_time,
             queue_time,
@@ -92,23 +101,30 @@ impl Observation {
             service_time_variation,
         } = self;
         within("interval", *interval, LONGEST)?;
-        if *interval == 0.0 {
-            return Err(Flaw { field: "interval", value: 0.0 });
+        if *interval < SHORTEST {
+            return Err(Flaw { field: "interval", value: *interval });
         }
         let late = late.unwrap_or_default();
+        let queue_growth = queue_growth.unwrap_or_default();
         let counts = [
             ("arrivals", *arrivals),
             ("completed", *completed),
             ("failed", *failed),
             ("queued", *queued),
+            ("queueGrowth", queue_growth),
             ("inFlight", *in_flight),
             ("late", late),
         ];
         for (field, count) in counts {
             within(field, as_number(count), as_number(MOST))?;
         }
-        for (field, time) in [("serviceTime", service_time), ("queueTime", queue_time), ("latency", latency)]
-        {
+        let times = [
+            ("youngest", youngest),
+            ("serviceTime", service_time),
+            ("queueTime", queue_time),
+            ("latency", latency),
+        ];
+        for (field, time) in times {
             within(field, time.unwrap_or_default(), LONGEST)?;
         }
         within("concurrency", *concurrency, as_number(MOST))?;
