@@ -55,8 +55,13 @@ pub async fn run(settings: Settings, client: Client, shutdown: CancellationToken
     let metrics = Metrics::new(&mut registry);
     let readiness = Readiness::default();
     let admin_shutdown = CancellationToken::new();
-    let admin =
-        tokio::spawn(admin::serve(listener, Arc::new(registry), readiness.clone(), admin_shutdown.clone()));
+    let admin = tokio::spawn(admin::serve(
+        listener,
+        Arc::new(registry),
+        readiness.clone(),
+        axum::Router::new(),
+        admin_shutdown.clone(),
+    ));
 
     // A standby is ready as soon as the lease has answered it: it does what is asked of it, which is to wait.
     let Some(lead) = lead(&settings, &client, &readiness, &shutdown).await else {

@@ -61,6 +61,7 @@ pub async fn run(options: Options) -> Result<(), ServeError> {
     let state = AppState {
         lifecycle: lifecycle.clone(),
         metrics: Arc::clone(&metrics),
+        direct: Arc::default(),
         registry: Arc::clone(&registry),
     };
     let stop = CancellationToken::new();

@@ -15,6 +15,7 @@ use lexiscale_crds::{ConditionType, Conditions, InferenceEndpoint};
 use tokio::time::Instant;
 
 use super::line::{Limits, Line, Standing};
+use super::load;
 use super::metrics::Metrics;
 use super::pod::Pod;
 
@@ -222,6 +223,7 @@ impl Builder {
                 known.or_insert_with(|| Arc::new(Line::new(self.limits, self.metrics.line(&key), now))),
             );
             let entry = Entry { endpoint: Arc::clone(endpoint), pods, holder: None, line };
+            entry.line.aims_at(load::goal(endpoint));
             entry.line.follow(&entry.pods, standing(endpoint), now);
             by_key.insert(key, Arc::new(entry));
         }

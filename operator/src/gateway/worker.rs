@@ -14,7 +14,7 @@ use hyper::body::{Frame, Incoming, SizeHint};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use lexiscale_wire::{LOAD_HEADER, TIMEOUT_HEADER, WorkerError, WorkerErrorKind};
+use lexiscale_wire::{COUNTED_HEADER, LOAD_HEADER, TIMEOUT_HEADER, WorkerError, WorkerErrorKind};
 use tokio::time::{Instant, Sleep, timeout_at};
 
 use super::admission::Admitted;
@@ -78,6 +78,7 @@ impl WorkerClient {
         *request.headers_mut() = message.headers.clone();
         let time_left = HeaderValue::from(milliseconds_left(deadline, Instant::now()));
         request.headers_mut().insert(TIMEOUT_HEADER, time_left);
+        request.headers_mut().insert(COUNTED_HEADER, HeaderValue::from_static("1"));
         let response = match timeout_at(deadline, self.0.request(request)).await {
             Err(_) => return Err(Failure::DeadlinePassed),
             Ok(Err(error)) if error.is_connect() => return Err(Failure::Unreachable),

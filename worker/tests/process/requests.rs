@@ -66,7 +66,12 @@ fn app_with_threads(threads: usize) -> App {
     let settings = Settings { threads, queue: LIMITS, max_texts: 4 };
     let embedder = Arc::new(Embedder::new(parts, settings, Arc::clone(&metrics)));
     let lifecycle = Lifecycle::default();
-    let state = AppState { lifecycle: lifecycle.clone(), metrics, registry: Arc::clone(&registry) };
+    let state = AppState {
+        lifecycle: lifecycle.clone(),
+        metrics,
+        direct: Arc::default(),
+        registry: Arc::clone(&registry),
+    };
     App { router: router(state), gate, lifecycle, embedder, registry }
 }
 

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use lexiscale_wire::Times;
 use tokio::time::Instant;
 
 use super::Line;
@@ -16,13 +17,28 @@ pub(crate) struct Slot {
     pod: Arc<Pod>,
     seat: Seat,
     texts: usize,
-    began: Instant,
+    waited: Waited,
     served: Option<Instant>,
+    comes_back: bool,
+}
+
+/// From when to when a piece waited for its slot.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Waited {
+    pub(super) since: Instant,
+    pub(super) until: Instant,
+}
+
+impl Waited {
+    pub(super) fn not(now: Instant) -> Self {
+        Self { since: now, until: now }
+    }
 }
 
 impl Slot {
-    pub(super) fn new(line: Arc<Line>, pod: Arc<Pod>, seat: Seat, texts: usize, began: Instant) -> Self {
-        Self { line, pod, seat, texts, began, served: None }
+    pub(super) fn new(line: Arc<Line>, pod: Arc<Pod>, seat: Seat, texts: usize, waited: Waited) -> Self {
+        line.load.began();
+        Self { line, pod, seat, texts, waited, served: None, comes_back: false }
     }
 
     pub(crate) fn pod(&self) -> &Pod {
@@ -36,7 +52,14 @@ impl Slot {
 
     /// The worker has answered, and says how many texts it has left.
     pub(crate) fn answered(mut self, load: Option<usize>, now: Instant) {
-        self.line.metrics.worked(now.saturating_duration_since(self.began));
+        let Waited { since, until } = self.waited;
+        self.line.metrics.worked(now.saturating_duration_since(until));
+        let times = Times {
+            service: self.pod.worked_since(until, now),
+            queue: until.saturating_duration_since(since),
+            latency: now.saturating_duration_since(since),
+        };
+        self.line.load.answered(times, now);
         if let Some(load) = load {
             self.pod.reported(load, self.texts, now);
         }
@@ -44,7 +67,8 @@ impl Slot {
     }
 
     /// The worker failed this piece, and would fail others too.
-    pub(crate) fn failed(self, pause: Duration, now: Instant) {
+    pub(crate) fn failed(mut self, pause: Duration, now: Instant) {
+        self.comes_back = true;
         self.line.avoid(&self.pod, pause, now);
     }
 }
@@ -52,6 +76,11 @@ impl Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         let now = self.served.unwrap_or_else(Instant::now);
+        match (self.served, self.comes_back) {
+            (Some(_), _) => {}
+            (None, true) => self.line.load.came_back(now),
+            (None, false) => self.line.load.gave_up(self.waited.since, true, now),
+        }
         let mut state = self.line.lock();
         self.pod.end(self.texts);
         if self.served.is_some() {
