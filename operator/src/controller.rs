@@ -14,6 +14,7 @@ mod observe;
 mod outcome;
 mod progress;
 mod report;
+mod scaling;
 mod settings;
 mod watches;
 
@@ -22,9 +23,13 @@ use std::{future::Future, sync::Arc, time::Duration};
 use anyhow::{Context as _, ensure};
 use futures::future::join_all;
 use kube::{
-    Client,
-    runtime::events::{Recorder, Reporter},
+    Api, Client,
+    runtime::{
+        events::{Recorder, Reporter},
+        reflector,
+    },
 };
+use lexiscale_core::labels::{self, Component};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -35,6 +40,7 @@ use self::{
     drive::drive,
     metrics::{Kind, Metrics},
     progress::ProgressClient,
+    scaling::{Pace, Proposals, Rounds, Scoped},
     watches::Scope,
 };
 use crate::{
@@ -75,6 +81,8 @@ pub async fn run(settings: Settings, client: Client, shutdown: CancellationToken
         metrics: metrics.clone(),
         fence: lead.fence(),
         identity: settings.identity,
+        proposals: Proposals::default(),
+        pace: Pace::new(settings.scaling_interval),
     };
     let lost = tokio::select! {
         () = workplace.work(&settings.namespaces, &readiness, &shutdown) => false,
@@ -115,6 +123,8 @@ struct Workplace {
     metrics: Metrics,
     fence: Fence,
     identity: String,
+    proposals: Proposals,
+    pace: Pace,
 }
 
 impl Workplace {
@@ -124,8 +134,17 @@ impl Workplace {
             [] => vec![Scope::All],
             namespaces => namespaces.iter().cloned().map(Scope::Namespace).collect(),
         };
-        let (controllers, synced): (Vec<_>, Vec<_>) =
-            scopes.iter().map(|scope| self.controllers(scope, shutdown.clone())).unzip();
+        let (mut controllers, mut synced, mut scoped) = (Vec::new(), Vec::new(), Vec::new());
+        for scope in &scopes {
+            let (controller, sync, seen) = self.controllers(scope, shutdown.clone());
+            controllers.push(controller);
+            synced.push(sync);
+            scoped.push(seen);
+        }
+        let scale = async {
+            self.scale(scoped).await;
+            std::future::pending::<()>().await;
+        };
         let work = join_all(controllers);
         let sync = async {
             join_all(synced).await;
@@ -141,16 +160,31 @@ impl Workplace {
         tokio::select! {
             _ = work => {}
             () = sync => {}
+            () = scale => {}
             () = deadline => {}
         }
     }
 
-    /// Both controllers of a scope, and the moment when both have seen everything.
+    /// Follows the load for as long as it is polled.
+    async fn scale(&self, scopes: Vec<Scoped>) {
+        let gateways = match &self.core.gateway_namespace {
+            Some(namespace) => Api::namespaced(self.client.clone(), namespace),
+            None => Api::all(self.client.clone()),
+        };
+        let selector = labels::to_query(&labels::installed_selector(Component::Gateway));
+        let (known, writer) = reflector::store();
+        let (proposals, metrics) = (self.proposals.clone(), self.metrics.scaling.clone());
+        let rounds = Rounds::new(scopes, known, proposals, metrics, self.pace);
+        futures::join!(scaling::follow_pods(gateways, selector, writer), rounds.run());
+    }
+
+    /// Both controllers of a scope, the moment when both have seen everything, and what the loop needs.
     fn controllers(
         &self,
         scope: &Scope,
         shutdown: CancellationToken,
-    ) -> (impl Future<Output = ()>, impl Future<Output = ()>) {
+    ) -> (impl Future<Output = ()>, impl Future<Output = ()>, Scoped) {
+        let (trigger, triggered) = scaling::trigger();
         let endpoints = watches::endpoints(&self.client, scope, self.core.instance.as_deref());
         let caches = watches::model_caches(&self.client, scope, self.core.instance.as_deref());
         let (endpoint_store, cache_store) = (endpoints.store(), caches.store());
@@ -169,7 +203,14 @@ impl Workplace {
             progress: ProgressClient::new(),
             endpoints: endpoints.store(),
             failures: Failures::default(),
+            proposals: self.proposals.clone(),
         });
+        let (workers, writer) = reflector::store();
+        let scoped = Scoped { endpoints: endpoints.store(), workers, trigger };
+        let selector = labels::to_query(&labels::component_selector(Component::Worker));
+        let follow = scaling::follow_pods(scope.api(&self.client), selector, writer);
+        let follow = shutdown.clone().run_until_cancelled_owned(follow);
+        let endpoints = endpoints.reconcile_on(triggered);
         let endpoints = endpoints.graceful_shutdown_on(shutdown.clone().cancelled_owned());
         let caches = caches.graceful_shutdown_on(shutdown.cancelled_owned());
         let run = {
@@ -184,13 +225,13 @@ impl Workplace {
                 let caches = drive(caches, Kind::ModelCache, context, |object, context| async move {
                     Box::pin(model_cache::reconcile(&object, &context)).await
                 });
-                futures::join!(endpoints, caches);
+                futures::join!(endpoints, caches, follow);
             }
         };
         let synced = async move {
             // An error here means that the controller has ended, and then nobody asks any more.
             let _ = futures::join!(endpoint_store.wait_until_ready(), cache_store.wait_until_ready());
         };
-        (run, synced)
+        (run, synced, scoped)
     }
 }

@@ -187,6 +187,18 @@ impl Invalid {
     }
 }
 
+/// By which rule an endpoint follows its load; none where its number is fixed. All that has to be known of the many endpoints
+/// that are looked at every few seconds.
+pub fn policy(endpoint: &InferenceEndpoint) -> Result<Option<Policy>, Invalid> {
+    let settings = &endpoint.spec.service_settings;
+    if settings.deployment_id.is_some() {
+        return Ok(None);
+    }
+    let allocations = allocations(settings.num_allocations, settings.adaptive_allocations.as_ref())?;
+    let deployment = endpoint.spec.deployment.as_ref();
+    scaling::policy(allocations, deployment.and_then(|deployment| deployment.scaling.as_ref()))
+}
+
 impl ValidatedEndpoint {
     /// Reads the spec once, for everybody. `peers` are the endpoints of the namespace.
     pub fn new(

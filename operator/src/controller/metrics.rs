@@ -8,6 +8,8 @@ use prometheus_client::{
     registry::Registry,
 };
 
+use super::scaling::ScalingMetrics;
+
 /// From a pass that reads eight lists on a near API server, to one that waits for a far and busy one.
 const DURATION_BUCKETS: [f64; 10] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
@@ -62,6 +64,7 @@ pub(super) struct Metrics {
     writes: Family<WriteLabels, Counter>,
     rejections: Family<WriteLabels, Counter>,
     leader: Gauge<u64, AtomicU64>,
+    pub(super) scaling: ScalingMetrics,
 }
 
 impl Metrics {
@@ -73,6 +76,7 @@ impl Metrics {
             writes: Family::default(),
             rejections: Family::default(),
             leader: Gauge::default(),
+            scaling: ScalingMetrics::new(registry),
         };
         registry.register(
             "controller_reconciles",

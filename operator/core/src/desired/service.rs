@@ -10,7 +10,7 @@ use crate::{labels, name::child_name, validated::ValidatedEndpoint};
 /// Port of the workers and of their Service.
 pub(crate) const PORT: i32 = 8080;
 /// Name of that port.
-pub(crate) const PORT_NAME: &str = "http";
+pub const PORT_NAME: &str = "http";
 
 pub fn service(endpoint: &ValidatedEndpoint) -> Service {
     let identity = &endpoint.identity;
