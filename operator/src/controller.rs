@@ -10,6 +10,7 @@ mod endpoint;
 mod error;
 mod metrics;
 mod model_cache;
+mod nodes;
 mod observe;
 mod outcome;
 mod progress;
@@ -21,7 +22,7 @@ mod watches;
 use std::{future::Future, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, ensure};
-use futures::future::join_all;
+use futures::{channel::mpsc, future::join_all};
 use kube::{
     Api, Client,
     runtime::{
@@ -83,6 +84,8 @@ pub async fn run(settings: Settings, client: Client, shutdown: CancellationToken
         identity: settings.identity,
         proposals: Proposals::default(),
         pace: Pace::new(settings.scaling_interval),
+        check_node_cpus: settings.check_node_cpus,
+        largest_node: tokio::sync::watch::channel(None).0,
     };
     let lost = tokio::select! {
         () = workplace.work(&settings.namespaces, &readiness, &shutdown) => false,
@@ -125,6 +128,8 @@ struct Workplace {
     identity: String,
     proposals: Proposals,
     pace: Pace,
+    check_node_cpus: bool,
+    largest_node: tokio::sync::watch::Sender<Option<u32>>,
 }
 
 impl Workplace {
@@ -135,14 +140,22 @@ impl Workplace {
             namespaces => namespaces.iter().cloned().map(Scope::Namespace).collect(),
         };
         let (mut controllers, mut synced, mut scoped) = (Vec::new(), Vec::new(), Vec::new());
+        let mut nodes_changed = Vec::new();
         for scope in &scopes {
-            let (controller, sync, seen) = self.controllers(scope, shutdown.clone());
+            let (changed, nodes) = mpsc::channel(1);
+            nodes_changed.push(changed);
+            let (controller, sync, seen) = self.controllers(scope, nodes, shutdown.clone());
             controllers.push(controller);
             synced.push(sync);
             scoped.push(seen);
         }
         let scale = async {
-            self.scale(scoped).await;
+            let nodes = async {
+                if self.check_node_cpus {
+                    nodes::follow(self.client.clone(), self.largest_node.clone(), nodes_changed).await;
+                }
+            };
+            futures::join!(self.scale(scoped), nodes);
             std::future::pending::<()>().await;
         };
         let work = join_all(controllers);
@@ -182,6 +195,7 @@ impl Workplace {
     fn controllers(
         &self,
         scope: &Scope,
+        nodes_changed: mpsc::Receiver<()>,
         shutdown: CancellationToken,
     ) -> (impl Future<Output = ()>, impl Future<Output = ()>, Scoped) {
         let (trigger, triggered) = scaling::trigger();
@@ -204,13 +218,14 @@ impl Workplace {
             endpoints: endpoints.store(),
             failures: Failures::default(),
             proposals: self.proposals.clone(),
+            largest_node: self.largest_node.subscribe(),
         });
         let (workers, writer) = reflector::store();
         let scoped = Scoped { endpoints: endpoints.store(), workers, trigger };
         let selector = labels::to_query(&labels::component_selector(Component::Worker));
         let follow = scaling::follow_pods(scope.api(&self.client), selector, writer);
         let follow = shutdown.clone().run_until_cancelled_owned(follow);
-        let endpoints = endpoints.reconcile_on(triggered);
+        let endpoints = endpoints.reconcile_on(triggered).reconcile_all_on(nodes_changed);
         let endpoints = endpoints.graceful_shutdown_on(shutdown.clone().cancelled_owned());
         let caches = caches.graceful_shutdown_on(shutdown.cancelled_owned());
         let run = {

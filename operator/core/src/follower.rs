@@ -33,8 +33,8 @@ pub struct Follower {
     unbroken: Option<Timestamp>,
     /// The wake-up that the memory knows of.
     woken: Option<Timestamp>,
-    /// The latest reason to stay, and since when it holds.
-    staying: Option<(scaling::Reason, Timestamp)>,
+    /// What was said of the latest look, but for its numbers, and since when it is said.
+    saying: Option<(String, Timestamp)>,
 }
 
 /// What the loop sees of an endpoint at one time.
@@ -85,7 +85,7 @@ impl Follower {
             looked: None,
             unbroken: None,
             woken: decision.wake_requested_at,
-            staying: None,
+            saying: None,
         }
     }
 
@@ -167,14 +167,15 @@ impl Follower {
         now: Timestamp,
     ) -> Option<Proposal> {
         let scaling::Decision { replicas, reason, message } = decided;
-        let since = match self.staying {
-            Some((before, since)) if before == *reason => since,
+        let gist = gist(*reason, message);
+        let since = match &self.saying {
+            Some((before, since)) if *before == gist => *since,
             Some(_) | None => now,
         };
-        self.staying = Some((*reason, since));
+        let is_news = is_news(*reason, &gist, seen);
+        self.saying = Some((gist, since));
         let holds = now.duration_since(since).as_secs_f64() >= (interval * TELLS_AFTER).as_secs_f64();
-        let stored = &seen.decision.reason;
-        let is_told = *replicas != seen.decision.replicas || (holds && is_news(*reason, stored, seen));
+        let is_told = *replicas != seen.decision.replicas || (holds && is_news);
         is_told.then(|| Proposal {
             from: seen.decision.replicas,
             woken: seen.decision.wake_requested_at,
@@ -192,19 +193,38 @@ impl Follower {
 
 /// Whether a reason to stay says something that the status does not. Why the number is what it is stays there until
 /// something asks for another number in vain, and comes to be steady when that is over.
-fn is_news(reason: scaling::Reason, stored: &Reason, seen: &Seen<'_>) -> bool {
+fn is_news(reason: scaling::Reason, gist: &str, seen: &Seen<'_>) -> bool {
     // What sleeps is idle and nothing else, and a start is told by the wake-up until it is over.
     if seen.decision.replicas == 0 || seen.ready == 0 {
         return false;
     }
-    let held =
-        |stored: &Reason| matches!(stored, Reason::Load(scaling::Reason::Cooldown | scaling::Reason::NoData));
+    let held = match &seen.decision.reason {
+        Reason::Load(held @ (scaling::Reason::Cooldown | scaling::Reason::NoData)) => Some(*held),
+        Reason::Load(_)
+        | Reason::Fixed
+        | Reason::Start
+        | Reason::WokenUp
+        | Reason::Bounds
+        | Reason::Other(_) => None,
+    };
     match reason {
-        scaling::Reason::Cooldown | scaling::Reason::NoData => *stored != Reason::Load(reason),
-        scaling::Reason::Steady => held(stored),
+        scaling::Reason::Cooldown | scaling::Reason::NoData => {
+            held.is_none_or(|held| self::gist(held, &seen.decision.message) != gist)
+        }
+        scaling::Reason::Steady => held.is_some(),
         scaling::Reason::HighLoad
         | scaling::Reason::LowLoad
         | scaling::Reason::Idle
         | scaling::Reason::Bounds => false,
     }
 }
+
+/// What a sentence says but for its numbers, which change with every look.
+fn gist(reason: scaling::Reason, message: &str) -> String {
+    let words = message.split(|one: char| one.is_ascii_digit() || one == '.').filter(|word| !word.is_empty());
+    format!("{reason} {}", words.collect::<Vec<_>>().join(" "))
+}
+
+#[cfg(test)]
+#[path = "follower/tests.rs"]
+mod tests;

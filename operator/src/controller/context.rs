@@ -17,6 +17,8 @@ use kube::{
 use lexiscale_core::settings::Settings;
 use lexiscale_crds::InferenceEndpoint;
 
+use tokio::sync::watch;
+
 use super::{apply::Applier, metrics::Metrics, progress::ProgressClient, scaling::Proposals};
 
 const FIRST_DELAY: Duration = Duration::from_secs(1);
@@ -34,6 +36,8 @@ pub(super) struct Context {
     /// The endpoints as the watch last saw them, for what need not be of this very moment.
     pub(super) endpoints: Store<InferenceEndpoint>,
     pub(super) failures: Failures,
+    /// CPUs of the largest node, where that is known.
+    pub(super) largest_node: watch::Receiver<Option<u32>>,
     /// What load asks for.
     pub(super) proposals: Proposals,
 }

@@ -41,6 +41,7 @@ pub(crate) struct World {
     pub(crate) caches: Vec<ModelCache>,
     pub(crate) children: Vec<(ChildKind, Value)>,
     pub(crate) pods: Vec<Pod>,
+    pub(crate) largest_node: Option<u32>,
     pub(crate) proposal: Option<lexiscale_core::follower::Proposal>,
 }
 
@@ -53,6 +54,7 @@ impl World {
             caches: vec![],
             children: vec![],
             pods: vec![],
+            largest_node: None,
             proposal: None,
         }
     }
@@ -113,6 +115,7 @@ impl World {
             children: self.live(&identity),
             deployment: deployments.into_iter().find(|deployment| identity.owns(&deployment.metadata)),
             pods: pods.cloned().collect(),
+            largest_node: self.largest_node,
             endpoint,
         }
     }
