@@ -93,7 +93,7 @@ impl Pace {
 
     /// How old an answer may be that still counts as what is.
     fn fresh(self) -> Duration {
-        (self.round() * 3).max(Duration::from_secs(1))
+        (self.round() * 3).max(Duration::from_secs(5))
     }
 
     /// Between two looks at a worker that nobody asks directly.
