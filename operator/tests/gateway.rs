@@ -26,6 +26,8 @@ mod delete;
 mod harness;
 #[path = "gateway/infer.rs"]
 mod infer;
+#[path = "gateway/load.rs"]
+mod load;
 #[path = "gateway/page.rs"]
 mod page;
 #[path = "gateway/proxy.rs"]

@@ -92,7 +92,7 @@ impl Follower {
     /// When the next look is due.
     pub fn due(&self, interval: Duration, now: Timestamp) -> bool {
         // Rounds and intervals are of the same length: a little early is better than a whole round late.
-        let nearly = SignedDuration::try_from(interval.mul_f64(0.75)).unwrap_or(SignedDuration::ZERO);
+        let nearly = SignedDuration::try_from(interval.mul_f64(0.9)).unwrap_or(SignedDuration::ZERO);
         self.looked.is_none_or(|looked| now.duration_since(looked) >= nearly)
     }
 
