@@ -139,7 +139,7 @@ impl Workplace {
             [] => vec![Scope::All],
             namespaces => namespaces.iter().cloned().map(Scope::Namespace).collect(),
         };
-        let (mut controllers, mut synced, mut scoped) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut controllers, mut synced, mut seen_by_loop) = (Vec::new(), Vec::new(), Vec::new());
         let mut nodes_changed = Vec::new();
         for scope in &scopes {
             let (changed, nodes) = mpsc::channel(1);
@@ -147,7 +147,7 @@ impl Workplace {
             let (controller, sync, seen) = self.controllers(scope, nodes, shutdown.clone());
             controllers.push(controller);
             synced.push(sync);
-            scoped.push(seen);
+            seen_by_loop.push(seen);
         }
         let scale = async {
             let nodes = async {
@@ -155,7 +155,7 @@ impl Workplace {
                     nodes::follow(self.client.clone(), self.largest_node.clone(), nodes_changed).await;
                 }
             };
-            futures::join!(self.scale(scoped), nodes);
+            futures::join!(self.scale(seen_by_loop), nodes);
             std::future::pending::<()>().await;
         };
         let work = join_all(controllers);

@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use e2e::{Gateway, Namespace, Prober, client, kubectl, references};
+use e2e::{Gateway, Namespace, client, kubectl, references};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api,
@@ -12,6 +12,8 @@ use kube::{
 };
 use lexiscale_crds::{InferenceEndpoint, ScalingDecision};
 use serde_json::json;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 const NAME: &str = "tide";
 const PATIENCE: Duration = Duration::from_mins(4);
@@ -83,10 +85,42 @@ async fn allocations_follow_the_load_and_go_to_zero_with_it() -> Result<()> {
     result
 }
 
+/// Clients that ask one request after the other, of some milliseconds each: more than one allocation can do. The rule is sure
+/// of a load by the number of requests that it has seen, so few long ones would not do.
+struct Load {
+    stop: CancellationToken,
+    clients: Vec<JoinHandle<Result<()>>>,
+}
+
+impl Load {
+    fn start(gateway: &Arc<Gateway>) -> Self {
+        let stop = CancellationToken::new();
+        let clients = (0..8).map(|_| tokio::spawn(ask_on(Arc::clone(gateway), stop.clone()))).collect();
+        Self { stop, clients }
+    }
+
+    /// Every request was answered.
+    async fn finish(self) -> Result<()> {
+        self.stop.cancel();
+        for client in self.clients {
+            client.await??;
+        }
+        Ok(())
+    }
+}
+
+async fn ask_on(gateway: Arc<Gateway>, stop: CancellationToken) -> Result<()> {
+    let body = json!({ "input": "a request of some length ".repeat(20) }).to_string();
+    while !stop.is_cancelled() {
+        gateway.call("POST", &format!("/_inference/sparse_embedding/{NAME}"), Some(&body)).await?;
+    }
+    Ok(())
+}
+
 async fn rises_and_falls(default: &Namespace, api: &Api<InferenceEndpoint>) -> Result<()> {
     default.ready_endpoint(NAME).await?;
     let gateway = Arc::new(Gateway::open().await?);
-    let load = Prober::start(&gateway, NAME);
+    let load = Load::start(&gateway);
     let risen = until_decided(api, "more allocations", |decision| decision.allocations == 2).await?;
     ensure!(risen.reason == "HighLoad" && risen.message.contains("requests/s"), "{risen:?}");
 

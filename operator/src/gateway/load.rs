@@ -148,7 +148,7 @@ mod tests {
         let start = Instant::now();
         assert_eq!(load.counters(0, start).idle, None);
         load.arrived(start);
-        let later = start + Duration::from_secs(60);
+        let later = start + Duration::from_mins(1);
         assert_eq!(load.counters(1, later).idle, Some(0.0), "it waits");
         load.began();
         assert_eq!(load.counters(0, later).idle, Some(0.0), "it runs");

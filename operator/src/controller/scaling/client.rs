@@ -15,7 +15,8 @@ use serde::de::DeserializeOwned;
 const PATIENCE: Duration = Duration::from_millis(1500);
 /// A thousand busy endpoints are a third of a megabyte.
 const LARGEST_ANSWER: usize = 16 << 20;
-const POOL_IDLE: Duration = Duration::from_secs(30);
+/// Below the 10 s after which workers close a connection that sends nothing.
+const POOL_IDLE: Duration = Duration::from_secs(5);
 
 /// Cheap to clone.
 #[derive(Clone, Debug)]

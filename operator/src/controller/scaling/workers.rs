@@ -92,7 +92,7 @@ impl Workers {
                     match answer {
                         Ok(load) => said.answered = Some((Instant::now(), load)),
                         Err(error) => {
-                            tracing::debug!(pod = pod.name_any(), %error, "a worker cannot be read")
+                            tracing::debug!(pod = pod.name_any(), %error, "a worker cannot be read");
                         }
                     }
                 })
