@@ -1,7 +1,13 @@
 //! An endpoint follows its load with real gateways and workers: it grows, it stays as it is whatever happens to the operator, it
 //! goes to zero when nobody asks any more, and the next request is answered.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use anyhow::{Context, Result, ensure};
 use e2e::{Gateway, Namespace, client, kubectl, references};
@@ -13,7 +19,6 @@ use kube::{
 use lexiscale_crds::{InferenceEndpoint, ScalingDecision};
 use serde_json::json;
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 
 const NAME: &str = "tide";
 const PATIENCE: Duration = Duration::from_mins(4);
@@ -88,20 +93,20 @@ async fn allocations_follow_the_load_and_go_to_zero_with_it() -> Result<()> {
 /// Clients that ask one request after the other, of some milliseconds each: more than one allocation can do. The rule is sure
 /// of a load by the number of requests that it has seen, so few long ones would not do.
 struct Load {
-    stop: CancellationToken,
+    stop: Arc<AtomicBool>,
     clients: Vec<JoinHandle<Result<()>>>,
 }
 
 impl Load {
     fn start(gateway: &Arc<Gateway>) -> Self {
-        let stop = CancellationToken::new();
-        let clients = (0..8).map(|_| tokio::spawn(ask_on(Arc::clone(gateway), stop.clone()))).collect();
+        let stop = Arc::new(AtomicBool::new(false));
+        let clients = (0..8).map(|_| tokio::spawn(ask_on(Arc::clone(gateway), Arc::clone(&stop)))).collect();
         Self { stop, clients }
     }
 
     /// Every request was answered.
     async fn finish(self) -> Result<()> {
-        self.stop.cancel();
+        self.stop.store(true, Ordering::Relaxed);
         for client in self.clients {
             client.await??;
         }
@@ -109,9 +114,9 @@ impl Load {
     }
 }
 
-async fn ask_on(gateway: Arc<Gateway>, stop: CancellationToken) -> Result<()> {
+async fn ask_on(gateway: Arc<Gateway>, stop: Arc<AtomicBool>) -> Result<()> {
     let body = json!({ "input": "a request of some length ".repeat(20) }).to_string();
-    while !stop.is_cancelled() {
+    while !stop.load(Ordering::Relaxed) {
         gateway.call("POST", &format!("/_inference/sparse_embedding/{NAME}"), Some(&body)).await?;
     }
     Ok(())
