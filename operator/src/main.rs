@@ -34,7 +34,7 @@ async fn main() -> anyhow::Result<()> {
     let shutdown = shutdown::token()?;
     let client = kube::Client::try_default;
     match command {
-        Command::Controller(settings) => controller::run(settings, client().await?, shutdown).await,
+        Command::Controller(settings) => Box::pin(controller::run(settings, client().await?, shutdown)).await,
         Command::Gateway(settings) => gateway::run(settings, client().await?, shutdown).await,
         Command::Crds(settings) => crds_command::run(settings, client().await?).await,
         Command::ApiKey(settings) => api_key_command::run(settings, std::io::stdout(), std::io::stderr()),

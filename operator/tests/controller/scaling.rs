@@ -111,7 +111,7 @@ async fn load_raises_the_number_and_neither_silence_nor_a_restart_lowers_it() {
 
 #[tokio::test]
 async fn zero_needs_the_word_of_every_gateway_and_of_the_workers() {
-    with_world(async |world| {
+    let test = with_world(async |world| {
         let first = world.quick();
         let gateways = [Gateway::start(&world, "one").await, Gateway::start(&world, "two").await];
         let gone = Gateway::start(&world, "dead").await;
@@ -142,8 +142,8 @@ async fn zero_needs_the_word_of_every_gateway_and_of_the_workers() {
         world.until_says::<InferenceEndpoint>("search", ("Ready", "True", "Idle")).await;
         world.until_quiet(QUIET).await;
         operator.stop().await;
-    })
-    .await;
+    });
+    Box::pin(test).await;
 }
 
 /// Nothing that the loop does is a write, unless it changes something.
@@ -188,7 +188,7 @@ async fn threads_that_no_node_has_stall_an_endpoint_until_there_are_fewer() {
         let threads = |count: i32| json!({"spec": {"serviceSettings": {"numThreads": count}}});
         world
             .create_endpoint("search", |endpoint| {
-                endpoint["spec"]["serviceSettings"]["numThreads"] = json!(32)
+                endpoint["spec"]["serviceSettings"]["numThreads"] = json!(32);
             })
             .await;
         world.end_download(&succeeded("first")).await;
