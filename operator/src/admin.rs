@@ -1,4 +1,5 @@
-//! `/healthz`, `/readyz` and `/metrics`, on a port of their own, for the controller and for the gateway.
+//! `/healthz`, `/readyz` and `/metrics`, on a port of their own, for the controller and for the gateway, with what each of
+//! them adds.
 
 use std::{
     io,
@@ -42,9 +43,10 @@ pub async fn serve(
     listener: TcpListener,
     registry: Arc<Registry>,
     readiness: Readiness,
+    more: Router,
     shutdown: CancellationToken,
 ) -> io::Result<()> {
-    axum::serve(listener, router(registry, readiness))
+    axum::serve(listener, router(registry, readiness).merge(more))
         .with_graceful_shutdown(shutdown.cancelled_owned())
         .await
 }

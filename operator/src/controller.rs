@@ -10,21 +10,27 @@ mod endpoint;
 mod error;
 mod metrics;
 mod model_cache;
+mod nodes;
 mod observe;
 mod outcome;
 mod progress;
 mod report;
+mod scaling;
 mod settings;
 mod watches;
 
 use std::{future::Future, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, ensure};
-use futures::future::join_all;
+use futures::{channel::mpsc, future::join_all};
 use kube::{
-    Client,
-    runtime::events::{Recorder, Reporter},
+    Api, Client,
+    runtime::{
+        events::{Recorder, Reporter},
+        reflector,
+    },
 };
+use lexiscale_core::labels::{self, Component};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -35,6 +41,7 @@ use self::{
     drive::drive,
     metrics::{Kind, Metrics},
     progress::ProgressClient,
+    scaling::{Pace, Proposals, Rounds, Scoped},
     watches::Scope,
 };
 use crate::{
@@ -55,8 +62,13 @@ pub async fn run(settings: Settings, client: Client, shutdown: CancellationToken
     let metrics = Metrics::register(&mut registry);
     let readiness = Readiness::default();
     let admin_shutdown = CancellationToken::new();
-    let admin =
-        tokio::spawn(admin::serve(listener, Arc::new(registry), readiness.clone(), admin_shutdown.clone()));
+    let admin = tokio::spawn(admin::serve(
+        listener,
+        Arc::new(registry),
+        readiness.clone(),
+        axum::Router::new(),
+        admin_shutdown.clone(),
+    ));
 
     // A standby is ready as soon as the lease has answered it: it does what is asked of it, which is to wait.
     let Some(lead) = lead(&settings, &client, &readiness, &shutdown).await else {
@@ -70,6 +82,10 @@ pub async fn run(settings: Settings, client: Client, shutdown: CancellationToken
         metrics: metrics.clone(),
         fence: lead.fence(),
         identity: settings.identity,
+        proposals: Proposals::default(),
+        pace: Pace::new(settings.scaling_interval),
+        check_node_cpus: settings.check_node_cpus,
+        largest_node: tokio::sync::watch::channel(None).0,
     };
     let lost = tokio::select! {
         () = workplace.work(&settings.namespaces, &readiness, &shutdown) => false,
@@ -110,6 +126,10 @@ struct Workplace {
     metrics: Metrics,
     fence: Fence,
     identity: String,
+    proposals: Proposals,
+    pace: Pace,
+    check_node_cpus: bool,
+    largest_node: tokio::sync::watch::Sender<Option<u32>>,
 }
 
 impl Workplace {
@@ -119,8 +139,25 @@ impl Workplace {
             [] => vec![Scope::All],
             namespaces => namespaces.iter().cloned().map(Scope::Namespace).collect(),
         };
-        let (controllers, synced): (Vec<_>, Vec<_>) =
-            scopes.iter().map(|scope| self.controllers(scope, shutdown.clone())).unzip();
+        let (mut controllers, mut synced, mut seen_by_loop) = (Vec::new(), Vec::new(), Vec::new());
+        let mut nodes_changed = Vec::new();
+        for scope in &scopes {
+            let (changed, nodes) = mpsc::channel(1);
+            nodes_changed.push(changed);
+            let (controller, sync, seen) = self.controllers(scope, nodes, shutdown.clone());
+            controllers.push(controller);
+            synced.push(sync);
+            seen_by_loop.push(seen);
+        }
+        let scale = async {
+            let nodes = async {
+                if self.check_node_cpus {
+                    nodes::follow(self.client.clone(), self.largest_node.clone(), nodes_changed).await;
+                }
+            };
+            futures::join!(self.scale(seen_by_loop), nodes);
+            std::future::pending::<()>().await;
+        };
         let work = join_all(controllers);
         let sync = async {
             join_all(synced).await;
@@ -136,16 +173,32 @@ impl Workplace {
         tokio::select! {
             _ = work => {}
             () = sync => {}
+            () = scale => {}
             () = deadline => {}
         }
     }
 
-    /// Both controllers of a scope, and the moment when both have seen everything.
+    /// Follows the load for as long as it is polled.
+    async fn scale(&self, scopes: Vec<Scoped>) {
+        let gateways = match &self.core.gateway_namespace {
+            Some(namespace) => Api::namespaced(self.client.clone(), namespace),
+            None => Api::all(self.client.clone()),
+        };
+        let selector = labels::to_query(&labels::installed_selector(Component::Gateway));
+        let (known, writer) = reflector::store();
+        let (proposals, metrics) = (self.proposals.clone(), self.metrics.scaling.clone());
+        let rounds = Rounds::new(scopes, known, proposals, metrics, self.pace);
+        futures::join!(scaling::follow_pods(gateways, selector, writer), rounds.run());
+    }
+
+    /// Both controllers of a scope, the moment when both have seen everything, and what the loop needs.
     fn controllers(
         &self,
         scope: &Scope,
+        nodes_changed: mpsc::Receiver<()>,
         shutdown: CancellationToken,
-    ) -> (impl Future<Output = ()>, impl Future<Output = ()>) {
+    ) -> (impl Future<Output = ()>, impl Future<Output = ()>, Scoped) {
+        let (trigger, triggered) = scaling::trigger();
         let endpoints = watches::endpoints(&self.client, scope, self.core.instance.as_deref());
         let caches = watches::model_caches(&self.client, scope, self.core.instance.as_deref());
         let (endpoint_store, cache_store) = (endpoints.store(), caches.store());
@@ -164,7 +217,15 @@ impl Workplace {
             progress: ProgressClient::new(),
             endpoints: endpoints.store(),
             failures: Failures::default(),
+            proposals: self.proposals.clone(),
+            largest_node: self.largest_node.subscribe(),
         });
+        let (workers, writer) = reflector::store();
+        let scoped = Scoped { endpoints: endpoints.store(), workers, trigger };
+        let selector = labels::to_query(&labels::component_selector(Component::Worker));
+        let follow = scaling::follow_pods(scope.api(&self.client), selector, writer);
+        let follow = shutdown.clone().run_until_cancelled_owned(follow);
+        let endpoints = endpoints.reconcile_on(triggered).reconcile_all_on(nodes_changed);
         let endpoints = endpoints.graceful_shutdown_on(shutdown.clone().cancelled_owned());
         let caches = caches.graceful_shutdown_on(shutdown.cancelled_owned());
         let run = {
@@ -179,13 +240,13 @@ impl Workplace {
                 let caches = drive(caches, Kind::ModelCache, context, |object, context| async move {
                     Box::pin(model_cache::reconcile(&object, &context)).await
                 });
-                futures::join!(endpoints, caches);
+                futures::join!(endpoints, caches, follow);
             }
         };
         let synced = async move {
             // An error here means that the controller has ended, and then nobody asks any more.
             let _ = futures::join!(endpoint_store.wait_until_ready(), cache_store.wait_until_ready());
         };
-        (run, synced)
+        (run, synced, scoped)
     }
 }

@@ -21,6 +21,7 @@ mod inference;
 mod info;
 mod joined;
 mod line;
+mod load;
 mod merge_patch;
 mod metrics;
 mod nodes;
@@ -243,7 +244,7 @@ pub async fn serve(
     // Background work ends with this function: the probe and the watch go on while requests are drained.
     let ended = CancellationToken::new();
     let _end = ended.clone().drop_guard();
-    let probes = admin::serve(admin, registry, readiness.clone(), ended.clone());
+    let probes = admin::serve(admin, registry, readiness.clone(), load::router(known.clone()), ended.clone());
     tokio::spawn(probes.inspect_err(|error| tracing::error!(%error, "failed to serve probes and metrics")));
     let follow = {
         let (client, settings, metrics) = (client.clone(), settings.clone(), metrics.clone());

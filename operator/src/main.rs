@@ -57,7 +57,9 @@ async fn on_cluster(command: OnCluster) -> anyhow::Result<()> {
     let shutdown = shutdown::token()?;
     let client = kube::Client::try_default;
     match command {
-        OnCluster::Controller(settings) => controller::run(*settings, client().await?, shutdown).await,
+        OnCluster::Controller(settings) => {
+            Box::pin(controller::run(*settings, client().await?, shutdown)).await
+        }
         OnCluster::Gateway(settings) => {
             let client = gateway::api::client(kube::Config::infer().await?)?;
             gateway::run(*settings, client, shutdown).await

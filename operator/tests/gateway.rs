@@ -32,6 +32,8 @@ mod drain;
 mod harness;
 #[path = "gateway/infer.rs"]
 mod infer;
+#[path = "gateway/load.rs"]
+mod load;
 #[path = "gateway/page.rs"]
 mod page;
 #[path = "gateway/proxy.rs"]

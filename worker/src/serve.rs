@@ -72,6 +72,7 @@ pub async fn run(options: Options) -> Result<(), ServeError> {
     let state = Arc::new(AppState {
         lifecycle: lifecycle.clone(),
         metrics: Arc::clone(&metrics),
+        direct: Arc::default(),
         registry: Arc::clone(&registry),
         traces: traces.clone(),
     });

@@ -1,6 +1,7 @@
 //! HTTP of a serving worker. The router is the table of contents; handlers extract, call and convert.
 
 mod body;
+mod direct;
 mod error;
 mod handlers;
 pub mod listener;
@@ -14,8 +15,10 @@ use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 use lexiscale_trace::Traces;
+use lexiscale_wire::LOAD_PATH;
 use prometheus_client::registry::Registry;
 
+pub use self::direct::Direct;
 use crate::lifecycle::Lifecycle;
 use crate::metrics::Metrics;
 
@@ -23,6 +26,7 @@ pub struct AppState {
     pub lifecycle: Lifecycle,
     pub metrics: Arc<Metrics>,
     pub traces: Traces,
+    pub direct: Arc<Direct>,
     /// Behind a lock because the model's labels join when it is loaded.
     pub registry: Arc<std::sync::RwLock<Registry>>,
 }
@@ -34,6 +38,7 @@ pub fn router(state: Arc<AppState>) -> Router {
         .route("/embed_sparse", post(tei::embed_sparse))
         .route_layer(from_fn_with_state(Arc::clone(&state), load::tell))
         .route_layer(from_fn_with_state(Arc::clone(&state), trace::trace))
+        .route_layer(from_fn_with_state(Arc::clone(&state), direct::count))
         .merge(probes());
     complete(router, state)
 }
@@ -45,6 +50,7 @@ pub fn admin_router(state: Arc<AppState>) -> Router {
 
 fn probes() -> Router<Arc<AppState>> {
     Router::new()
+        .route(LOAD_PATH, get(direct::serve))
         .route("/health/live", get(handlers::live))
         .route("/health/ready", get(handlers::ready))
         .route("/info", get(handlers::info))

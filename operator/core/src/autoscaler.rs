@@ -1,13 +1,15 @@
 //! How many allocations an endpoint should have, and why. PURE.
 //!
 //! The latest decision is kept in `status.decision` and is all the memory there is: what is remembered stays until the spec
-//! changes or a request wakes the endpoint. What load asks for joins here.
+//! changes, a request wakes the endpoint, or load asks for another number (`follower.rs`).
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
 use lexiscale_crds::ScalingDecision;
 
 use crate::{
+    follower::Proposal,
+    scaling,
     validated::{AllocationBounds, Allocations},
     wake,
 };
@@ -23,6 +25,8 @@ pub struct Decision {
     pub time: Timestamp,
     /// The latest wake-up that was taken note of.
     pub wake_requested_at: Option<Timestamp>,
+    /// What the law of an adaptive endpoint remembers, as JSON.
+    pub memory: Option<String>,
 }
 
 /// Why this number.
@@ -37,14 +41,19 @@ pub enum Reason {
     WokenUp,
     /// The number that was remembered was outside of its bounds.
     Bounds,
+    /// What load asks for, or why it stays.
+    Load(scaling::Reason),
     /// What was remembered has a reason that is not decided here.
     Other(String),
 }
 
 impl Reason {
     fn read(word: &str) -> Self {
+        use scaling::Reason as Load;
+        let load = [Load::NoData, Load::Steady, Load::HighLoad, Load::LowLoad, Load::Cooldown, Load::Idle];
         [Self::Fixed, Self::Start, Self::WokenUp, Self::Bounds]
             .into_iter()
+            .chain(load.map(Self::Load))
             .find(|reason| reason.as_str() == word)
             .unwrap_or_else(|| Self::Other(word.to_owned()))
     }
@@ -55,7 +64,30 @@ impl Reason {
             Self::Start => "Start",
             Self::WokenUp => "WokenUp",
             Self::Bounds => "Bounds",
+            Self::Load(reason) => match reason {
+                scaling::Reason::NoData => "NoData",
+                scaling::Reason::Steady => "Steady",
+                scaling::Reason::HighLoad => "HighLoad",
+                scaling::Reason::LowLoad => "LowLoad",
+                scaling::Reason::Cooldown => "Cooldown",
+                scaling::Reason::Idle => "Idle",
+                scaling::Reason::Bounds => "Bounds",
+            },
             Self::Other(word) => word,
+        }
+    }
+}
+
+impl From<scaling::Reason> for Reason {
+    fn from(reason: scaling::Reason) -> Self {
+        match reason {
+            scaling::Reason::Bounds => Self::Bounds,
+            scaling::Reason::NoData
+            | scaling::Reason::Steady
+            | scaling::Reason::HighLoad
+            | scaling::Reason::LowLoad
+            | scaling::Reason::Cooldown
+            | scaling::Reason::Idle => Self::Load(reason),
         }
     }
 }
@@ -63,38 +95,47 @@ impl Reason {
 impl Decision {
     /// From the status. A number that cannot be is no memory.
     pub fn read(stored: &ScalingDecision) -> Option<Self> {
-        let ScalingDecision { allocations, reason, message, time, wake_requested_at } = stored;
+        let ScalingDecision { allocations, reason, message, time, wake_requested_at, memory } = stored;
         Some(Self {
             replicas: u32::try_from(*allocations).ok()?,
             reason: Reason::read(reason),
             message: message.clone(),
             time: time.0,
             wake_requested_at: wake_requested_at.as_ref().map(|time| time.0),
+            memory: memory.clone(),
         })
     }
 
     /// As the status keeps it.
     pub fn stored(&self) -> ScalingDecision {
-        let Self { replicas, reason, message, time, wake_requested_at } = self;
+        let Self { replicas, reason, message, time, wake_requested_at, memory } = self;
         ScalingDecision {
             allocations: i32::try_from(*replicas).unwrap_or(i32::MAX),
             reason: reason.as_str().to_owned(),
             message: message.clone(),
             time: Time(*time),
             wake_requested_at: wake_requested_at.map(MicroTime),
+            memory: memory.clone(),
         }
     }
 }
 
-/// Decides for an endpoint from its spec, from what was decided before, and from the wake-up that gateways ask for.
+/// Decides for an endpoint from its spec, from what was decided before, from the wake-up that gateways ask for, and from
+/// what load proposes.
 pub fn decide(
     allocations: Allocations,
     memory: Option<&Decision>,
     wake_requested_at: Option<Timestamp>,
+    proposal: Option<&Proposal>,
     now: Timestamp,
 ) -> Decision {
     let noted = memory.and_then(|memory| memory.wake_requested_at);
     let asked = wake_requested_at.filter(|_| wake::is_unanswered(wake_requested_at, noted));
+    if let (Allocations::Adaptive(bounds), Some(memory)) = (allocations, memory)
+        && let Some(proposal) = proposal.filter(|proposal| applies(proposal, memory, asked, bounds))
+    {
+        return followed(proposal, memory, wake_requested_at, bounds, now);
+    }
     let (replicas, reason, message) = match (allocations, memory) {
         (Allocations::Fixed(count), _) => (count.get(), Reason::Fixed, format!("numAllocations is {count}")),
         (Allocations::Adaptive(bounds), None) => start(bounds),
@@ -107,7 +148,45 @@ pub fn decide(
     // The time is the number's: a word more in its message does not make it younger.
     let same = memory.filter(|memory| memory.replicas == replicas && memory.reason == reason);
     let time = same.map_or(now, |memory| memory.time);
-    Decision { replicas, reason, message, time, wake_requested_at }
+    let remembers = matches!(allocations, Allocations::Adaptive(_));
+    let memory = memory.and_then(|memory| memory.memory.clone()).filter(|_| remembers);
+    Decision { replicas, reason, message, time, wake_requested_at, memory }
+}
+
+/// Whether what load proposes was made for what is remembered. A request that asks for a wake-up is one that no gateway had
+/// counted: it speaks against zero.
+fn applies(
+    proposal: &Proposal,
+    memory: &Decision,
+    asked: Option<Timestamp>,
+    bounds: AllocationBounds,
+) -> bool {
+    let is_of_this = proposal.from == memory.replicas && proposal.woken == memory.wake_requested_at;
+    let within = (bounds.minimum()..=bounds.maximum().get()).contains(&memory.replicas);
+    is_of_this
+        && memory.replicas > 0
+        && within
+        && memory.reason != Reason::Fixed
+        && (proposal.replicas > 0 || (asked.is_none() && bounds.minimum() == 0))
+}
+
+/// A number that stays has the time of when it was decided, whatever else is said of it.
+fn followed(
+    proposal: &Proposal,
+    memory: &Decision,
+    wake_requested_at: Option<Timestamp>,
+    bounds: AllocationBounds,
+    now: Timestamp,
+) -> Decision {
+    let replicas = proposal.replicas.clamp(bounds.minimum(), bounds.maximum().get());
+    Decision {
+        replicas,
+        reason: proposal.reason.into(),
+        message: proposal.message.clone(),
+        time: if replicas == memory.replicas { memory.time } else { now },
+        wake_requested_at,
+        memory: proposal.memory.clone(),
+    }
 }
 
 type Reasoned = (u32, Reason, String);

@@ -9,7 +9,7 @@ mod pod;
 pub mod pod_disruption_budget;
 pub mod service;
 pub mod service_account;
-pub(crate) mod tls;
+pub mod tls;
 
 use crate::{
     autoscaler::Decision,

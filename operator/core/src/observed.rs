@@ -22,6 +22,8 @@ pub struct ObservedEndpoint {
     pub children: Vec<LiveChild>,
     pub deployment: Option<Deployment>,
     pub pods: Vec<Pod>,
+    /// CPUs of the largest node, rounded up, where that is known.
+    pub largest_node: Option<u32>,
 }
 
 /// A cache and what belongs to it.

@@ -7,4 +7,4 @@ pub mod model_cache;
 mod notice;
 
 pub use conditions::{Progressing, Said, Stall, Verdict};
-pub use notice::{Notice, Tone, notices};
+pub use notice::{Notice, Tone, notices, scaled};

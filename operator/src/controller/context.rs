@@ -17,7 +17,9 @@ use kube::{
 use lexiscale_core::settings::Settings;
 use lexiscale_crds::InferenceEndpoint;
 
-use super::{apply::Applier, metrics::Metrics, progress::ProgressClient};
+use tokio::sync::watch;
+
+use super::{apply::Applier, metrics::Metrics, progress::ProgressClient, scaling::Proposals};
 
 const FIRST_DELAY: Duration = Duration::from_secs(1);
 const LONGEST_DELAY: Duration = Duration::from_mins(1);
@@ -34,6 +36,10 @@ pub(super) struct Context {
     /// The endpoints as the watch last saw them, for what need not be of this very moment.
     pub(super) endpoints: Store<InferenceEndpoint>,
     pub(super) failures: Failures,
+    /// CPUs of the largest node, where that is known.
+    pub(super) largest_node: watch::Receiver<Option<u32>>,
+    /// What load asks for.
+    pub(super) proposals: Proposals,
 }
 
 /// How often in a row the pass over each object has failed. Only the pace of trying again depends on it, so it may be lost

@@ -33,7 +33,8 @@ pub(super) async fn reconcile(object: &InferenceEndpoint, context: &Context) -> 
             return Ok(Outcome::Invalid);
         }
     };
-    let plan = plan::endpoint::plan(&validated, &observed, &context.settings, now);
+    let proposal = context.proposals.of(&identity);
+    let plan = plan::endpoint::plan(&validated, &observed, &context.settings, proposal.as_ref(), now);
     let rejections = context.applier.carry_out(&identity, &plan.writes).await?;
     let status = status::endpoint::of_plan(&validated, &observed, &plan, &rejections, now);
     report::endpoint(context, &identity, endpoint, &status).await?;

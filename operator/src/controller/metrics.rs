@@ -8,6 +8,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
+use super::scaling::ScalingMetrics;
 use crate::metrics::registered;
 
 /// From a pass that reads eight lists on a near API server, to one that waits for a far and busy one.
@@ -64,10 +65,12 @@ pub(super) struct Metrics {
     writes: Family<WriteLabels, Counter>,
     rejections: Family<WriteLabels, Counter>,
     leader: Gauge<u64, AtomicU64>,
+    pub(super) scaling: ScalingMetrics,
 }
 
 impl Metrics {
     pub(super) fn register(registry: &mut Registry) -> Self {
+        let scaling = ScalingMetrics::register(registry);
         let registry = registry.sub_registry_with_prefix("controller");
         Self {
             passes: registered(
@@ -90,6 +93,7 @@ impl Metrics {
                 Family::default(),
             ),
             leader: registered(registry, "leader", "1 on the replica that reconciles", Gauge::default()),
+            scaling,
         }
     }
 

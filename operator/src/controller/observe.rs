@@ -57,7 +57,8 @@ pub(super) async fn endpoint(
         .into_iter()
         .find(|deployment| deployment.name_any() == child && identity.owns(&deployment.metadata));
     let peers = peers(context, &reader, &endpoint).await?;
-    Ok(Some(ObservedEndpoint { peers, caches, children, deployment, pods, endpoint }))
+    let largest_node = *context.largest_node.borrow();
+    Ok(Some(ObservedEndpoint { peers, caches, children, deployment, pods, largest_node, endpoint }))
 }
 
 /// A cache and what belongs to it; nothing if it is gone or going.

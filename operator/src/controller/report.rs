@@ -20,6 +20,9 @@ use super::{
 };
 use crate::clock::now;
 
+/// What a pass does, in an event.
+const RECONCILE: &str = "Reconcile";
+
 /// Longest note of an event that the API server takes.
 const LONGEST_NOTE: usize = 1024;
 
@@ -36,6 +39,10 @@ pub(super) async fn endpoint(
     context.applier.status::<InferenceEndpoint, _>(owner, status).await?;
     let tone = tone(status.last_failure.is_some() && status.last_failure != before.last_failure);
     tell(context, object, &before.conditions, &status.conditions, tone).await;
+    if let Some((from, to, notice)) = status::scaled(before.decision.as_ref(), status.decision.as_ref()) {
+        // The recorder tells equal actions once, with a count: one for each step keeps every number visible.
+        publish(context, object, notice, format!("ScaleFrom{from}To{to}")).await;
+    }
     Ok(())
 }
 
@@ -114,6 +121,7 @@ where
                 context,
                 object,
                 Notice { tone: Tone::Warning, reason: said.reason, message: said.message },
+                RECONCILE.to_owned(),
             )
             .await;
         }
@@ -141,11 +149,11 @@ where
     K: Resource<DynamicType = ()>,
 {
     for notice in notices(before, after, otherwise) {
-        publish(context, object, notice).await;
+        publish(context, object, notice, RECONCILE.to_owned()).await;
     }
 }
 
-async fn publish<K>(context: &Context, object: &K, notice: Notice)
+async fn publish<K>(context: &Context, object: &K, notice: Notice, action: String)
 where
     K: Resource<DynamicType = ()>,
 {
@@ -156,7 +164,7 @@ where
             Tone::Warning => EventType::Warning,
         },
         note: Some(shortened(&message).to_owned()),
-        action: "Reconcile".to_owned(),
+        action,
         secondary: None,
         reason,
     };

@@ -1,6 +1,6 @@
 //! The controller's settings, from flags or from the environment.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::Context as _;
 use clap::ArgAction;
@@ -89,6 +89,16 @@ pub struct Settings {
     )]
     pub dns_ports: Vec<u16>,
 
+    /// Time between two looks at the load of endpoints in mode `elasticsearch`, at most; those in mode `slo` are looked at
+    /// every 2 seconds or as often.
+    #[arg(long, env = "LEXISCALE_SCALING_INTERVAL", value_name = "DURATION", default_value = "10s", value_parser = interval)]
+    pub scaling_interval: Duration,
+
+    /// Stall endpoints whose threads no node has CPUs for. Needs the right to watch nodes; off where nodes of other sizes are
+    /// added on demand.
+    #[arg(long, env = "LEXISCALE_CHECK_NODE_CPUS", default_value_t = true, action = ArgAction::Set)]
+    pub check_node_cpus: bool,
+
     /// Let one of several replicas do the work, and another go on when it dies.
     #[arg(long, env = "LEXISCALE_LEADER_ELECT", default_value_t = true, action = ArgAction::Set)]
     pub leader_elect: bool,
@@ -136,4 +146,13 @@ impl Settings {
         let text = fs_err::read_to_string(path)?;
         Catalog::parse(&text).with_context(|| format!("failed to use the catalog {}", path.display()))
     }
+}
+
+/// From a tenth of a second, which is for tests, to a minute.
+fn interval(text: &str) -> Result<Duration, String> {
+    let read: Option<jiff::SignedDuration> = text.parse().ok();
+    let duration = read.and_then(|duration| Duration::try_from(duration).ok());
+    duration
+        .filter(|duration| (Duration::from_millis(100)..=Duration::from_mins(1)).contains(duration))
+        .ok_or_else(|| format!("{text:?} is not a duration from 100ms to 1m"))
 }

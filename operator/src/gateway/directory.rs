@@ -19,6 +19,7 @@ use tokio::time::Instant;
 pub(crate) use self::watched::Change;
 use self::watched::{Named, Slice, Watched};
 use super::line::{Limits, Line, Standing};
+use super::load;
 use super::metrics::Metrics;
 use super::pod::Pod;
 use super::tls::Protocol;
@@ -161,6 +162,7 @@ impl Builder {
                 known.or_insert_with(|| Arc::new(Line::new(self.limits, self.metrics.line(&key), now))),
             );
             let entry = Entry { endpoint: Arc::clone(endpoint), pods, holder: None, line };
+            entry.line.aims_at(load::goal(endpoint));
             entry.line.follow(&entry.pods, standing(endpoint), now);
             by_key.insert(key, Arc::new(entry));
         }

@@ -9,15 +9,18 @@ mod waiting;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use lexiscale_wire::LoadCounters;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::load::Load;
 use super::metrics::{LineMetrics, Rejection};
 use super::pod::{self, Pod};
 use super::queue::{Claim, Class, Full, Piece, Queue, Room, Seat};
 use super::rate::{Rate, retry_after};
 
 pub(crate) use self::slot::Slot;
+use self::slot::Wait;
 pub(crate) use self::waiting::{Ended, Waiting};
 
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +44,7 @@ impl Default for Limits {
 pub(crate) struct Line {
     limits: Limits,
     metrics: LineMetrics,
+    load: Load,
     state: Mutex<State>,
 }
 
@@ -113,7 +117,7 @@ impl Line {
             rotation: 0,
             rate: Rate::new(now.into_std()),
         };
-        Self { limits, metrics, state: Mutex::new(state) }
+        Self { limits, metrics, load: Load::default(), state: Mutex::new(state) }
     }
 
     pub(crate) fn metrics(&self) -> &LineMetrics {
@@ -130,8 +134,30 @@ impl Line {
         self.show(&state);
     }
 
+    /// What the controller is told.
+    pub(crate) fn load(&self, now: Instant) -> LoadCounters {
+        let queued = self.lock().queue.len();
+        self.load.counters(queued, now)
+    }
+
+    pub(crate) fn aims_at(&self, goal: Option<Duration>) {
+        self.load.aims_at(goal);
+    }
+
     /// A slot if one is free, a place in line otherwise.
     pub(crate) fn ask(self: &Arc<Self>, wish: Wish, now: Instant) -> Result<Turn, Refusal> {
+        // One that comes back has arrived before.
+        if wish.seat.is_none() {
+            self.load.arrived(now);
+        }
+        let turn = self.turn(wish, now);
+        if turn.is_err() {
+            self.load.gave_up(now, false, now);
+        }
+        turn
+    }
+
+    fn turn(self: &Arc<Self>, wish: Wish, now: Instant) -> Result<Turn, Refusal> {
         let Wish { class, texts, deadline, claim, seat } = wish;
         let mut state = self.lock();
         if let Some(refusal) = state.refusal() {
@@ -145,7 +171,7 @@ impl Line {
             pod.begin(class, texts);
             drop(state);
             self.metrics.waited(Duration::ZERO);
-            return Ok(Turn::Now(Slot::new(Arc::clone(self), pod, seat, texts, now)));
+            return Ok(Turn::Now(Slot::new(Arc::clone(self), pod, seat, texts, Wait::none(now))));
         }
         let is_first = state.pods.is_empty();
         if is_first && claim != Claim::Kept && state.queue.len() >= self.limits.held {

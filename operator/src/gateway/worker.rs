@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Frame, Incoming, SizeHint};
 use lexiscale_trace::{Kind, Span, Traces, attribute};
-use lexiscale_wire::{LOAD_HEADER, TIMEOUT_HEADER, WorkerError, WorkerErrorKind};
+use lexiscale_wire::{COUNTED_HEADER, LOAD_HEADER, TIMEOUT_HEADER, WorkerError, WorkerErrorKind};
 use tokio::time::{Instant, Sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
@@ -122,6 +122,7 @@ impl WorkerClient {
         let time_left = HeaderValue::from(milliseconds_left(deadline, Instant::now()));
         request.headers_mut().insert(TIMEOUT_HEADER, time_left);
         span.enter(request.headers_mut());
+        request.headers_mut().insert(COUNTED_HEADER, HeaderValue::from_static("1"));
         let response = match timeout_at(deadline, self.connections.request(request)).await {
             Err(_) => return Err(Failure::DeadlinePassed),
             Ok(Err(error)) => return Err(unanswered(pod, &error)),

@@ -19,6 +19,8 @@ mod leadership;
 mod operator;
 mod proxy;
 mod puppet;
+mod scaling;
 mod security;
 mod sharing;
+mod sources;
 mod zero;

@@ -89,6 +89,11 @@ impl Gateway {
         self.admin_get("/metrics").await.unwrap().text().to_owned()
     }
 
+    /// What the controller reads.
+    pub(crate) async fn load(&self) -> Value {
+        self.admin_get("/load").await.unwrap().json()
+    }
+
     async fn admin_get(&self, path: &str) -> Result<Answer, hyper_util::client::legacy::Error> {
         let uri: Uri = format!("http://{}{path}", self.admin).parse().unwrap();
         answer(self.client.request(Request::get(uri).body(Full::default()).unwrap()).await?).await

@@ -69,7 +69,13 @@ fn app_with_threads(threads: usize) -> App {
     let lifecycle = Lifecycle::default();
     let registered = Arc::clone(&registry);
     let traces = Traces::default();
-    let state = AppState { lifecycle: lifecycle.clone(), metrics, traces, registry: registered };
+    let state = AppState {
+        lifecycle: lifecycle.clone(),
+        metrics,
+        traces,
+        direct: Arc::default(),
+        registry: registered,
+    };
     App { router: router(Arc::new(state)), gate, lifecycle, embedder, registry }
 }
 
@@ -357,4 +363,23 @@ async fn a_body_beyond_the_limit_is_refused_before_it_is_kept() {
     let answer = app.ask(infer(&body)).await;
     assert_eq!(answer.status, StatusCode::PAYLOAD_TOO_LARGE);
     assert!(answer.body.contains(r#""type":"too_large""#), "{}", answer.body);
+}
+
+/// Without this, an endpoint that is asked without a gateway would look idle and lose its workers.
+#[tokio::test]
+async fn direct_requests_are_told_and_a_gateways_are_not() {
+    let app = Arc::new(ready_app());
+    let told = async |app: &App| -> lexiscale_wire::WorkerLoad {
+        let answer = app.ask(Request::get("/load").body(Body::empty()).unwrap()).await;
+        serde_json::from_str(&answer.body).unwrap()
+    };
+    assert_eq!(told(&app).await.counters, lexiscale_wire::LoadCounters::default());
+    let mut counted = infer("{}");
+    counted.headers_mut().insert(lexiscale_wire::COUNTED_HEADER, "1".parse().unwrap());
+    assert_eq!(app.ask(counted).await.status, StatusCode::BAD_REQUEST);
+    assert_eq!(told(&app).await.counters, lexiscale_wire::LoadCounters::default());
+    assert_eq!(app.ask(infer("{}")).await.status, StatusCode::BAD_REQUEST);
+    let counters = told(&app).await.counters;
+    assert_eq!((counters.arrivals, counters.failed, counters.in_flight), (1, 1, 0));
+    assert!(counters.idle.is_some());
 }

@@ -4,6 +4,7 @@
 mod embedding;
 mod error;
 mod info;
+mod load;
 mod progress;
 mod report;
 mod request;
@@ -13,6 +14,7 @@ mod size;
 pub use embedding::{SparseEmbedding, TokenWeight};
 pub use error::{WorkerError, WorkerErrorKind};
 pub use info::{Precision, WorkerInfo};
+pub use load::{COUNTED_HEADER, EndpointLoad, GatewayLoad, LOAD_PATH, LoadCounters, Times, WorkerLoad};
 pub use progress::{Phase, Progress};
 pub use report::{FetchFailure, FetchReason, FetchReport, FetchedModel, TERMINATION_MESSAGE_BYTES};
 pub use request::{EmptyInput, InferenceRequest, InputType};

@@ -10,7 +10,8 @@ pub(crate) const VOLUME: &str = "tls";
 const FOLDER: &str = "/var/run/lexiscale/tls";
 /// Health, metrics and information in plain, without inference: neither the kubelet nor a scrape has a certificate.
 pub(crate) const ADMIN_PORT: i32 = 8081;
-pub(crate) const ADMIN_PORT_NAME: &str = "admin";
+/// Name of that port.
+pub const ADMIN_PORT_NAME: &str = "admin";
 
 /// A Secret that is not there yet keeps no pod from starting: the worker says what is missing, where a kubelet would only wait.
 pub(super) fn volume(secret: &str) -> Volume {

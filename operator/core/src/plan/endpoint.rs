@@ -11,6 +11,7 @@ use crate::{
     autoscaler::{self, Decision},
     children::{Child, ChildKind, LiveChild, difference},
     desired::{self, Workers, deployment::deployment},
+    follower::Proposal,
     name::child_name,
     observed::ObservedEndpoint,
     rollout::Rollout,
@@ -37,12 +38,13 @@ pub fn plan<'a>(
     endpoint: &ValidatedEndpoint,
     observed: &'a ObservedEndpoint,
     settings: &Settings,
+    proposal: Option<&Proposal>,
     now: Timestamp,
 ) -> EndpointPlan<'a> {
     let object = &observed.endpoint;
     let memory = object.status.as_ref().and_then(|status| Decision::read(status.decision.as_ref()?));
     let asked = wake::requested_at(object);
-    let decision = autoscaler::decide(endpoint.allocations, memory.as_ref(), asked, now);
+    let decision = autoscaler::decide(endpoint.allocations, memory.as_ref(), asked, proposal, now);
     let mut rollout = Rollout::new(observed.deployment.as_ref(), &observed.pods);
     let cache = CacheChoice::new(endpoint, &observed.caches, &rollout, settings);
     let workers = Workers { endpoint, settings, decision: &decision };

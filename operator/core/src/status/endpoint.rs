@@ -59,7 +59,7 @@ pub fn of_plan(
     let identity = &endpoint.identity;
     let previous = object.status.clone().unwrap_or_default();
     let EndpointPlan { decision, cache, rollout, url, writes: _, leftovers } = plan;
-    let hindrance = hindrance(plan, rejections);
+    let hindrance = hindrance(endpoint, observed, plan, rejections);
     let verdict = verdict(endpoint, plan, hindrance.as_ref());
     let found = hindrance.and_then(|hindrance| hindrance.failure);
     let target = ServedModel { cache: cache.name.clone(), model_id: endpoint.model.id.clone() };
@@ -116,7 +116,12 @@ impl Hindrance {
 }
 
 /// The first thing that is in the way, in the order in which an endpoint comes to life.
-fn hindrance(plan: &EndpointPlan<'_>, rejections: &[Rejection]) -> Option<Hindrance> {
+fn hindrance(
+    endpoint: &ValidatedEndpoint,
+    observed: &ObservedEndpoint,
+    plan: &EndpointPlan<'_>,
+    rejections: &[Rejection],
+) -> Option<Hindrance> {
     let EndpointPlan { decision, cache, rollout, url: _, writes: _, leftovers } = plan;
     if !leftovers.is_empty() {
         let message = format!("waiting for the deletion of {}", leftovers.join(", "));
@@ -124,6 +129,7 @@ fn hindrance(plan: &EndpointPlan<'_>, rejections: &[Rejection]) -> Option<Hindra
     }
     of_rejections(rejections)
         .or_else(|| of_cache(cache.existing, &cache.name))
+        .or_else(|| of_nodes(endpoint, observed.largest_node, rollout))
         .or_else(|| of_workers(rollout))
         .or_else(|| (!rollout.complete).then(|| underway(rollout, decision)))
 }
@@ -164,6 +170,22 @@ fn of_cache(cache: Option<&ModelCache>, name: &str) -> Option<Hindrance> {
         ),
     };
     Some(Hindrance { severity, said, failure })
+}
+
+/// Threads are the CPU limit of an allocation: on a node with fewer CPUs it would start and never be as fast as was asked for,
+/// if its CPU request let it start at all.
+fn of_nodes(endpoint: &ValidatedEndpoint, largest: Option<u32>, rollout: &Rollout) -> Option<Hindrance> {
+    let threads = endpoint.threads.get();
+    let largest = largest.filter(|largest| threads > *largest && !rollout.complete)?;
+    let message = format!(
+        "serviceSettings.numThreads is {threads}, but the largest node has {largest} CPUs to give; add a larger node, or lower \
+         numThreads"
+    );
+    Some(Hindrance {
+        severity: Severity::Stalling,
+        said: Said::new("InsufficientCapacity", message),
+        failure: None,
+    })
 }
 
 fn of_workers(rollout: &Rollout) -> Option<Hindrance> {

@@ -1,7 +1,9 @@
 //! What is worth an event: a change of what the conditions say, told once.
 
+use std::cmp::Ordering;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use lexiscale_crds::ConditionType;
+use lexiscale_crds::{ConditionType, ScalingDecision};
 
 /// Something that has just become true of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +44,22 @@ pub fn notices(before: &[Condition], after: &[Condition], otherwise: Tone) -> Ve
     told.map(|condition| tell(otherwise, condition)).into_iter().collect()
 }
 
+/// One notice for each number that changed, with both numbers. The first number of all is no change.
+pub fn scaled(
+    before: Option<&ScalingDecision>,
+    after: Option<&ScalingDecision>,
+) -> Option<(i32, i32, Notice)> {
+    let (before, after) = (before?, after?);
+    let (from, to) = (before.allocations, after.allocations);
+    let reason = match from.cmp(&to) {
+        Ordering::Equal => return None,
+        Ordering::Less => "ScaledUp",
+        Ordering::Greater => "ScaledDown",
+    };
+    let message = format!("from {from} to {to} allocations, because of {}: {}", after.reason, after.message);
+    Some((from, to, Notice { tone: Tone::Normal, reason: reason.to_owned(), message }))
+}
+
 #[cfg(test)]
 mod tests {
     use jiff::Timestamp;
@@ -68,5 +86,27 @@ mod tests {
         assert_eq!(reasons(&working, &further), []);
         assert_eq!(reasons(&further, &stuck), [(Tone::Warning, "ModelNotFound".to_owned())]);
         assert_eq!(reasons(&stuck, &stuck), []);
+    }
+
+    #[test]
+    fn each_change_of_the_number_is_told_with_its_reason() {
+        let decision = |allocations, reason: &str| ScalingDecision {
+            allocations,
+            reason: reason.to_owned(),
+            message: "m".to_owned(),
+            time: k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Timestamp::UNIX_EPOCH),
+            wake_requested_at: None,
+            memory: None,
+        };
+        let told = |before: Option<i32>, after| {
+            let before = before.map(|before| decision(before, "Start"));
+            let found = scaled(before.as_ref(), Some(&decision(after, "HighLoad")));
+            found.map(|(_, _, notice)| format!("{}: {}", notice.reason, notice.message))
+        };
+        assert_eq!(told(None, 1), None);
+        assert_eq!(told(Some(2), 2), None);
+        let up = "ScaledUp: from 2 to 5 allocations, because of HighLoad: m";
+        assert_eq!(told(Some(2), 5).as_deref(), Some(up));
+        assert!(told(Some(2), 0).unwrap().starts_with("ScaledDown: from 2 to 0"));
     }
 }

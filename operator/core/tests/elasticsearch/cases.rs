@@ -74,12 +74,13 @@ fn at_zero() -> Decision {
         message: "slept".to_owned(),
         time: Timestamp::UNIX_EPOCH,
         wake_requested_at: None,
+        memory: None,
     }
 }
 
 fn asked(allocations: Allocations, before: &Decision) -> u32 {
     let now = Timestamp::from_second(1_800_000_000).unwrap();
-    autoscaler::decide(allocations, Some(before), Some(now), now).replicas
+    autoscaler::decide(allocations, Some(before), Some(now), None, now).replicas
 }
 
 /// Ours wakes to a minimum that was raised meanwhile, as that says what its owner wants.
@@ -101,8 +102,8 @@ fn two_wake_ups_of_one_sleep_are_one_change() {
     let adaptive = Allocations::Adaptive(AllocationBounds::new(0, 9).unwrap());
     let first = Timestamp::from_second(1_800_000_000).unwrap();
     let second = Timestamp::from_second(1_800_000_001).unwrap();
-    let woken = autoscaler::decide(adaptive, Some(&at_zero()), Some(first), first);
-    let again = autoscaler::decide(adaptive, Some(&woken), Some(second), second);
+    let woken = autoscaler::decide(adaptive, Some(&at_zero()), Some(first), None, first);
+    let again = autoscaler::decide(adaptive, Some(&woken), Some(second), None, second);
     assert_eq!((woken.replicas, again.replicas, again.time), (1, 1, woken.time));
 }
 

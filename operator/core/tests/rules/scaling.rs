@@ -25,16 +25,17 @@ fn remembered(replicas: u32, reason: &str, noted: Option<i64>) -> Decision {
         "Start" => Reason::Start,
         "WokenUp" => Reason::WokenUp,
         "Bounds" => Reason::Bounds,
+        "Idle" => Reason::Load(lexiscale_core::scaling::Reason::Idle),
         other => Reason::Other(other.to_owned()),
     };
     let message = "as was said".to_owned();
-    Decision { replicas, reason, message, time: at(500), wake_requested_at: noted.map(at) }
+    Decision { replicas, reason, message, time: at(500), wake_requested_at: noted.map(at), memory: None }
 }
 
 #[test]
 fn a_fixed_number_is_that_number_whatever_was_before() {
     for memory in [None, Some(remembered(0, "Idle", None)), Some(remembered(9, "Load", None))] {
-        let decision = decide(fixed(7), memory.as_ref(), Some(at(1)), at(1000));
+        let decision = decide(fixed(7), memory.as_ref(), Some(at(1)), None, at(1000));
         assert_eq!((decision.replicas, decision.reason.as_str()), (7, "Fixed"));
         assert_eq!(decision.message, "numAllocations is 7");
         assert_eq!(required(fixed(7), &decision), 7);
@@ -75,7 +76,7 @@ fn what_is_remembered_counts_until_the_spec_changes_or_a_request_comes() {
     ];
     for (bounds, memory, noted, asked, expected) in table {
         let memory = memory.map(|(replicas, reason)| remembered(replicas, reason, noted));
-        let decision = decide(adaptive(bounds.0, bounds.1), memory.as_ref(), asked.map(at), at(1000));
+        let decision = decide(adaptive(bounds.0, bounds.1), memory.as_ref(), asked.map(at), None, at(1000));
         let case = format!("{bounds:?} {memory:?} {asked:?}");
         assert_eq!((decision.replicas, decision.reason.as_str()), expected, "{case}");
         let changed = memory.is_none_or(|memory| (memory.replicas, memory.reason.as_str()) != expected);
@@ -88,11 +89,11 @@ fn what_is_remembered_counts_until_the_spec_changes_or_a_request_comes() {
 #[test]
 fn a_raised_minimum_does_not_wake_and_the_message_says_so() {
     let asleep = remembered(0, "Idle", None);
-    let raised = decide(adaptive(2, 10), Some(&asleep), None, at(1000));
+    let raised = decide(adaptive(2, 10), Some(&asleep), None, None, at(1000));
     assert_eq!(raised.message, "as was said; minNumberOfAllocations 2 counts from the next request on");
-    let again = decide(adaptive(3, 10), Some(&raised), None, at(2000));
+    let again = decide(adaptive(3, 10), Some(&raised), None, None, at(2000));
     assert_eq!(again.message, "as was said; minNumberOfAllocations 3 counts from the next request on");
-    assert_eq!(decide(adaptive(0, 10), Some(&again), None, at(3000)), asleep);
+    assert_eq!(decide(adaptive(0, 10), Some(&again), None, None, at(3000)), asleep);
 }
 
 #[test]
@@ -133,16 +134,16 @@ proptest! {
     fn deciding_again_changes_nothing(
         allocations in allocations(), memory in prop::option::of(decisions()), asked in times(), later in 1..1_000_000_i64
     ) {
-        let first = decide(allocations, memory.as_ref(), asked, at(1000));
-        prop_assert_eq!(&decide(allocations, Some(&first), asked, at(1000 + later)), &first);
+        let first = decide(allocations, memory.as_ref(), asked, None, at(1000));
+        prop_assert_eq!(&decide(allocations, Some(&first), asked, None, at(1000 + later)), &first);
         let stored = Decision::read(&first.stored()).unwrap();
-        prop_assert_eq!(decide(allocations, Some(&stored), asked, at(1000 + later)), first);
+        prop_assert_eq!(decide(allocations, Some(&stored), asked, None, at(1000 + later)), first);
     }
 
     /// A number that was within its bounds stays unless a request wakes it; nothing ever goes to zero here.
     #[test]
     fn only_a_wake_up_or_the_spec_moves_a_number(allocations in allocations(), memory in decisions(), asked in times()) {
-        let decision = decide(allocations, Some(&memory), asked, at(1000));
+        let decision = decide(allocations, Some(&memory), asked, None, at(1000));
         prop_assert!(decision.replicas > 0 || memory.replicas == 0);
         if let Allocations::Adaptive(bounds) = allocations {
             let is_woken = memory.replicas == 0 && asked.is_some() && asked != memory.wake_requested_at;

@@ -41,11 +41,22 @@ pub(crate) struct World {
     pub(crate) caches: Vec<ModelCache>,
     pub(crate) children: Vec<(ChildKind, Value)>,
     pub(crate) pods: Vec<Pod>,
+    pub(crate) largest_node: Option<u32>,
+    pub(crate) proposal: Option<lexiscale_core::follower::Proposal>,
 }
 
 impl World {
     pub(crate) fn new(settings: Settings) -> Self {
-        Self { settings, now: now(), endpoints: vec![], caches: vec![], children: vec![], pods: vec![] }
+        Self {
+            settings,
+            now: now(),
+            endpoints: vec![],
+            caches: vec![],
+            children: vec![],
+            pods: vec![],
+            largest_node: None,
+            proposal: None,
+        }
     }
 
     pub(crate) fn with(mut self, endpoint: InferenceEndpoint) -> Self {
@@ -104,6 +115,7 @@ impl World {
             children: self.live(&identity),
             deployment: deployments.into_iter().find(|deployment| identity.owns(&deployment.metadata)),
             pods: pods.cloned().collect(),
+            largest_node: self.largest_node,
             endpoint,
         }
     }
@@ -132,7 +144,13 @@ impl World {
     }
 
     pub(crate) fn plan_endpoint<'a>(&self, name: &str, observed: &'a ObservedEndpoint) -> EndpointPlan<'a> {
-        plan::endpoint::plan(&self.validated(name), observed, &self.settings, self.now)
+        plan::endpoint::plan(
+            &self.validated(name),
+            observed,
+            &self.settings,
+            self.proposal.as_ref(),
+            self.now,
+        )
     }
 
     pub(crate) fn plan_cache(&self, name: &str) -> CachePlan {

@@ -193,3 +193,110 @@ fn an_endpoint_that_sleeps_changes_its_model_and_sleeps_on() {
     assert_eq!(model.id, "other-model");
     assert_eq!(world.caches.len(), 1);
 }
+
+/// What the loop proposes joins in the pass, unless something has overtaken it.
+mod proposals {
+    use lexiscale_core::{follower::Proposal, scaling::Reason};
+
+    use super::*;
+
+    fn running() -> World {
+        let mut adaptive = endpoint("search");
+        bounds(&mut adaptive, 0, 4);
+        let mut world = World::new(settings()).with(adaptive);
+        world.run();
+        world
+    }
+
+    fn propose(world: &mut World, from: u32, replicas: u32, reason: Reason) {
+        world.proposal = Some(Proposal {
+            from,
+            woken: None,
+            replicas,
+            reason,
+            message: "by load".to_owned(),
+            memory: Some("{}".to_owned()),
+        });
+        world.now += SignedDuration::from_secs(10);
+        world.settle();
+    }
+
+    #[test]
+    fn load_scales_within_the_bounds_and_the_memory_is_stored_with_it() {
+        let mut world = running();
+        propose(&mut world, 1, 9, Reason::HighLoad);
+        assert_eq!(replicas(&world), Some(4));
+        let found = decision(&world);
+        assert_eq!((found.allocations, found.reason.as_str()), (4, "HighLoad"));
+        assert_eq!((found.message.as_str(), found.memory.as_deref()), ("by load", Some("{}")));
+        assert_eq!(found.time.0, world.now);
+    }
+
+    #[test]
+    fn a_reason_to_stay_leaves_the_number_its_time() {
+        let mut world = running();
+        let before = decision(&world);
+        propose(&mut world, 1, 1, Reason::Cooldown);
+        let after = decision(&world);
+        assert_eq!((after.allocations, after.reason.as_str(), after.time), (1, "Cooldown", before.time));
+    }
+
+    #[test]
+    fn a_proposal_for_another_number_changes_nothing() {
+        let mut world = running();
+        propose(&mut world, 3, 2, Reason::LowLoad);
+        assert_eq!((replicas(&world), decision(&world).reason.as_str()), (Some(1), "Start"));
+    }
+
+    /// The request came after everything that the loop has seen; putting its endpoint to sleep would make it wait for a start.
+    #[test]
+    fn a_request_that_asks_for_a_wake_up_speaks_against_zero() {
+        let mut world = running();
+        ask(&mut world);
+        propose(&mut world, 1, 0, Reason::Idle);
+        assert_eq!(replicas(&world), Some(1));
+    }
+
+    #[test]
+    fn nobody_asks_and_it_sleeps_until_somebody_does() {
+        let mut world = running();
+        propose(&mut world, 1, 0, Reason::Idle);
+        assert_eq!((replicas(&world), decision(&world).reason.as_str()), (Some(0), "Idle"));
+        assert_eq!(wake::sleep(&world.endpoints[0]), Sleep::Asleep);
+        // The loop was faster with an answer to what is past than the pass that wakes.
+        ask(&mut world);
+        propose(&mut world, 1, 0, Reason::Idle);
+        assert_eq!((replicas(&world), decision(&world).reason.as_str()), (Some(1), "WokenUp"));
+    }
+
+    #[test]
+    fn a_fixed_number_heeds_no_load() {
+        let mut world = World::new(settings()).with(endpoint("search"));
+        world.run();
+        propose(&mut world, 2, 7, Reason::HighLoad);
+        assert_eq!((replicas(&world), decision(&world).memory), (Some(2), None));
+    }
+
+    #[test]
+    fn threads_that_no_node_has_stall_it_until_one_has() {
+        let mut world = World::new(settings()).with(endpoint("search"));
+        world.endpoints[0].spec.service_settings.num_threads = Some(8);
+        world.largest_node = Some(4);
+        world.settle();
+        world.succeed_download();
+        world.settle();
+        assert_eq!(said(&world, ConditionType::Stalled), Some(("True", "InsufficientCapacity")));
+        assert_eq!(replicas(&world), Some(2), "what is asked for is not lowered");
+        world.largest_node = Some(8);
+        world.settle();
+        assert_eq!(said(&world, ConditionType::Stalled), None);
+        world.largest_node = Some(4);
+        world.complete_rollouts();
+        world.settle();
+        assert_eq!(
+            said(&world, ConditionType::Ready),
+            Some(("True", "Serving")),
+            "it was found room all the same"
+        );
+    }
+}

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use lexiscale_wire::Times;
 use tokio::time::Instant;
 
 use super::Line;
@@ -17,14 +18,28 @@ pub(crate) struct Slot {
     pod: Arc<Pod>,
     seat: Seat,
     texts: usize,
-    began: Instant,
+    wait: Wait,
     served: Option<Instant>,
     outcome: Worked,
 }
 
+/// From when to when a piece waited for its slot.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wait {
+    pub(super) since: Instant,
+    pub(super) until: Instant,
+}
+
+impl Wait {
+    pub(super) fn none(now: Instant) -> Self {
+        Self { since: now, until: now }
+    }
+}
+
 impl Slot {
-    pub(super) fn new(line: Arc<Line>, pod: Arc<Pod>, seat: Seat, texts: usize, began: Instant) -> Self {
-        Self { line, pod, seat, texts, began, served: None, outcome: Worked::Ended }
+    pub(super) fn new(line: Arc<Line>, pod: Arc<Pod>, seat: Seat, texts: usize, wait: Wait) -> Self {
+        line.load.began();
+        Self { line, pod, seat, texts, wait, served: None, outcome: Worked::Ended }
     }
 
     pub(crate) fn pod(&self) -> &Pod {
@@ -38,7 +53,14 @@ impl Slot {
 
     /// The worker has answered, and says how many texts it has left.
     pub(crate) fn answered(mut self, load: Option<usize>, now: Instant) {
-        self.line.metrics.worked(now.saturating_duration_since(self.began));
+        let Wait { since, until } = self.wait;
+        self.line.metrics.worked(now.saturating_duration_since(until));
+        let times = Times {
+            service: self.pod.worked_since(until, now),
+            queue: until.saturating_duration_since(since),
+            latency: now.saturating_duration_since(since),
+        };
+        self.line.load.answered(times, now);
         if let Some(load) = load {
             self.pod.reported(load, self.texts, now);
         }
@@ -56,10 +78,15 @@ impl Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         let now = self.served.unwrap_or_else(Instant::now);
+        match self.outcome {
+            Worked::Answered => {}
+            Worked::Failed => self.line.load.came_back(now),
+            Worked::Ended => self.line.load.gave_up(self.wait.since, true, now),
+        }
         let mut state = self.line.lock();
         self.pod.end(self.seat.class(), self.texts);
         if self.outcome != Worked::Answered {
-            self.line.metrics.worked_in_vain(now.saturating_duration_since(self.began), self.outcome);
+            self.line.metrics.worked_in_vain(now.saturating_duration_since(self.wait.until), self.outcome);
         }
         if self.served.is_some() {
             state.rate.served(self.texts, now.into_std());

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
+use super::slot::Wait;
 use super::{Grant, Line, Refusal, Slot};
 use crate::gateway::metrics::Waited;
 use crate::gateway::queue::{Left, Seat};
@@ -65,11 +66,13 @@ impl Waiting {
             Ok(Ok(Ok(pod))) => {
                 self.is_settled = true;
                 let now = Instant::now();
+                let wait = Wait { since: self.since, until: now };
                 self.line.metrics.waited(now.saturating_duration_since(self.since));
-                Ok(Slot::new(Arc::clone(&self.line), pod, self.seat, self.texts, now))
+                Ok(Slot::new(Arc::clone(&self.line), pod, self.seat, self.texts, wait))
             }
             Ok(Ok(Err(refusal))) => {
                 self.is_settled = true;
+                self.gave_up();
                 Err(Ended::Refused(refusal))
             }
             // The queue threw it away as late, which it knows a moment before our own timer does.
@@ -96,7 +99,13 @@ impl Waiting {
             self.line.hand_out(&mut state, Instant::now());
         }
         self.line.show(&state);
+        drop(state);
+        self.gave_up();
         left
+    }
+
+    fn gave_up(&self) {
+        self.line.load.gave_up(self.since, false, Instant::now());
     }
 }
 

@@ -1,0 +1,183 @@
+use lexiscale_wire::{LoadCounters, Times};
+
+use super::*;
+use crate::validated::AllocationBounds;
+
+const INTERVAL: Duration = Duration::from_secs(10);
+const IDLE: &str = r#"{"mode":"elasticsearch","idle":1000.0,"queued":0}"#;
+
+/// One endpoint with one gateway, in a world where looks are ten seconds apart.
+struct Life {
+    policy: Policy,
+    decision: Decision,
+    follower: Follower,
+    counters: LoadCounters,
+    now: Timestamp,
+    missing: Option<String>,
+    doubtful: Option<String>,
+    idleness: Result<(), String>,
+}
+
+fn life(minimum: u32, replicas: u32, memory: Option<&str>) -> Life {
+    let policy = Policy {
+        bounds: AllocationBounds::new(minimum, 10).unwrap(),
+        scale_to_zero_time: Duration::from_mins(1),
+        law: Law::Elasticsearch,
+    };
+    let now = Timestamp::from_second(1_800_000_000).unwrap();
+    let decision = Decision {
+        replicas,
+        reason: Reason::Start,
+        message: "m".to_owned(),
+        time: now,
+        wake_requested_at: None,
+        memory: memory.map(str::to_owned),
+    };
+    let follower = Follower::resume(&policy, &decision);
+    let (missing, doubtful, idleness) = (None, None, Ok(()));
+    Life { policy, decision, follower, counters: LoadCounters::default(), now, missing, doubtful, idleness }
+}
+
+impl Life {
+    /// Ten seconds with so many requests of 100 ms; the pass stores what is proposed.
+    fn look(&mut self, requests: u64) {
+        self.now += SignedDuration::try_from(INTERVAL).unwrap();
+        for _ in 0..requests {
+            let service = Duration::from_millis(100);
+            self.counters.answered(Times { service, queue: Duration::ZERO, latency: service }, None);
+        }
+        let sample =
+            Sample { source: "g".to_owned(), instance: "1".to_owned(), counters: self.counters.clone() };
+        let replicas = self.decision.replicas;
+        let seen = Seen {
+            policy: &self.policy,
+            decision: &self.decision,
+            allocated: Allocated { desired: replicas, ready: replicas, ..Allocated::default() },
+            sources: Sources {
+                samples: vec![sample],
+                missing: self.missing.clone(),
+                doubtful: self.doubtful.clone(),
+            },
+            idleness: self.idleness.clone(),
+        };
+        let (_, proposal) = self.follower.follow(&seen, INTERVAL, self.now);
+        if let Some(Proposal { replicas, reason, message, memory, .. }) = proposal {
+            let before = self.decision.clone();
+            self.decision = Decision { replicas, reason: reason.into(), message, memory, ..before };
+        }
+    }
+
+    fn is(&self) -> (u32, &str) {
+        (self.decision.replicas, self.decision.reason.as_str())
+    }
+}
+
+#[test]
+fn load_raises_the_number_and_the_memory_goes_with_it() {
+    let mut life = life(1, 1, None);
+    for _ in 0..5 {
+        life.look(400);
+    }
+    assert!(life.decision.replicas >= 4, "{:?}", life.decision);
+    let memory: Memory = serde_json::from_str(life.decision.memory.as_deref().unwrap()).unwrap();
+    assert_ne!(memory, Memory::new(&Law::Elasticsearch));
+}
+
+/// An operator that starts anew knows nothing of the load, and an idle look at it is no reason to shrink.
+#[test]
+fn nothing_is_taken_away_before_enough_was_seen() {
+    let mut life = life(1, 8, None);
+    for look in 0..UNBROKEN {
+        life.look(0);
+        assert_eq!(life.decision.replicas, 8, "after look {look}");
+    }
+    life.look(0);
+    assert!(life.decision.replicas < 8, "{:?}", life.decision);
+}
+
+#[test]
+fn nothing_is_decided_while_a_gateway_is_silent_and_the_count_begins_anew_after_it() {
+    let mut life = life(1, 8, None);
+    for _ in 0..UNBROKEN {
+        life.look(0);
+    }
+    life.missing = Some("gateway a does not answer".to_owned());
+    for _ in 0..10 {
+        life.look(10_000);
+    }
+    assert_eq!(life.is(), (8, "NoData"));
+    assert!(life.decision.message.contains("gateway a"), "{}", life.decision.message);
+    life.missing = None;
+    for _ in 0..UNBROKEN {
+        life.look(0);
+        assert_eq!(life.decision.replicas, 8);
+    }
+    life.look(0);
+    assert!(life.decision.replicas < 8, "{:?}", life.decision);
+}
+
+#[test]
+fn a_worker_that_is_silent_keeps_what_there_is_and_lets_it_grow() {
+    let mut life = life(1, 4, None);
+    life.doubtful = Some("worker w does not answer".to_owned());
+    for _ in 0..20 {
+        life.look(0);
+    }
+    assert_eq!(life.is(), (4, "NoData"));
+    assert!(life.decision.message.contains("worker w"), "{}", life.decision.message);
+    for _ in 0..20 {
+        life.look(800);
+    }
+    assert!(life.decision.replicas >= 8, "{:?}", life.decision);
+}
+
+#[test]
+fn zero_needs_proof_and_the_objection_of_the_day_is_told() {
+    let mut life = life(0, 1, Some(IDLE));
+    for objection in ["gateway a had a request 3 s ago", "worker w does not answer"] {
+        life.idleness = Err(objection.to_owned());
+        for _ in 0..20 {
+            life.look(0);
+        }
+        assert_eq!(life.is(), (1, "NoData"));
+        assert!(life.decision.message.contains(objection), "{}", life.decision.message);
+    }
+    life.idleness = Ok(());
+    for _ in 0..20 {
+        life.look(0);
+        assert_eq!(life.is(), (0, "Idle"));
+    }
+}
+
+/// A write each ten seconds for each endpoint would be the load that a cluster of them has.
+#[test]
+fn steady_load_proposes_nothing() {
+    let mut life = life(1, 1, None);
+    for _ in 0..60 {
+        life.look(400);
+    }
+    let before = life.decision.clone();
+    for _ in 0..100 {
+        life.look(400);
+    }
+    assert_eq!(life.decision, before);
+}
+
+#[test]
+fn a_wake_up_starts_the_idle_time_anew() {
+    let mut life = life(0, 1, Some(IDLE));
+    life.look(0);
+    life.decision.wake_requested_at = Some(life.now);
+    life.decision.reason = Reason::WokenUp;
+    for _ in 0..UNBROKEN {
+        life.look(0);
+        assert_eq!(life.decision.replicas, 1);
+    }
+}
+
+#[test]
+fn a_memory_that_cannot_be_read_is_none() {
+    for broken in ["{", r#"{"mode":"unheard of"}"#] {
+        assert_eq!(life(1, 3, Some(broken)).follower.memory, Memory::new(&Law::Elasticsearch));
+    }
+}

@@ -1,0 +1,201 @@
+//! What the workers say of requests that came to them directly. Most workers never have any, so each is asked rarely: sooner
+//! where there was some lately, and each round where only they stand between an endpoint and zero.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use futures::{StreamExt, stream};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use kube::{ResourceExt, runtime::reflector::Store};
+use lexiscale_core::{
+    desired::{service::PORT_NAME, tls::ADMIN_PORT_NAME},
+    load::{Allocated, Sample, Silence, Witness},
+};
+use lexiscale_wire::WorkerLoad;
+use tokio::time::Instant;
+
+use super::{
+    Key, Pace,
+    client::{AskError, LoadClient},
+    metrics::{ScalingMetrics, Source},
+    pods::{self, Standing},
+};
+
+/// Workers that are asked at once.
+const AT_ONCE: usize = 32;
+/// Workers that are asked in one go, those first that were not asked for longest.
+const MOST: usize = 512;
+/// Direct traffic within this time is followed closely.
+const LATELY: Duration = Duration::from_mins(1);
+
+/// Shared by the task that asks and by the rounds. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Workers {
+    shared: Arc<Mutex<Shared>>,
+    pace: Pace,
+}
+
+#[derive(Default)]
+struct Shared {
+    said: HashMap<String, Said>,
+    /// Endpoints that are about to sleep.
+    urgent: HashSet<Key>,
+}
+
+/// What one pod said.
+#[derive(Clone, Debug)]
+struct Said {
+    asked: Instant,
+    answered: Option<(Instant, WorkerLoad)>,
+}
+
+/// The workers of all endpoints at one time.
+pub(super) struct Picture {
+    by_endpoint: HashMap<Key, Vec<Arc<Pod>>>,
+    said: HashMap<String, Said>,
+    pace: Pace,
+}
+
+impl Workers {
+    pub(super) fn new(pace: Pace) -> Self {
+        Self { shared: Arc::default(), pace }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks for as long as it is polled.
+    pub(super) async fn ask_forever(
+        &self,
+        pods: &[Store<Pod>],
+        client: &LoadClient,
+        metrics: &ScalingMetrics,
+    ) {
+        let mut tick = tokio::time::interval(self.pace.round());
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tick.tick().await;
+            let due = self.due(pods);
+            stream::iter(due)
+                .for_each_concurrent(AT_ONCE, |pod| async move {
+                    let asked = Instant::now();
+                    let answer = ask(client, &pod).await;
+                    metrics.read(Source::Worker, answer.is_ok());
+                    let Some(uid) = pod.uid() else { return };
+                    let mut shared = self.lock();
+                    let said = shared.said.entry(uid).or_insert(Said { asked, answered: None });
+                    said.asked = asked;
+                    match answer {
+                        Ok(load) => said.answered = Some((Instant::now(), load)),
+                        Err(error) => {
+                            tracing::debug!(pod = pod.name_any(), %error, "a worker cannot be read");
+                        }
+                    }
+                })
+                .await;
+        }
+    }
+
+    /// Serving workers that were not asked for long enough. Forgets the pods that are gone.
+    fn due(&self, pods: &[Store<Pod>]) -> Vec<Arc<Pod>> {
+        let now = Instant::now();
+        let pods: Vec<_> = pods.iter().flat_map(Store::state).collect();
+        let mut shared = self.lock();
+        let here: HashSet<_> = pods.iter().filter_map(|pod| pod.uid()).collect();
+        shared.said.retain(|uid, _| here.contains(uid));
+        let mut due: Vec<_> = pods
+            .into_iter()
+            .filter(|pod| pods::standing(pod) == Standing::Ready)
+            .filter_map(|pod| {
+                let said = shared.said.get(&pod.uid()?);
+                let is_urgent = pods::endpoint(&pod).is_some_and(|key| shared.urgent.contains(&key));
+                let asked = said.map(|said| said.asked);
+                (is_urgent || is_due(said, self.pace, now)).then_some((asked, pod))
+            })
+            .collect();
+        due.sort_by_key(|(asked, _)| *asked);
+        due.into_iter().take(MOST).map(|(_, pod)| pod).collect()
+    }
+
+    /// Endpoints whose workers are asked each round from now on.
+    pub(super) fn hurry(&self, urgent: HashSet<Key>) {
+        self.lock().urgent = urgent;
+    }
+
+    pub(super) fn picture(&self, pods: &[&Store<Pod>]) -> Picture {
+        let mut by_endpoint: HashMap<Key, Vec<Arc<Pod>>> = HashMap::new();
+        for pod in pods.iter().flat_map(|store| store.state()) {
+            if let Some(key) = pods::endpoint(&pod) {
+                by_endpoint.entry(key).or_default().push(pod);
+            }
+        }
+        Picture { by_endpoint, said: self.lock().said.clone(), pace: self.pace }
+    }
+}
+
+fn is_due(said: Option<&Said>, pace: Pace, now: Instant) -> bool {
+    let Some(Said { asked, answered }) = said else { return true };
+    let idle = answered.as_ref().and_then(|(_, load)| load.counters.idle);
+    let is_used = idle.is_some_and(|idle| idle < LATELY.as_secs_f64());
+    // One that did not answer is asked again before anybody doubts it.
+    let pause = if is_used || answered.is_none() { pace.round() } else { pace.workers() };
+    now.saturating_duration_since(*asked) >= pause.mul_f64(0.9)
+}
+
+async fn ask(client: &LoadClient, pod: &Pod) -> Result<WorkerLoad, AskError> {
+    // Where workers speak TLS, this is answered on the port beside.
+    let port = pods::port(pod, ADMIN_PORT_NAME).or_else(|| pods::port(pod, PORT_NAME));
+    let (ip, port) = pods::ip(pod).zip(port).ok_or(AskError::Silent)?;
+    client.get(ip, port).await
+}
+
+impl Picture {
+    fn pods(&self, key: &Key) -> impl Iterator<Item = &Arc<Pod>> {
+        self.by_endpoint.get(key).into_iter().flatten()
+    }
+
+    fn serving(&self, key: &Key) -> impl Iterator<Item = &Arc<Pod>> {
+        self.pods(key).filter(|pod| pods::standing(pod) == Standing::Ready)
+    }
+
+    fn answer(&self, pod: &Pod, within: Duration) -> Option<&WorkerLoad> {
+        let (at, load) = self.said.get(&pod.uid()?)?.answered.as_ref()?;
+        (at.elapsed() <= within).then_some(load)
+    }
+
+    pub(super) fn allocated(&self, key: &Key, desired: u32, now: Timestamp) -> Allocated {
+        let count = |wanted: Standing| {
+            u32::try_from(self.pods(key).filter(|pod| pods::standing(pod) == wanted).count())
+                .unwrap_or(u32::MAX)
+        };
+        let youngest = self.serving(key).filter_map(|pod| pods::ready_for(pod, now)).reduce(f64::min);
+        Allocated { desired, ready: count(Standing::Ready), starting: count(Standing::Starting), youngest }
+    }
+
+    pub(super) fn samples(&self, key: &Key) -> impl Iterator<Item = Sample> {
+        self.serving(key).filter_map(|pod| {
+            let load = self.answer(pod, self.pace.workers() * 3)?;
+            let (source, counters) = (pod.uid()?, load.counters.clone());
+            Some(Sample { source, instance: load.instance.clone(), counters })
+        })
+    }
+
+    /// A serving worker that has not answered for long: it may be busy with direct traffic.
+    pub(super) fn doubtful(&self, key: &Key) -> Option<String> {
+        let long = self.pace.workers() * 3;
+        let silent = self.serving(key).find(|pod| self.answer(pod, long).is_none())?;
+        Some(format!("worker {} does not answer", silent.name_any()))
+    }
+
+    pub(super) fn witnesses(&self, key: &Key) -> impl Iterator<Item = Witness<'_>> {
+        self.serving(key).map(|pod| Witness {
+            name: format!("worker {}", pod.name_any()),
+            counters: self.answer(pod, self.pace.fresh()).map(|load| &load.counters).ok_or(Silence),
+        })
+    }
+}

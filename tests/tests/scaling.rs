@@ -1,0 +1,166 @@
+//! An endpoint follows its load with real gateways and workers: it grows, it stays as it is whatever happens to the operator, it
+//! goes to zero when nobody asks any more, and the next request is answered.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use anyhow::{Context, Result, ensure};
+use e2e::{Gateway, Namespace, client, kubectl, references};
+use k8s_openapi::api::core::v1::Pod;
+use kube::{
+    Api,
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
+};
+use lexiscale_crds::{InferenceEndpoint, ScalingDecision};
+use serde_json::json;
+use tokio::task::JoinHandle;
+
+const NAME: &str = "tide";
+const PATIENCE: Duration = Duration::from_mins(4);
+const SYSTEM: &str = "lexiscale-system";
+const CONTROLLER: &str = "app.kubernetes.io/part-of=lexiscale,app.kubernetes.io/component=controller";
+
+fn endpoint() -> Result<InferenceEndpoint> {
+    let mut endpoint: InferenceEndpoint = e2e::example("minimal.yaml")?;
+    endpoint.metadata.name = Some(NAME.to_owned());
+    let settings = &mut endpoint.spec.service_settings;
+    settings.num_allocations = None;
+    settings.adaptive_allocations = serde_json::from_value(
+        json!({"enabled": true, "minNumberOfAllocations": 0, "maxNumberOfAllocations": 2}),
+    )?;
+    // Two fit beside everything else that runs here.
+    endpoint.spec.deployment =
+        serde_json::from_value(json!({"cpuRequest": "50m", "scaling": {"scaleToZeroTime": "1m"}}))?;
+    Ok(endpoint)
+}
+
+async fn decision(api: &Api<InferenceEndpoint>) -> Result<ScalingDecision> {
+    api.get(NAME).await?.status.and_then(|status| status.decision).context("no decision")
+}
+
+async fn until_decided(
+    api: &Api<InferenceEndpoint>,
+    what: &str,
+    holds: impl Fn(&ScalingDecision) -> bool,
+) -> Result<ScalingDecision> {
+    e2e::eventually(what, PATIENCE, async || Ok(decision(api).await.is_ok_and(|decision| holds(&decision))))
+        .await?;
+    decision(api).await
+}
+
+async fn run_controllers(replicas: &str) -> Result<()> {
+    let count = format!("--replicas={replicas}");
+    kubectl(&["--namespace", SYSTEM, "scale", "deployment", "--selector", CONTROLLER, &count]).await.map(drop)
+}
+
+/// Ends the time after a rise in which nothing is taken away, which nobody wants to wait for here. Nobody leads meanwhile, and
+/// whoever leads next goes on by what is stored.
+async fn forget_the_rise(default: &Namespace, api: &Api<InferenceEndpoint>) -> Result<()> {
+    run_controllers("0").await?;
+    let controllers: Api<Pod> = Api::namespaced(default.client.clone(), SYSTEM);
+    e2e::eventually("nobody leads", PATIENCE, async || {
+        Ok(controllers.list(&ListParams::default().labels(CONTROLLER)).await?.items.is_empty())
+    })
+    .await?;
+    let memory = json!({"mode": "elasticsearch", "idle": 0.0}).to_string();
+    let patch = Patch::Merge(json!({"status": {"decision": {"memory": memory}}}));
+    let patched = api.patch_status(NAME, &PatchParams::default(), &patch).await;
+    run_controllers("1").await?;
+    patched?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn allocations_follow_the_load_and_go_to_zero_with_it() -> Result<()> {
+    let default = Namespace { client: client().await?, name: "default".to_owned() };
+    let api = default.api::<InferenceEndpoint>();
+    api.create(&PostParams::default(), &endpoint()?).await?;
+    let result = rises_and_falls(&default, &api).await;
+    if result.is_err() {
+        eprintln_status(&api).await;
+    }
+    api.delete(NAME, &DeleteParams::default()).await?;
+    e2e::eventually("the endpoint is gone", PATIENCE, async || Ok(api.get_opt(NAME).await?.is_none()))
+        .await?;
+    result
+}
+
+/// Clients that ask one request after the other, of some milliseconds each: more than one allocation can do. The rule is sure
+/// of a load by the number of requests that it has seen, so few long ones would not do.
+struct Load {
+    stop: Arc<AtomicBool>,
+    clients: Vec<JoinHandle<Result<()>>>,
+}
+
+impl Load {
+    fn start(gateway: &Arc<Gateway>) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let clients = (0..8).map(|_| tokio::spawn(ask_on(Arc::clone(gateway), Arc::clone(&stop)))).collect();
+        Self { stop, clients }
+    }
+
+    /// Every request was answered.
+    async fn finish(self) -> Result<()> {
+        self.stop.store(true, Ordering::Relaxed);
+        for client in self.clients {
+            client.await??;
+        }
+        Ok(())
+    }
+}
+
+async fn ask_on(gateway: Arc<Gateway>, stop: Arc<AtomicBool>) -> Result<()> {
+    let body = json!({ "input": "a request of some length ".repeat(20) }).to_string();
+    while !stop.load(Ordering::Relaxed) {
+        gateway.call("POST", &format!("/_inference/sparse_embedding/{NAME}"), Some(&body)).await?;
+    }
+    Ok(())
+}
+
+async fn rises_and_falls(default: &Namespace, api: &Api<InferenceEndpoint>) -> Result<()> {
+    default.ready_endpoint(NAME).await?;
+    let gateway = Arc::new(Gateway::open().await?);
+    let load = Load::start(&gateway);
+    let risen = until_decided(api, "more allocations", |decision| decision.allocations == 2).await?;
+    ensure!(risen.reason == "HighLoad" && risen.message.contains("requests/s"), "{risen:?}");
+
+    // In the middle of the ramp, without a word to its lease.
+    let delete =
+        ["--namespace", SYSTEM, "delete", "pod", "--selector", CONTROLLER, "--grace-period=0", "--force"];
+    kubectl(&delete).await?;
+    e2e::eventually("both allocations serve", PATIENCE, async || {
+        let status = api.get(NAME).await?.status.unwrap_or_default();
+        let (allocations, decision) = (status.allocations.unwrap_or_default(), status.decision);
+        ensure!(decision.is_some_and(|decision| decision.allocations == 2), "it flaps");
+        Ok(allocations.ready == 2)
+    })
+    .await?;
+    load.finish().await?;
+
+    let held = until_decided(api, "a reason to stay", |decision| decision.reason == "Cooldown").await?;
+    ensure!(held.allocations == 2, "{held:?}");
+    forget_the_rise(default, api).await?;
+    let slept = until_decided(api, "zero", |decision| decision.allocations == 0).await?;
+    ensure!(slept.reason == "Idle", "{slept:?}");
+
+    let reference = references()?.remove(0);
+    let body = json!({ "input": reference.text }).to_string();
+    let path = format!("/_inference/sparse_embedding/{NAME}?timeout=150s");
+    let answer = gateway.call("POST", &path, Some(&body)).await?;
+    reference.check(&answer.body["sparse_embedding"][0]["embedding"])?;
+    let woken = until_decided(api, "awake", |decision| decision.allocations > 0).await?;
+    ensure!(woken.wake_requested_at.is_some(), "{woken:?}");
+    Ok(())
+}
+
+#[expect(clippy::print_stderr, reason = "whoever reads a failure wants to see this")]
+async fn eprintln_status(api: &Api<InferenceEndpoint>) {
+    if let Ok(endpoint) = api.get(NAME).await {
+        eprintln!("{:#?}", endpoint.status);
+    }
+}
