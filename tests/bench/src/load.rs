@@ -57,6 +57,13 @@ impl Client {
         }
     }
 
+    /// What a GET answers.
+    pub(crate) async fn text(&self, target: &Target) -> Result<String> {
+        let uri = format!("http://{}{}", target.address, target.path);
+        let response = self.0.request(Request::get(uri).body(Full::new(Bytes::new()))?).await?;
+        Ok(String::from_utf8_lossy(&response.into_body().collect().await?.to_bytes()).into_owned())
+    }
+
     async fn send(&self, method: Method, target: &Target, body: Bytes) -> Result<StatusCode> {
         let uri = format!("http://{}{}", target.address, target.path);
         let request = Request::builder().method(method).uri(uri).header("content-type", "application/json");

@@ -1,4 +1,4 @@
-//! Benchmarks of whole programs, peer and ours in one run on the same machine. Load goes to 127.0.0.1 only.
+//! Benchmarks of whole programs, peer and ours in one run on the same machine. Load goes to this machine only.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "figures and progress are what it is for")]
 
@@ -7,7 +7,9 @@ mod figures;
 mod gateway;
 mod load;
 mod process;
+mod stage;
 mod stalled;
+mod start;
 mod worker;
 
 use std::path::Path;
@@ -20,21 +22,30 @@ use clap::Parser;
 #[command(name = "lexiscale-bench")]
 enum Command {
     Gateway(gateway::Settings),
+    Start(start::Settings),
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
-    let Command::Gateway(settings) = Command::parse();
-    process::pin_self()?;
-    let figures = gateway::run(&settings).await?;
-    print!("{}", figures.table());
-    figures.write(Path::new("target/bench/gateway.json"))?;
-    println!(
-        "\nThe gateway adds {:.2} ms (p50) and {:.2} ms (p99); a core carries {:.0} requests/s, nginx {:.0}.",
-        figures.median("added_p50_gateway_ms"),
-        figures.median("added_p99_gateway_ms"),
-        figures.median("requests_per_core_second_gateway"),
-        figures.median("requests_per_core_second_nginx"),
-    );
+    match Command::parse() {
+        Command::Gateway(settings) => {
+            process::pin_self()?;
+            let figures = gateway::run(&settings).await?;
+            print!("{}", figures.table());
+            figures.write(Path::new("target/bench/gateway.json"))?;
+            println!(
+                "\nThe gateway adds {:.2} ms (p50) and {:.2} ms (p99); a core carries {:.0} requests/s, nginx {:.0}.",
+                figures.median("added_p50_gateway_ms"),
+                figures.median("added_p99_gateway_ms"),
+                figures.median("requests_per_core_second_gateway"),
+                figures.median("requests_per_core_second_nginx"),
+            );
+        }
+        Command::Start(settings) => {
+            let figures = start::run(&settings).await?;
+            print!("{}", figures.table());
+            figures.write(Path::new("target/bench/start.json"))?;
+        }
+    }
     Ok(())
 }

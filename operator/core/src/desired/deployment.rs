@@ -145,8 +145,8 @@ fn container(workers: &Workers<'_>, cache: &ReadyCache) -> Container {
             ..ContainerPort::default()
         }]),
         resources: Some(resources(workers, cache)),
-        // Loading may take minutes for a large model; the port is open early or late, so only patience helps.
-        startup_probe: Some(probe("/health/live", 1, 5, 600)),
+        // No startup probe: the kubelet would ask only once a second for that, and for readiness only afterwards. The port is open
+        // and says that it is alive before the model is touched; asked for readiness, it answers when the model is loaded.
         readiness_probe: Some(probe("/health/ready", 1, 2, 2)),
         // A busy worker answers late, a hung one never: a minute and more of silence before it is killed.
         liveness_probe: Some(probe("/health/live", 10, 10, 6)),
