@@ -6,7 +6,7 @@ use k8s_openapi::{api::core::v1::Toleration, apimachinery::pkg::api::resource::Q
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::rules;
+use crate::{ScalingSettings, rules};
 
 /// How the worker pods of an endpoint run.
 #[derive(KubeSchema, Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
@@ -42,6 +42,10 @@ pub struct DeploymentSettings {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub priority_class_name: Option<String>,
+
+    /// How the number of allocations follows the load, where `adaptiveAllocations` lets it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scaling: Option<ScalingSettings>,
 
     /// Labels added to the worker pods. Those of the operator cannot be replaced.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -96,7 +96,8 @@ pub struct ScalingDecision {
     /// Allocations that should run. 0 is an idle endpoint; its next request wakes it.
     #[schemars(range(min = 0))]
     pub allocations: i32,
-    /// One word for the reason: `Fixed`, `Start`, `WokenUp`, `Bounds`, `Idle`.
+    /// One word for the reason. Of the number itself: `Fixed`, `Start`, `WokenUp`, `Bounds`, `HighLoad`, `LowLoad`, `Idle`.
+    /// Of its staying as it is although something asks for another: `Cooldown`, `NoData`, and `Steady` when that is over.
     #[schemars(length(min = 1, max = 64))]
     pub reason: String,
     /// The reason in a sentence, with its numbers.
@@ -106,6 +107,10 @@ pub struct ScalingDecision {
     /// The latest wake-up that was taken note of: what the annotation `inference.lexiscale.io/wake-requested-at` said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wake_requested_at: Option<MicroTime>,
+    /// What the rule remembered of the load when this was decided, for whoever leads next. Only the operator reads it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 4096))]
+    pub memory: Option<String>,
 }
 
 /// A failure of a child object, with what is needed to act on it.

@@ -16,6 +16,7 @@ mod inference_endpoint_status;
 pub mod manifests;
 mod model_cache;
 mod rules;
+mod scaling_settings;
 mod service_settings;
 
 pub use chunking_settings::{ChunkingSettings, ChunkingStrategy, SeparatorGroup};
@@ -26,6 +27,7 @@ pub use inference_endpoint_status::{
     AllocationStatus, Failure, InferenceEndpointStatus, ModelStatus, ScalingDecision,
 };
 pub use model_cache::{CachePhase, CacheProgress, ModelCache, ModelCacheSpec, ModelCacheStatus};
+pub use scaling_settings::{ScalingMode, ScalingSettings};
 pub use service_settings::{AdaptiveAllocations, ServiceSettings};
 
 /// API group of every kind here.

@@ -99,6 +99,34 @@ pub(crate) fn attached_has_no_pods() -> Rule {
     )
 }
 
+pub(crate) fn scaling_needs_adaptive() -> Rule {
+    rule(
+        "!has(self.deployment) || !has(self.deployment.scaling) || (has(self.serviceSettings.adaptiveAllocations) \
+         && has(self.serviceSettings.adaptiveAllocations.enabled) && self.serviceSettings.adaptiveAllocations.enabled)",
+        "deployment.scaling is for adaptive allocations; set serviceSettings.adaptiveAllocations.enabled to true in place of \
+         numAllocations, or remove deployment.scaling",
+        "deployment.scaling",
+    )
+}
+
+const SLO: &str = "has(self.mode) && self.mode == 'slo'";
+
+pub(crate) fn slo_needs_target_latency() -> Rule {
+    rule(
+        format!("!({SLO}) || has(self.targetLatency)"),
+        "targetLatency is required for mode slo, for example 500ms",
+        "targetLatency",
+    )
+}
+
+pub(crate) fn only_for_slo(field: &str) -> Rule {
+    rule(
+        format!("!has(self.{field}) || ({SLO})"),
+        format!("{field} is only for mode slo; remove it or set mode to slo"),
+        field,
+    )
+}
+
 pub(crate) fn model_id_offered() -> Rule {
     rule(
         "!has(self.modelId) || self.modelId != '.elser_model_1'",
@@ -198,4 +226,15 @@ pub(crate) fn quantity(_: &mut SchemaGenerator) -> Schema {
 /// Schema of the two access modes that make sense for a volume that a Job writes and workers read.
 pub(crate) fn access_mode(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "string", "enum": ["ReadWriteOnce", "ReadWriteMany"] })
+}
+
+/// Schema of a duration. So few digits that no sum of them overflows what CEL can hold.
+pub(crate) fn duration(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "maxLength": 16, "pattern": "^([0-9]{1,6}(h|m|s|ms))+$" })
+}
+
+/// A duration within bounds; `example` is what the message offers.
+pub(crate) fn duration_within(field: &str, least: &str, most: &str, example: &str) -> Rule {
+    Rule::new(format!("duration(self) >= duration('{least}') && duration(self) <= duration('{most}')"))
+        .message(format!("{field} must be from {least} to {most}, for example {example}").as_str())
 }

@@ -23,6 +23,8 @@ pub struct Decision {
     pub time: Timestamp,
     /// The latest wake-up that was taken note of.
     pub wake_requested_at: Option<Timestamp>,
+    /// What the law of an adaptive endpoint remembers, as JSON.
+    pub memory: Option<String>,
 }
 
 /// Why this number.
@@ -63,25 +65,27 @@ impl Reason {
 impl Decision {
     /// From the status. A number that cannot be is no memory.
     pub fn read(stored: &ScalingDecision) -> Option<Self> {
-        let ScalingDecision { allocations, reason, message, time, wake_requested_at } = stored;
+        let ScalingDecision { allocations, reason, message, time, wake_requested_at, memory } = stored;
         Some(Self {
             replicas: u32::try_from(*allocations).ok()?,
             reason: Reason::read(reason),
             message: message.clone(),
             time: time.0,
             wake_requested_at: wake_requested_at.as_ref().map(|time| time.0),
+            memory: memory.clone(),
         })
     }
 
     /// As the status keeps it.
     pub fn stored(&self) -> ScalingDecision {
-        let Self { replicas, reason, message, time, wake_requested_at } = self;
+        let Self { replicas, reason, message, time, wake_requested_at, memory } = self;
         ScalingDecision {
             allocations: i32::try_from(*replicas).unwrap_or(i32::MAX),
             reason: reason.as_str().to_owned(),
             message: message.clone(),
             time: Time(*time),
             wake_requested_at: wake_requested_at.map(MicroTime),
+            memory: memory.clone(),
         }
     }
 }
@@ -107,7 +111,9 @@ pub fn decide(
     // The time is the number's: a word more in its message does not make it younger.
     let same = memory.filter(|memory| memory.replicas == replicas && memory.reason == reason);
     let time = same.map_or(now, |memory| memory.time);
-    Decision { replicas, reason, message, time, wake_requested_at }
+    let remembers = matches!(allocations, Allocations::Adaptive(_));
+    let memory = memory.and_then(|memory| memory.memory.clone()).filter(|_| remembers);
+    Decision { replicas, reason, message, time, wake_requested_at, memory }
 }
 
 type Reasoned = (u32, Reason, String);

@@ -3,6 +3,8 @@
 //! The API server has checked nearly all of it by the rules in the CRD. It is checked once more because an object may have
 //! been stored under older rules, and because only the operator knows the catalog.
 
+mod scaling;
+
 use std::{collections::BTreeMap, num::NonZeroU32};
 
 use k8s_openapi::api::core::v1::Toleration;
@@ -17,6 +19,7 @@ use crate::{
     identity::{Identity, Incomplete},
     model::ModelRef,
     quantity::{Bytes, Cpu, InvalidQuantity},
+    scaling::Policy,
     settings::{AccessMode, InvalidAccessMode},
 };
 
@@ -36,6 +39,10 @@ pub struct ValidatedEndpoint {
     pub memory: Option<Bytes>,
     pub cache: CacheRequest,
     pub pods: PodSettings,
+    /// How an adaptive endpoint follows its load.
+    pub scaling: Option<Policy>,
+    /// Allocations that are kept warm beside those.
+    pub standby: u32,
 }
 
 /// How many allocations are asked for.
@@ -135,6 +142,14 @@ pub enum Invalid {
     )]
     CpuRequest { request: Cpu, threads: u32 },
     #[error(
+        "deployment.scaling is for enabled serviceSettings.adaptiveAllocations; remove it, or enable those"
+    )]
+    ScalingOfFixed,
+    #[error("deployment.scaling.targetLatency is required for mode slo, for example 500ms")]
+    NoTargetLatency,
+    #[error("deployment.scaling.{field} is {given}, but must be {bounds}")]
+    Scaling { field: &'static str, given: String, bounds: &'static str },
+    #[error(
         "inference id {id:?} belongs to InferenceEndpoint {holder}, which is older; delete one of the two"
     )]
     Duplicate { id: String, holder: String },
@@ -164,7 +179,10 @@ impl Invalid {
             | Self::Bounds { .. }
             | Self::Quantity { .. }
             | Self::AccessMode(_)
-            | Self::CpuRequest { .. } => "InvalidSpec",
+            | Self::CpuRequest { .. }
+            | Self::ScalingOfFixed
+            | Self::NoTargetLatency
+            | Self::Scaling { .. } => "InvalidSpec",
         }
     }
 }
@@ -201,12 +219,14 @@ impl ValidatedEndpoint {
             node_selector,
             tolerations,
             priority_class_name,
+            scaling,
             pod_labels,
             pod_annotations,
         } = deployment.clone().unwrap_or_default();
         let threads = Threads::new(num_threads.ok_or(Invalid::NoThreads)?)?;
         let cpu_request = quantity(cpu_request, "cpuRequest")?;
         within_limit(cpu_request, threads)?;
+        let allocations = allocations(*num_allocations, adaptive_allocations.as_ref())?;
         let mut cache = cache.as_ref().map_or_else(|| Ok(CacheRequest::default()), CacheRequest::new)?;
         // The volume may be bound to the place where the download runs, and the workers have to come to it.
         cache.node_selector = cache.node_selector.or_else(|| node_selector.clone());
@@ -214,7 +234,7 @@ impl ValidatedEndpoint {
         Ok(Self {
             identity: Identity::of(endpoint, "InferenceEndpoint")?,
             model: catalog.resolve(*service, model_id.as_deref())?,
-            allocations: allocations(*num_allocations, adaptive_allocations.as_ref())?,
+            allocations,
             threads,
             cpu_request,
             memory: quantity(memory, "memory")?,
@@ -226,6 +246,8 @@ impl ValidatedEndpoint {
                 labels: pod_labels.unwrap_or_default(),
                 annotations: pod_annotations.unwrap_or_default(),
             },
+            scaling: scaling::policy(allocations, scaling.as_ref())?,
+            standby: scaling::standby(scaling.as_ref())?,
         })
     }
 }

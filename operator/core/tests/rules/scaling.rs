@@ -28,7 +28,7 @@ fn remembered(replicas: u32, reason: &str, noted: Option<i64>) -> Decision {
         other => Reason::Other(other.to_owned()),
     };
     let message = "as was said".to_owned();
-    Decision { replicas, reason, message, time: at(500), wake_requested_at: noted.map(at) }
+    Decision { replicas, reason, message, time: at(500), wake_requested_at: noted.map(at), memory: None }
 }
 
 #[test]
