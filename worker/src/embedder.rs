@@ -1,5 +1,6 @@
 //! A request's way through the worker: tokenise, wait, name the tokens. Knows nothing of HTTP.
 
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -217,24 +218,27 @@ impl Embedder {
 /// How long each part of loading took, for the log.
 struct Stages {
     since: Instant,
-    text: String,
+    ended: Vec<(&'static str, Duration)>,
 }
 
 impl Stages {
     fn new() -> Self {
-        Self { since: Instant::now(), text: String::new() }
+        Self { since: Instant::now(), ended: Vec::new() }
     }
 
-    fn end(&mut self, stage: &str) {
-        let blank = if self.text.is_empty() { "" } else { " " };
-        self.text.push_str(&format!("{blank}{stage} {} ms", self.since.elapsed().as_millis()));
+    fn end(&mut self, stage: &'static str) {
+        self.ended.push((stage, self.since.elapsed()));
         self.since = Instant::now();
     }
 }
 
-impl std::fmt::Display for Stages {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str(&self.text)
+impl fmt::Display for Stages {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, (stage, took)) in self.ended.iter().enumerate() {
+            let blank = if number == 0 { "" } else { " " };
+            write!(formatter, "{blank}{stage} {} ms", took.as_millis())?;
+        }
+        Ok(())
     }
 }
 
