@@ -22,6 +22,8 @@ pub struct ObservedEndpoint {
     pub children: Vec<LiveChild>,
     pub deployment: Option<Deployment>,
     pub pods: Vec<Pod>,
+    /// Pods of its standby allocations, which the above are not.
+    pub standby_pods: Vec<Pod>,
 }
 
 /// A cache and what belongs to it.

@@ -21,4 +21,5 @@ mod proxy;
 mod puppet;
 mod security;
 mod sharing;
+mod standby;
 mod zero;

@@ -59,7 +59,7 @@ pub fn of_plan(
     let object = &observed.endpoint;
     let identity = &endpoint.identity;
     let previous = object.status.clone().unwrap_or_default();
-    let EndpointPlan { decision, cache, rollout, writes: _, leftovers } = plan;
+    let EndpointPlan { decision, cache, rollout, writes: _, standby, leftovers } = plan;
     let hindrance = hindrance(plan, rejections);
     let verdict = verdict(endpoint, plan, hindrance.as_ref());
     let found = hindrance.and_then(|hindrance| hindrance.failure);
@@ -85,6 +85,7 @@ pub fn of_plan(
             ready: signed(rollout.ready),
         }),
         decision: Some(decision.stored()),
+        standby: standby.status(),
         cold_start_seconds,
         selector: Some(labels::to_query(&labels::worker_selector(identity.name()))),
         last_failure: last_failure(previous.last_failure.as_ref(), found, settled, now),
@@ -118,7 +119,7 @@ impl Hindrance {
 
 /// The first thing that is in the way, in the order in which an endpoint comes to life.
 fn hindrance(plan: &EndpointPlan<'_>, rejections: &[Rejection]) -> Option<Hindrance> {
-    let EndpointPlan { decision, cache, rollout, writes: _, leftovers } = plan;
+    let EndpointPlan { decision, cache, rollout, writes: _, standby: _, leftovers } = plan;
     if !leftovers.is_empty() {
         let message = format!("waiting for the deletion of {}", leftovers.join(", "));
         return Some(Hindrance::passing("WaitingForCleanup", message));

@@ -7,5 +7,6 @@ mod examples;
 mod fixtures;
 mod idempotence;
 mod scaling;
+mod standby;
 mod world;
 mod zero;
