@@ -7,6 +7,7 @@ mod admission;
 mod attach;
 mod auth;
 mod budget;
+mod burst;
 mod create;
 mod directory;
 mod dispatch;
@@ -66,6 +67,7 @@ use self::admission::Admission;
 use self::auth::Guard;
 pub use self::auth::{ApiKeyFormat, Mode as AuthMode, NewKey, Settings as AuthSettings, Verb};
 use self::budget::Budget;
+use self::burst::Bursts;
 use self::directory::{Directory, Entry};
 use self::error::Error;
 use self::metrics::Metrics;
@@ -133,6 +135,7 @@ struct Shared {
     admission: Admission,
     budget: Arc<Budget>,
     shown: Shown,
+    bursts: Bursts,
     wakes: Wakes,
     metrics: Metrics,
     page: Page,
@@ -167,6 +170,7 @@ impl Gateway {
             admission: Admission::new(settings.max_requests),
             budget: Budget::new(settings.max_held_bytes),
             shown: Shown::default(),
+            bursts: Bursts::default(),
             wakes: Wakes::default(),
             metrics,
             page,

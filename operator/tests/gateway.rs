@@ -34,6 +34,8 @@ mod proxy;
 mod queue;
 #[path = "gateway/shapes.rs"]
 mod shapes;
+#[path = "gateway/standby.rs"]
+mod standby;
 #[path = "gateway/update.rs"]
 mod update;
 #[path = "gateway/worker.rs"]

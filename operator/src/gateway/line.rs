@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::metrics::{LineMetrics, Rejection};
-use super::pod::{self, Pod};
+use super::pod::{self, Pod, Role};
 use super::queue::{Claim, Class, Full, Piece, Queue, Room, Seat};
 use super::rate::{Rate, retry_after};
 
@@ -239,8 +239,17 @@ impl State {
     /// a whole piece; the worker then takes it first.
     fn free_slot(&mut self, slots: usize, now: Instant) -> Option<(Arc<Pod>, Room)> {
         self.rotation = self.rotation.wrapping_add(1);
-        [(slots, Room::Any), (slots + 1, Room::SearchOnly)].into_iter().find_map(|(limit, room)| {
-            let pod = pod::choose(&self.pods, limit, slots, self.rotation, now)?;
+        let (reserved, standby) =
+            self.pods.split_at(self.pods.partition_point(|pod| pod.role() == Role::Reserved));
+        // A standby is lent when all others are busy.
+        let order = [
+            (reserved, slots, Room::Any),
+            (standby, slots, Room::Any),
+            (reserved, slots + 1, Room::SearchOnly),
+            (standby, slots + 1, Room::SearchOnly),
+        ];
+        order.into_iter().find_map(|(pods, limit, room)| {
+            let pod = pod::choose(pods, limit, slots, self.rotation, now)?;
             Some((Arc::clone(pod), room))
         })
     }

@@ -18,9 +18,20 @@ const LOAD_IS_WORTH: Duration = Duration::from_secs(1);
 /// How much a pod's score counts a piece of this gateway: the steps in which others' load fades.
 const PIECE: u64 = 1000;
 
+/// Whether it is there for every request.
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Role {
+    /// It reserves what it uses.
+    #[default]
+    Reserved,
+    /// It is lent in a burst: when all others are busy.
+    Standby,
+}
+
 #[derive(Debug)]
 pub(crate) struct Pod {
     address: SocketAddr,
+    role: Role,
     /// Pieces that this gateway has there.
     pieces: AtomicUsize,
     /// Their texts.
@@ -38,6 +49,7 @@ impl Pod {
     pub(crate) fn new(address: SocketAddr, now: Instant) -> Self {
         Self {
             address,
+            role: Role::Reserved,
             pieces: AtomicUsize::new(0),
             texts: AtomicUsize::new(0),
             since: now,
@@ -45,6 +57,14 @@ impl Pod {
             foreign: AtomicUsize::new(0),
             foreign_at: AtomicU64::new(0),
         }
+    }
+
+    pub(crate) fn with_role(self, role: Role) -> Self {
+        Self { role, ..self }
+    }
+
+    pub(crate) fn role(&self) -> Role {
+        self.role
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
