@@ -30,7 +30,7 @@ URL ?=
 AUTHORIZATION ?=
 
 .PHONY: help setup fmt lint fmt-check clippy docs scripts deny audit chart generate check-generated test test-unit \
-	test-process test-cluster assets images bench-gateway bench-start cluster-up cluster-down cluster-status conformance demo demo-down clean
+	test-process test-cluster assets images bench-burst bench-gateway bench-start cluster-up cluster-down cluster-status conformance demo demo-down clean
 
 # Print this list
 help:
@@ -77,6 +77,11 @@ bench-gateway:
 # Measure worker starts on the cluster, from pod to first answer; writes target/bench/start.json
 bench-start: images
 	eval "$$($(CLUSTER) env)"; $(or $(CARGO_TARGET_DIR),target)/release/lexiscale-bench start \
+		--operator $(or $(CARGO_TARGET_DIR),target)/release/lexiscale-operator --images $(or $(CARGO_TARGET_DIR),target)/images $(BENCH_ARGS)
+
+# Measure standby allocations on the cluster: first answer and resize in a burst; writes target/bench/burst.json
+bench-burst: images
+	eval "$$($(CLUSTER) env)"; $(or $(CARGO_TARGET_DIR),target)/release/lexiscale-bench burst \
 		--operator $(or $(CARGO_TARGET_DIR),target)/release/lexiscale-operator --images $(or $(CARGO_TARGET_DIR),target)/images $(BENCH_ARGS)
 
 # All checks that run no test

@@ -3,6 +3,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "figures and progress are what it is for")]
 
 mod api;
+mod burst;
 mod figures;
 mod gateway;
 mod load;
@@ -21,6 +22,7 @@ use clap::Parser;
 #[derive(Parser)]
 #[command(name = "lexiscale-bench")]
 enum Command {
+    Burst(burst::Settings),
     Gateway(gateway::Settings),
     Start(start::Settings),
 }
@@ -40,6 +42,11 @@ async fn main() -> Result<()> {
                 figures.median("requests_per_core_second_gateway"),
                 figures.median("requests_per_core_second_nginx"),
             );
+        }
+        Command::Burst(settings) => {
+            let figures = burst::run(&settings).await?;
+            print!("{}", figures.table());
+            figures.write(Path::new("target/bench/burst.json"))?;
         }
         Command::Start(settings) => {
             let figures = start::run(&settings).await?;
