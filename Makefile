@@ -31,7 +31,7 @@ URL ?=
 AUTHORIZATION ?=
 
 .PHONY: help setup fmt lint fmt-check clippy docs scripts deny audit chart generate check-generated test test-unit \
-	test-process test-cluster assets images bench-gateway bench-autoscaling bench-scaling-loop \
+	test-process test-cluster assets images bench-autoscaling bench-burst bench-gateway bench-scaling-loop bench-start \
 	cluster-up cluster-down cluster-status conformance demo demo-down clean
 
 # Print this list
@@ -85,6 +85,16 @@ bench-autoscaling: setup
 bench-scaling-loop: setup
 	cargo build --quiet --locked --release --workspace --bins
 	LEXISCALE_OPERATOR=$(or $(CARGO_TARGET_DIR),target)/release/lexiscale-operator tests/bench/scaling-loop/run $(BENCH_ARGS)
+
+# Measure worker starts on the cluster, from pod to first answer; writes target/bench/start.json
+bench-start: images
+	eval "$$($(CLUSTER) env)"; $(or $(CARGO_TARGET_DIR),target)/release/lexiscale-bench start \
+		--operator $(or $(CARGO_TARGET_DIR),target)/release/lexiscale-operator --images $(or $(CARGO_TARGET_DIR),target)/images $(BENCH_ARGS)
+
+# Measure standby allocations on the cluster: first answer and resize in a burst; writes target/bench/burst.json
+bench-burst: images
+	eval "$$($(CLUSTER) env)"; $(or $(CARGO_TARGET_DIR),target)/release/lexiscale-bench burst \
+		--operator $(or $(CARGO_TARGET_DIR),target)/release/lexiscale-operator --images $(or $(CARGO_TARGET_DIR),target)/images $(BENCH_ARGS)
 
 # All checks that run no test
 lint: setup fmt-check clippy docs scripts check-generated deny chart

@@ -39,6 +39,10 @@ pub struct InferenceEndpointStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decision: Option<ScalingDecision>,
 
+    /// The standby allocations, where there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standby: Option<StandbyStatus>,
+
     /// How long the latest wake-up from zero took until an allocation was ready, in seconds, rounded up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
@@ -87,6 +91,27 @@ pub struct AllocationStatus {
     pub current: i32,
     /// Allocations that answer requests.
     pub ready: i32,
+}
+
+/// Standby allocations: loaded and warm, with next to no CPU reserved until a burst needs them.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StandbyStatus {
+    /// Standby allocations that should run. 0 while the endpoint is idle at zero.
+    pub desired: i32,
+    /// Standby allocations that would answer requests.
+    pub ready: i32,
+    /// Standby allocations that reserve their CPU now, because a burst uses them.
+    pub reserved: i32,
+    /// The latest burst that was taken note of: what the annotation `inference.lexiscale.io/burst-at` said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub burst_requested_at: Option<MicroTime>,
+    /// When it was taken note of. They reserve their CPU for 45 s from here; gateways repeat the annotation while the burst lasts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub burst_noted_at: Option<MicroTime>,
+    /// What keeps them from reserving what they use: no room on the node, or a cluster that cannot resize pods in place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
 }
 
 /// The latest decision about the number of allocations.

@@ -24,7 +24,7 @@ pub use conditions::{ConditionType, Conditions};
 pub use deployment_settings::{CacheSettings, DeploymentSettings};
 pub use inference_endpoint::{InferenceEndpoint, InferenceEndpointSpec, Service, TaskSettings, TaskType};
 pub use inference_endpoint_status::{
-    AllocationStatus, Failure, InferenceEndpointStatus, ModelStatus, ScalingDecision,
+    AllocationStatus, Failure, InferenceEndpointStatus, ModelStatus, ScalingDecision, StandbyStatus,
 };
 pub use model_cache::{CachePhase, CacheProgress, ModelCache, ModelCacheSpec, ModelCacheStatus};
 pub use scaling_settings::{ScalingMode, ScalingSettings};

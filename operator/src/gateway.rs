@@ -9,6 +9,7 @@ mod arrived;
 mod attach;
 mod auth;
 mod budget;
+mod burst;
 mod create;
 mod directory;
 mod dispatch;
@@ -70,6 +71,7 @@ use self::admission::{Admission, Deadline};
 use self::auth::Guard;
 pub use self::auth::{ApiKeyFormat, Mode as AuthMode, NewKey, Settings as AuthSettings, Verb};
 use self::budget::Budget;
+use self::burst::Bursts;
 use self::directory::{Directory, Entry};
 use self::error::Error;
 use self::metrics::Metrics;
@@ -104,6 +106,7 @@ struct Shared {
     admission: Admission,
     budget: Arc<Budget>,
     shown: Shown,
+    bursts: Bursts,
     wakes: Wakes,
     metrics: Metrics,
     traces: Traces,
@@ -151,6 +154,7 @@ impl Gateway {
             admission: Admission::new(settings.max_requests),
             budget: Budget::new(settings.max_held_bytes),
             shown: Shown::default(),
+            bursts: Bursts::default(),
             wakes: Wakes::default(),
             metrics,
             traces,

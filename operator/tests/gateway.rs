@@ -42,6 +42,8 @@ mod proxy;
 mod queue;
 #[path = "gateway/shapes.rs"]
 mod shapes;
+#[path = "gateway/standby.rs"]
+mod standby;
 #[path = "gateway/traces.rs"]
 mod traces;
 #[path = "gateway/update.rs"]

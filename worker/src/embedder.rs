@@ -1,5 +1,6 @@
 //! A request's way through the worker: tokenise, wait, name the tokens. Knows nothing of HTTP.
 
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -90,18 +91,24 @@ impl Embedder {
         settings: Settings,
         metrics: Arc<Metrics>,
     ) -> Result<Self, OpenError> {
+        let mut stages = Stages::new();
         let model = VerifiedModel::open(folder)?;
+        stages.end("verified");
         let manifest = model.manifest();
         let window = usize::try_from(manifest.max_tokens).unwrap_or(usize::MAX);
         let json = fs_err::read_to_string(model.tokenizer_file()).map_err(OpenError::Read)?;
         let tokenizer = Tokenizer::parse(&json, window)?;
         let size = usize::try_from(manifest.vocabulary_size).unwrap_or(usize::MAX);
         let vocabulary = Vocabulary::parse(&json, size)?;
+        stages.end("tokenizer");
         let backend = OnnxBackend::load(&model, runtime, settings.threads)?;
+        stages.end("session");
         let warm_up =
             tokenizer.encode(WARM_UP_TEXT).map_err(|error| OpenError::WarmUpText(error.to_string()))?;
         let engine =
             Engine::start(Box::new(backend), window, &warm_up, settings.queue, Arc::clone(&metrics))?;
+        stages.end("warm-up");
+        tracing::info!(%stages, "loaded");
         let info = WorkerInfo {
             model: manifest.source.clone(),
             revision: manifest.revision.clone(),
@@ -205,6 +212,33 @@ impl Embedder {
         let tokens = task.await.map_err(|_| internal("the tokenizer panicked".to_owned()))?;
         self.metrics.tokenized(started.elapsed());
         tokens.map_err(|error| internal(error.to_string()))
+    }
+}
+
+/// How long each part of loading took, for the log.
+struct Stages {
+    since: Instant,
+    ended: Vec<(&'static str, Duration)>,
+}
+
+impl Stages {
+    fn new() -> Self {
+        Self { since: Instant::now(), ended: Vec::new() }
+    }
+
+    fn end(&mut self, stage: &'static str) {
+        self.ended.push((stage, self.since.elapsed()));
+        self.since = Instant::now();
+    }
+}
+
+impl fmt::Display for Stages {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, (stage, took)) in self.ended.iter().enumerate() {
+            let blank = if number == 0 { "" } else { " " };
+            write!(formatter, "{blank}{stage} {} ms", took.as_millis())?;
+        }
+        Ok(())
     }
 }
 

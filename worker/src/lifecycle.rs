@@ -1,6 +1,7 @@
 //! Where the process is in its life. Readiness follows from it and from nothing else.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use lexiscale_wire::{WorkerError, WorkerErrorKind};
 use tokio::sync::watch;
@@ -55,6 +56,16 @@ impl Lifecycle {
             Stage::Draining(_) => "the worker is shutting down",
         };
         Err(WorkerError::new(WorkerErrorKind::NotReady, reason))
+    }
+
+    /// As [`Self::readiness`], but while the model is being loaded it is waited for, at most for `patience`: who asks now is told
+    /// the moment it is there, and does not have to come again.
+    pub async fn readiness_within(&self, patience: Duration) -> Result<(), WorkerError> {
+        let mut stage = self.stage.subscribe();
+        let loaded = stage.wait_for(|stage| !matches!(stage, Stage::Loading));
+        // Neither the end of the patience nor that of the sender changes what is the case.
+        drop(tokio::time::timeout(patience, loaded).await);
+        self.readiness()
     }
 
     pub fn embedder(&self) -> Result<Arc<Embedder>, WorkerError> {

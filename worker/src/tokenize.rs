@@ -3,6 +3,7 @@
 use std::io;
 use std::path::Path;
 
+use serde::Deserialize;
 use tokenizers::pipeline::{EncodeOptions, Override, PipelineToken, PipelineTokenizer};
 
 /// Larger files are not tokenizers.
@@ -119,18 +120,41 @@ impl Tokenizer {
 
 impl Locality {
     fn of(json: &str) -> Self {
-        let parsed: serde_json::Value = serde_json::from_str(json).unwrap_or_default();
-        let kind = |part: &str| parsed.pointer(&format!("/{part}/type")).and_then(serde_json::Value::as_str);
-        let added = parsed.pointer("/added_tokens").and_then(serde_json::Value::as_array);
-        let added_are_words = added.is_none_or(|tokens| {
-            tokens.iter().all(|token| {
-                let content = token.get("content").and_then(serde_json::Value::as_str).unwrap_or(" ");
-                !content.contains(char::is_whitespace)
-            })
+        // What is not named there, the vocabulary above all, is skipped without being built: a start waits for this.
+        let Ok(Outline { normalizer, pre_tokenizer, model, added_tokens }) = serde_json::from_str(json)
+        else {
+            return Self::Unknown;
+        };
+        let is = |part: &Option<Part>, kind: &str| {
+            part.as_ref().and_then(|part| part.kind.as_deref()).is_some_and(|found| found == kind)
+        };
+        let is_named = model.as_ref().is_some_and(|model| model.kind.is_some());
+        let is_bert = is(&normalizer, "BertNormalizer")
+            && is(&pre_tokenizer, "BertPreTokenizer")
+            && (!is_named || is(&model, "WordPiece"));
+        let added_are_words = added_tokens.iter().flatten().all(|token| {
+            token.content.as_deref().is_some_and(|content| !content.contains(char::is_whitespace))
         });
-        let is_bert = kind("normalizer") == Some("BertNormalizer")
-            && kind("pre_tokenizer") == Some("BertPreTokenizer")
-            && kind("model").is_none_or(|kind| kind == "WordPiece");
         if is_bert && added_are_words { Self::Words } else { Self::Unknown }
     }
+}
+
+/// As much of `tokenizer.json` as [`Locality`] follows from.
+#[derive(Deserialize)]
+struct Outline {
+    normalizer: Option<Part>,
+    pre_tokenizer: Option<Part>,
+    model: Option<Part>,
+    added_tokens: Option<Vec<AddedToken>>,
+}
+
+#[derive(Deserialize)]
+struct Part {
+    #[serde(rename = "type")]
+    kind: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct AddedToken {
+    content: Option<String>,
 }

@@ -1,7 +1,10 @@
 //! Token strings by id, read from `tokenizer.json` itself: the tokenizer keeps some vocabularies in a form that is meant
 //! for decoding, and people search by the strings of the file. PURE.
 
-use serde::Deserialize;
+use std::fmt;
+
+use serde::de::{MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +29,45 @@ struct File {
 
 #[derive(Deserialize)]
 struct Model {
-    vocab: Option<Value>,
+    vocab: Option<Entries>,
+}
+
+/// Tokens with their ids, in whatever order: an object of ids by token, or a list of tokens with their scores. Read as they come,
+/// because a start waits for this, and a tree of 30,000 values costs several times as much.
+struct Entries(Vec<(usize, Box<str>)>);
+
+impl<'de> Deserialize<'de> for Entries {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(EntriesVisitor)
+    }
+}
+
+struct EntriesVisitor;
+
+impl<'de> Visitor<'de> for EntriesVisitor {
+    type Value = Entries;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object of ids or a list of tokens")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entries, A::Error> {
+        let mut entries = Vec::new();
+        while let Some((token, id)) = map.next_entry::<Box<str>, Value>()? {
+            let id = id.as_u64().and_then(|id| usize::try_from(id).ok());
+            entries.extend(id.map(|id| (id, token)));
+        }
+        Ok(Entries(entries))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Entries, A::Error> {
+        let mut entries = Vec::new();
+        while let Some(entry) = list.next_element::<Value>()? {
+            let token = entry.get(0).and_then(Value::as_str).unwrap_or_default();
+            entries.push((entries.len(), token.into()));
+        }
+        Ok(Entries(entries))
+    }
 }
 
 #[derive(Deserialize)]
@@ -42,26 +83,17 @@ impl Vocabulary {
         let File { model, added_tokens } =
             serde_json::from_str(tokenizer_json).map_err(VocabularyError::Parse)?;
         let mut tokens: Vec<Box<str>> = vec![Box::default(); size];
-        let mut set = |id: Option<usize>, token: &str| {
+        let mut set = |id: Option<usize>, token: Box<str>| {
             if let Some(place) = id.and_then(|id| tokens.get_mut(id)) {
-                *place = token.into();
+                *place = token;
             }
         };
-        match model.vocab {
-            Some(Value::Object(entries)) => {
-                for (token, id) in &entries {
-                    set(id.as_u64().and_then(|id| usize::try_from(id).ok()), token);
-                }
-            }
-            Some(Value::Array(entries)) => {
-                for (id, entry) in entries.iter().enumerate() {
-                    set(Some(id), entry.get(0).and_then(Value::as_str).unwrap_or_default());
-                }
-            }
-            _ => return Err(VocabularyError::Absent),
+        let Some(Entries(entries)) = model.vocab else { return Err(VocabularyError::Absent) };
+        for (id, token) in entries {
+            set(Some(id), token);
         }
-        for AddedToken { id, content } in &added_tokens {
-            set(usize::try_from(*id).ok(), content);
+        for AddedToken { id, content } in added_tokens {
+            set(usize::try_from(id).ok(), content.into());
         }
         for (id, token) in tokens.iter_mut().enumerate() {
             if token.is_empty() {

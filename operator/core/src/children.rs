@@ -124,6 +124,10 @@ impl LiveChild {
         self.kind
     }
 
+    pub fn name(&self) -> Option<&str> {
+        self.metadata.name.as_deref()
+    }
+
     fn is(&self, child: &Child) -> bool {
         self.kind == child.kind && self.metadata.name.as_deref() == Some(&child.name)
     }

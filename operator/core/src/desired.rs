@@ -9,6 +9,7 @@ mod pod;
 pub mod pod_disruption_budget;
 pub mod service;
 pub mod service_account;
+pub mod standby;
 pub mod tls;
 
 use crate::{

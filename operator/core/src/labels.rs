@@ -30,6 +30,13 @@ pub const RETRY: &str = "inference.lexiscale.io/retry";
 /// Annotation that a gateway writes on an endpoint at zero, once for each sleep: when a request asked for it (RFC 3339).
 pub const WAKE_REQUESTED_AT: &str = "inference.lexiscale.io/wake-requested-at";
 
+/// Annotation that gateways write on an endpoint while they use its standby allocations: when (RFC 3339).
+pub const BURST_AT: &str = "inference.lexiscale.io/burst-at";
+/// Label of an endpoint's standby pods, in the place of [`ENDPOINT`]: what counts and addresses allocations selects by that one.
+pub const STANDBY_OF: &str = "inference.lexiscale.io/standby-of";
+/// Label of the Service of an endpoint's standby pods, and so of its slices: gateways tell by it what they may use only in a burst.
+pub const STANDBY: &str = "inference.lexiscale.io/standby";
+
 /// Annotation of every child: hash of what was last applied, so that a pass which would apply the same writes nothing.
 pub const APPLIED: &str = "inference.lexiscale.io/applied";
 /// Annotation of worker pods: hash of their template, to tell the new revision's pods from the old one's.
@@ -89,6 +96,11 @@ pub fn of_cache(name: &str) -> BTreeMap<String, String> {
 /// Selects the worker pods of an endpoint. A Deployment's selector can never change, so this holds as little as will do.
 pub fn worker_selector(endpoint: &str) -> BTreeMap<String, String> {
     selector(Component::Worker, ENDPOINT, endpoint)
+}
+
+/// Selects the standby pods of an endpoint.
+pub fn standby_selector(endpoint: &str) -> BTreeMap<String, String> {
+    selector(Component::Worker, STANDBY_OF, endpoint)
 }
 
 /// Selects the download pods of a cache.

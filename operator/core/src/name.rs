@@ -38,6 +38,12 @@ pub fn cache_child_name(cache: &str) -> String {
     keyed(cache, &format!("ModelCache/{cache}"))
 }
 
+/// The name of an endpoint's standby Deployment and of what belongs to it: another endpoint may have any name that is only
+/// derived from this one's.
+pub fn standby_child_name(object: &str) -> String {
+    keyed(&format!("{object}-standby"), &format!("standby/{object}"))
+}
+
 /// The name of the volume claim that a cache makes now. The uid is in it because a claim in use outlives its cache: a
 /// namesake must neither wait for that claim nor take it over. `outlived` are uids of claims of the cache itself that
 /// somebody has deleted and that pods still hold.

@@ -32,6 +32,12 @@ impl Cpu {
     pub fn times(self, count: u32) -> Self {
         Self(self.0.saturating_mul(u64::from(count)))
     }
+
+    /// The next smaller amount, if there is one.
+    #[must_use]
+    pub fn less_a_thousandth(self) -> Self {
+        Self(self.0.saturating_sub(1).max(1))
+    }
 }
 
 impl FromStr for Cpu {

@@ -61,7 +61,7 @@ pub fn request(endpoint: &InferenceEndpoint, now: Timestamp) -> String {
 }
 
 /// As the status stores it.
-fn in_microseconds(time: Timestamp) -> Timestamp {
+pub(crate) fn in_microseconds(time: Timestamp) -> Timestamp {
     Timestamp::from_microsecond(time.as_microsecond()).unwrap_or(time)
 }
 

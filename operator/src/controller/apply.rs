@@ -7,7 +7,7 @@ use k8s_openapi::{
     api::{
         apps::v1::Deployment,
         batch::v1::Job,
-        core::v1::{PersistentVolumeClaim, Service, ServiceAccount},
+        core::v1::{PersistentVolumeClaim, Pod, Service, ServiceAccount},
         networking::v1::NetworkPolicy,
         policy::v1::PodDisruptionBudget,
     },
@@ -20,10 +20,12 @@ use kube::{
 };
 use lexiscale_core::{
     children::{Child, ChildKind, Doomed},
+    desired::deployment::CONTAINER,
     identity::Identity,
     labels,
     observed::Rejection,
     plan::Write,
+    standby::Resize,
 };
 use lexiscale_crds::ModelCache;
 use serde::{Serialize, de::DeserializeOwned};
@@ -94,6 +96,47 @@ impl Applier {
             Err(source) => return Err(ApplyError::Write { what, source }),
         }
         Ok(())
+    }
+
+    /// Changes the CPU requests of running pods. Returns what the API server said if it refuses: a cluster older than the
+    /// resizing of pods, a quota, a policy. Nobody waits for it, so the pass goes on.
+    pub(super) async fn resize(
+        &self,
+        owner: &Identity,
+        resizes: &[Resize],
+    ) -> Result<Option<String>, ApplyError> {
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), owner.namespace());
+        let mut refused = None;
+        for resize in resizes {
+            let Resize { pod, uid, resources, cpu } = resize;
+            let what = format!("request of {cpu} CPU of Pod {pod}");
+            self.check_lease(&what)?;
+            // The uid keeps the patch from a namesake.
+            let patch = json!({
+                "metadata": {"uid": uid},
+                "spec": {"containers": [{"name": CONTAINER, "resources": resources}]},
+            });
+            match api
+                .patch_subresource("resize", pod, &PatchParams::default(), &Patch::Strategic(patch))
+                .await
+            {
+                Ok(_) => {
+                    tracing::info!(
+                        namespace = owner.namespace(),
+                        name = owner.name(),
+                        "resize {pod} to {cpu} CPU"
+                    );
+                    self.metrics.wrote("Pod", Verb::Resize);
+                }
+                Err(kube::Error::Api(status)) if is_lost(&status) => {}
+                Err(kube::Error::Api(status)) if status.code == 404 || is_rejection(&status) => {
+                    self.metrics.rejected("Pod", Verb::Resize);
+                    refused = Some(status.message.clone());
+                }
+                Err(source) => return Err(ApplyError::Write { what, source }),
+            }
+        }
+        Ok(refused)
     }
 
     async fn write(&self, owner: &Identity, write: &Write) -> Result<Option<Rejection>, ApplyError> {
@@ -251,6 +294,13 @@ fn is_taken(owner: &Identity, live: &ObjectMeta) -> bool {
 /// Refused on its merits: trying the same again at once would be refused again. Conflicts and overload are not among them.
 fn is_rejection(status: &Status) -> bool {
     matches!(status.code, 400 | 403 | 422)
+}
+
+/// The pod has gone or is another by now, or was written at the same moment, which starts another pass: no refusal.
+fn is_lost(status: &Status) -> bool {
+    let pod_is_missing =
+        status.details.as_ref().is_some_and(|details| details.kind == "pods" && !details.name.is_empty());
+    status.code == 409 || (status.code == 404 && pod_is_missing)
 }
 
 fn is_gone(error: &kube::Error) -> bool {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use lexiscale_core::{identity::Identity, plan, status, validated::ValidatedEndpoint};
 use lexiscale_crds::InferenceEndpoint;
 
@@ -11,8 +12,13 @@ use crate::clock::now;
 /// Collecting the children of a deleted namesake takes the garbage collector about that long.
 const CLEANUP: Duration = Duration::from_secs(2);
 
+/// A moment more than what is left, so that it is over by then.
+fn until_then(now: Timestamp, until: Timestamp) -> Duration {
+    until.duration_since(now).try_into().unwrap_or(Duration::ZERO) + Duration::from_millis(100)
+}
+
 pub(super) async fn reconcile(object: &InferenceEndpoint, context: &Context) -> Result<Outcome, Error> {
-    let Some(observed) = observe::endpoint(context, object).await? else {
+    let Some(observed) = Box::pin(observe::endpoint(context, object)).await? else {
         return Ok(Outcome::Gone);
     };
     // One moment for the whole pass: what it decides and what it reports have the same time.
@@ -34,13 +40,15 @@ pub(super) async fn reconcile(object: &InferenceEndpoint, context: &Context) -> 
         }
     };
     let proposal = context.proposals.of(&identity);
-    let plan = plan::endpoint::plan(&validated, &observed, &context.settings, proposal.as_ref(), now);
+    let mut plan = plan::endpoint::plan(&validated, &observed, &context.settings, proposal.as_ref(), now);
     let rejections = context.applier.carry_out(&identity, &plan.writes).await?;
+    plan.standby.refused = context.applier.resize(&identity, &plan.standby.resizes).await?;
     let status = status::endpoint::of_plan(&validated, &observed, &plan, &rejections, now);
     report::endpoint(context, &identity, endpoint, &status).await?;
-    Ok(match (rejections.is_empty(), plan.leftovers.is_empty()) {
+    let outcome = match (rejections.is_empty(), plan.leftovers.is_empty()) {
         (false, _) => Outcome::after_rejection(),
         (true, false) => Outcome::Waiting(CLEANUP),
         (true, true) => Outcome::Settled,
-    })
+    };
+    Ok(outcome.at_the_latest(plan.standby.until.map(|until| until_then(now, until))))
 }

@@ -36,6 +36,7 @@ pub(super) enum Ending {
 pub(super) enum Verb {
     Apply,
     Delete,
+    Resize,
     Scale,
     Status,
 }

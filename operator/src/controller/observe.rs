@@ -15,11 +15,11 @@ use k8s_openapi::{
 };
 use kube::{Api, Client, Resource, ResourceExt, api::ListParams};
 use lexiscale_core::{
-    children::{ChildObject, LiveChild},
+    children::{ChildKind, ChildObject, LiveChild},
     download,
     identity::Identity,
     labels,
-    name::{child_name, label_value},
+    name::{child_name, label_value, standby_child_name},
     observed::{ObservedCache, ObservedEndpoint},
 };
 use lexiscale_crds::{InferenceEndpoint, ModelCache};
@@ -57,8 +57,18 @@ pub(super) async fn endpoint(
         .into_iter()
         .find(|deployment| deployment.name_any() == child && identity.owns(&deployment.metadata));
     let peers = peers(context, &reader, &endpoint).await?;
+    let standby_pods = standby_pods(&reader, &name, &children).await?;
     let largest_node = *context.largest_node.borrow();
-    Ok(Some(ObservedEndpoint { peers, caches, children, deployment, pods, largest_node, endpoint }))
+    Ok(Some(ObservedEndpoint {
+        peers,
+        caches,
+        children,
+        deployment,
+        pods,
+        standby_pods,
+        largest_node,
+        endpoint,
+    }))
 }
 
 /// A cache and what belongs to it; nothing if it is gone or going.
@@ -85,6 +95,20 @@ pub(super) async fn model_cache(
     let children = [live(&accounts), live(&policies), live(&claims)].concat();
     let progress = progress(context, &jobs, &pods).await;
     Ok(Some(ObservedCache { endpoints, children, claims, jobs, pods, progress, cache }))
+}
+
+/// Asked for only where there are any: most endpoints have none, and a pass is mostly its reads.
+async fn standby_pods(
+    reader: &Reader<'_>,
+    endpoint: &str,
+    children: &[LiveChild],
+) -> Result<Vec<Pod>, Error> {
+    let name = standby_child_name(endpoint);
+    if !children.iter().any(|child| child.kind() == ChildKind::Deployment && child.name() == Some(&name)) {
+        return Ok(Vec::new());
+    }
+    let selector = labels::to_query(&labels::standby_selector(endpoint));
+    reader.list::<Pod>(&selector, "standby pods").await
 }
 
 struct Reader<'a> {

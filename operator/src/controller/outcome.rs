@@ -28,6 +28,15 @@ impl Outcome {
         Self::Waiting(AFTER_REJECTION)
     }
 
+    /// The same, but looking again after this time if not sooner.
+    pub(super) fn at_the_latest(self, after: Option<Duration>) -> Self {
+        match (self, after) {
+            (Self::Settled, Some(after)) => Self::Waiting(after),
+            (Self::Waiting(before), Some(after)) => Self::Waiting(before.min(after)),
+            (Self::Invalid | Self::Gone, Some(_)) | (_, None) => self,
+        }
+    }
+
     pub(super) fn action(self) -> Action {
         match self {
             Self::Settled | Self::Invalid => Action::requeue(FALLBACK),

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::ResourceExt;
 use kube::runtime::watcher::Event;
-use lexiscale_core::name::child_name;
+use lexiscale_core::name::{child_name, standby_child_name};
 use lexiscale_crds::{ConditionType, Conditions, InferenceEndpoint};
 use tokio::time::Instant;
 
@@ -49,7 +49,7 @@ pub(crate) struct Directory {
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) endpoint: Arc<InferenceEndpoint>,
-    /// Pods that are ready and not on their way out.
+    /// Pods that are ready and not on their way out, its standbys last.
     pub(crate) pods: Vec<Arc<Pod>>,
     /// The endpoint that this one is attached to, whose pods these are.
     holder: Option<Arc<InferenceEndpoint>>,
@@ -128,7 +128,10 @@ impl Builder {
                 if kept.contains_key(&key) {
                     continue;
                 }
-                let pod = self.pods.remove(&key).unwrap_or_else(|| Arc::new(Pod::new(*address, now)));
+                let pod = self
+                    .pods
+                    .remove(&key)
+                    .unwrap_or_else(|| Arc::new(Pod::new(*address, now).with_role(slice.role)));
                 pods_of.entry(&slice.service).or_default().push(Arc::clone(&pod));
                 kept.insert(key, pod);
             }
@@ -156,7 +159,9 @@ impl Builder {
         let mut by_key = BTreeMap::new();
         for (key, ((namespace, name), endpoint)) in holders {
             let service = (namespace.clone(), child_name(name));
-            let pods = pods_of.remove(&service).unwrap_or_default();
+            let standby = (namespace.clone(), standby_child_name(name));
+            let mut pods = pods_of.remove(&service).unwrap_or_default();
+            pods.extend(pods_of.remove(&standby).unwrap_or_default());
             let known = self.lines.entry((key.clone(), uid_of(endpoint).to_owned()));
             let line = Arc::clone(
                 known.or_insert_with(|| Arc::new(Line::new(self.limits, self.metrics.line(&key), now))),

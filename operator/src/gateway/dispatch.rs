@@ -18,7 +18,7 @@ use super::error::Error;
 use super::line::{Ended, Line, Refusal, Slot, Turn, Wish};
 use super::metrics::Rejection;
 use super::pieces::in_pieces;
-use super::pod::{FAILED, OVERLOADED};
+use super::pod::{FAILED, OVERLOADED, Role};
 use super::queue::{Claim, Seat};
 use super::wake::Waiter;
 use super::work::{Message, Work};
@@ -102,7 +102,7 @@ pub(crate) async fn ready_pod(
     let wish = Wish { class, texts, deadline: errand.deadline.at, claim, seat };
     let turn = errand.line.ask(wish, Instant::now()).map_err(|refusal| errand.refused(refusal))?;
     let waiting = match turn {
-        Turn::Now(slot) => return Ok(slot),
+        Turn::Now(slot) => return Ok(lent(errand, slot)),
         Turn::Later(waiting) => waiting,
     };
     // This is the demand that wakes an endpoint from zero.
@@ -111,7 +111,8 @@ pub(crate) async fn ready_pod(
         if waiting.is_for_first_allocation() { "a ready allocation" } else { "a free allocation" };
     let mut span =
         errand.gateway.traces.begin(Kind::Internal, || format!("wait for {waits_for}"), &message.headers);
-    waiting.slot(errand.deadline.at).await.map_err(|ended| match ended {
+    let slot = waiting.slot(errand.deadline.at).await;
+    slot.map(|slot| lent(errand, slot)).map_err(|ended| match ended {
         Ended::Refused(refusal) => {
             span.failed(|| "refused".to_owned());
             errand.refused(refusal)
@@ -121,6 +122,14 @@ pub(crate) async fn ready_pod(
             errand.too_late(waits_for)
         }
     })
+}
+
+/// Takes note of a slot that is a standby's.
+fn lent(errand: &Errand<'_>, slot: Slot) -> Slot {
+    if slot.pod().role() == Role::Standby {
+        errand.gateway.bursts.lent(errand.gateway, errand.key);
+    }
+    slot
 }
 
 /// The answer of the worker that the slot is of, or of another one where that can help.

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::load::Load;
 use super::metrics::{LineMetrics, Rejection};
-use super::pod::{self, Pod};
+use super::pod::{self, Pod, Role};
 use super::queue::{Claim, Class, Full, Piece, Queue, Room, Seat};
 use super::rate::{Rate, retry_after};
 
@@ -265,8 +265,17 @@ impl State {
     /// A slot for anything, or else one beside documents, which only a search may have.
     fn free_slot(&mut self, slots: usize, now: Instant) -> Option<(Arc<Pod>, Room)> {
         self.rotation = self.rotation.wrapping_add(1);
-        [Room::Any, Room::SearchOnly].into_iter().find_map(|room| {
-            let pod = pod::choose(&self.pods, room, slots, self.rotation, now)?;
+        let first_standby = self.pods.partition_point(|pod| pod.role() == Role::Reserved);
+        let (reserved, standbys) = self.pods.split_at(first_standby);
+        // A standby is lent when all others are busy.
+        let order = [
+            (reserved, Room::Any),
+            (standbys, Room::Any),
+            (reserved, Room::SearchOnly),
+            (standbys, Room::SearchOnly),
+        ];
+        order.into_iter().find_map(|(pods, room)| {
+            let pod = pod::choose(pods, room, slots, self.rotation, now)?;
             Some((Arc::clone(pod), room))
         })
     }

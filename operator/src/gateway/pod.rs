@@ -20,9 +20,20 @@ const LOAD_IS_WORTH: Duration = Duration::from_secs(1);
 /// How much a pod's score counts a piece of this gateway: the steps in which others' load fades.
 const PIECE: u64 = 1000;
 
+/// Whether it is there for every request.
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Role {
+    /// It reserves what it uses.
+    #[default]
+    Reserved,
+    /// It is lent in a burst: when all others are busy.
+    Standby,
+}
+
 #[derive(Debug)]
 pub(crate) struct Pod {
     address: SocketAddr,
+    role: Role,
     /// Pieces that this gateway has there.
     pieces: AtomicUsize,
     /// Those of them that are searches.
@@ -44,6 +55,7 @@ impl Pod {
     pub(crate) fn new(address: SocketAddr, now: Instant) -> Self {
         Self {
             address,
+            role: Role::Reserved,
             pieces: AtomicUsize::new(0),
             searches: AtomicUsize::new(0),
             texts: AtomicUsize::new(0),
@@ -53,6 +65,14 @@ impl Pod {
             foreign_at: AtomicU64::new(0),
             answered_at: AtomicU64::new(0),
         }
+    }
+
+    pub(crate) fn with_role(self, role: Role) -> Self {
+        Self { role, ..self }
+    }
+
+    pub(crate) fn role(&self) -> Role {
+        self.role
     }
 
     pub(crate) fn address(&self) -> SocketAddr {

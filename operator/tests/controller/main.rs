@@ -23,4 +23,5 @@ mod scaling;
 mod security;
 mod sharing;
 mod sources;
+mod standby;
 mod zero;

@@ -1,13 +1,17 @@
-//! Benchmarks of whole programs, peer and ours in one run on the same machine. Load goes to 127.0.0.1 only.
+//! Benchmarks of whole programs, peer and ours in one run on the same machine. Load goes to this machine only.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "figures and progress are what it is for")]
 
 mod api;
+mod burst;
+mod client;
 mod clock;
 mod figures;
 mod gateway;
 mod load;
 mod process;
+mod stage;
+mod start;
 mod wire;
 mod worker;
 
@@ -16,18 +20,30 @@ use std::path::Path;
 use anyhow::Result;
 use clap::Parser;
 
+use self::figures::{Bar, Figures};
+
 /// Measures, prints a table, and writes target/bench/NAME.json.
 #[derive(Parser)]
 #[command(name = "lexiscale-bench")]
 enum Command {
+    Burst(burst::Settings),
     Gateway(gateway::Settings),
+    Start(start::Settings),
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
-    let Command::Gateway(settings) = Command::parse();
-    process::pin_self()?;
-    let figures = gateway::run(&settings).await?;
-    print!("{}\n{}", figures.table(), figures.verdicts(&gateway::BARS));
-    figures.write(Path::new("target/bench/gateway.json"))
+    match Command::parse() {
+        Command::Burst(settings) => tell("burst", &burst::run(&settings).await?, &burst::BARS),
+        Command::Gateway(settings) => {
+            process::pin_self()?;
+            tell("gateway", &gateway::run(&settings).await?, &gateway::BARS)
+        }
+        Command::Start(settings) => tell("start", &start::run(&settings).await?, &start::BARS),
+    }
+}
+
+fn tell(name: &str, figures: &Figures, bars: &[Bar]) -> Result<()> {
+    print!("{}\n{}", figures.table(), figures.verdicts(bars));
+    figures.write(&Path::new("target/bench").join(name).with_extension("json"))
 }

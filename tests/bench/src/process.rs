@@ -58,6 +58,24 @@ impl Process {
         Ok(process)
     }
 
+    /// The gateway for a namespace of the cluster that KUBECONFIG names, on whatever core is free.
+    pub(crate) async fn gateway_of_cluster(binary: &Path, namespace: &str) -> Result<Self> {
+        let (address, admin) = (free_port().await?, free_port().await?);
+        let mut command = Command::new(binary);
+        command
+            .arg("gateway")
+            .args(["--namespace", namespace, "--instance", namespace])
+            .args(["--check-node-cpus", "false", "--drain-delay", "0s"])
+            .args(["--listen", &address.to_string(), "--admin-listen", &admin.to_string()])
+            .env("RUST_LOG", "warn,access=off")
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
+        let process = Self { child: command.spawn()?, address, _files: tempfile::tempdir()? };
+        process.listens().await?;
+        wait_ready(admin).await?;
+        Ok(process)
+    }
+
     /// nginx as a plain proxy with kept-alive connections: what a gateway costs that does nothing.
     pub(crate) async fn nginx(binary: &Path, upstreams: &[SocketAddr]) -> Result<Self> {
         let files = tempfile::tempdir()?;

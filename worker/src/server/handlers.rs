@@ -1,6 +1,7 @@
 //! Handlers of the worker's own routes.
 
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Request, State};
@@ -15,6 +16,11 @@ use super::error::Failure;
 use super::{AppState, body};
 use crate::embedder::{Texts, Truncation};
 use crate::metrics::{Outcome, Route};
+
+/// How long a probe that comes while the model is being loaded is kept. The kubelet asks once as soon as it sees the container, and
+/// then only every second: answered at once, that first probe would cost a model that loads in 0.2 s a whole second. Less
+/// than the probe's own timeout of 2 s.
+const READINESS_PATIENCE: Duration = Duration::from_millis(1500);
 
 pub(super) type Shared = State<Arc<AppState>>;
 
@@ -51,7 +57,7 @@ pub(super) async fn live() -> &'static str {
 }
 
 pub(super) async fn ready(State(state): Shared) -> Result<&'static str, Failure> {
-    state.lifecycle.readiness()?;
+    state.lifecycle.readiness_within(READINESS_PATIENCE).await?;
     Ok("ready\n")
 }
 

@@ -27,12 +27,12 @@ use crate::{
     labels,
     name::{child_name, label_value, short_hash},
     quantity::{Bytes, Cpu},
-    settings::{AccessMode, ImagePullPolicy},
+    settings::{AccessMode, ImagePullPolicy, Settings},
     validated::ValidatedEndpoint,
 };
 
 /// Name of the container that serves.
-pub(crate) const CONTAINER: &str = "worker";
+pub const CONTAINER: &str = "worker";
 
 /// Longest time from SIGTERM to SIGKILL. The worker itself goes on serving for 5 s, so that gateways notice, and then gives
 /// the requests in flight 20 s; the rest is for a busy node.
@@ -154,8 +154,8 @@ fn container(workers: &Workers<'_>, cache: &ReadyCache) -> Container {
         args: Some(arguments),
         ports: Some(ports),
         resources: Some(resources(workers, cache)),
-        // Loading may take minutes for a large model; the port is open early or late, so only patience helps.
-        startup_probe: Some(probe(asked, "/health/live", 1, 5, 600)),
+        // No startup probe: the kubelet would ask only once a second for that, and for readiness only afterwards. The port is open
+        // and says that it is alive before the model is touched; asked for readiness, it answers when the model is loaded.
         readiness_probe: Some(probe(asked, "/health/ready", 1, 2, 2)),
         // A busy worker answers late, a hung one never: a minute and more of silence before it is killed.
         liveness_probe: Some(probe(asked, "/health/live", 10, 10, 6)),
@@ -174,15 +174,20 @@ fn container(workers: &Workers<'_>, cache: &ReadyCache) -> Container {
 
 fn resources(workers: &Workers<'_>, cache: &ReadyCache) -> ResourceRequirements {
     let Workers { endpoint, settings, .. } = workers;
-    let threads = endpoint.threads.get();
-    let limit = Cpu::cores(threads);
-    let request =
-        endpoint.cpu_request.unwrap_or_else(|| settings.cpu_request_per_thread.times(threads)).min(limit);
+    let limit = Cpu::cores(endpoint.threads.get());
+    let request = cpu_request(endpoint, settings);
     let memory = endpoint.memory.unwrap_or_else(|| estimated_memory(endpoint, cache));
     let both = |cpu: Cpu| {
         Some(BTreeMap::from([("cpu".to_owned(), cpu.into()), ("memory".to_owned(), memory.into())]))
     };
     ResourceRequirements { requests: both(request), limits: both(limit), claims: None }
+}
+
+/// What an allocation reserves.
+pub fn cpu_request(endpoint: &ValidatedEndpoint, settings: &Settings) -> Cpu {
+    let threads = endpoint.threads.get();
+    let default = settings.cpu_request_per_thread.times(threads);
+    endpoint.cpu_request.unwrap_or(default).min(Cpu::cores(threads))
 }
 
 /// The download's estimate for the model, plus 64 MiB for each thread, rounded up to 16 MiB, at least 256 MiB.

@@ -16,6 +16,7 @@ use crate::{
     observed::ObservedEndpoint,
     rollout::Rollout,
     settings::Settings,
+    standby::{self, Standby},
     validated::ValidatedEndpoint,
     wake,
 };
@@ -29,6 +30,7 @@ pub struct EndpointPlan<'a> {
     /// Where the workers answer.
     pub url: String,
     pub writes: Vec<Write>,
+    pub standby: Standby,
     /// Objects of a deleted namesake that are in the way until they are collected.
     pub leftovers: Vec<String>,
 }
@@ -47,12 +49,20 @@ pub fn plan<'a>(
     let decision = autoscaler::decide(endpoint.allocations, memory.as_ref(), asked, proposal, now);
     let mut rollout = Rollout::new(observed.deployment.as_ref(), &observed.pods);
     let cache = CacheChoice::new(endpoint, &observed.caches, &rollout, settings);
+    let request = desired::deployment::cpu_request(endpoint, settings);
+    let standby = standby::decide(endpoint, object, &decision, request, &observed.standby_pods, now);
     let workers = Workers { endpoint, settings, decision: &decision };
     let mut wanted = desired::of_endpoint(&workers);
+    if endpoint.standby > 0 {
+        wanted.extend(desired::standby::children(&workers));
+    }
     let mut live = observed.children.clone();
     let mut scale = None;
     if let Some(ready) = cache.existing.and_then(ready_cache) {
         wanted.push(Child::new(deployment(&workers, &ready)));
+        if endpoint.standby > 0 {
+            wanted.push(Child::new(desired::standby::deployment(&workers, &ready, standby.wanted)));
+        }
     } else {
         // The model is on its way. Workers that serve another one, or other bytes of this one, stay as they are but for
         // their number.
@@ -70,7 +80,7 @@ pub fn plan<'a>(
     let release = releases(&endpoint.identity, &observed.caches, &rollout, &cache.name);
     let writes = join.into_iter().chain(changes).chain(release).collect();
     let url = desired::service::url(endpoint.identity.name(), endpoint.identity.namespace(), settings);
-    EndpointPlan { decision, cache, rollout, url, writes, leftovers }
+    EndpointPlan { decision, cache, rollout, url, writes, standby, leftovers }
 }
 
 fn touches_workers(write: &Write) -> bool {

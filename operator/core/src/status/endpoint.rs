@@ -58,7 +58,7 @@ pub fn of_plan(
     let object = &observed.endpoint;
     let identity = &endpoint.identity;
     let previous = object.status.clone().unwrap_or_default();
-    let EndpointPlan { decision, cache, rollout, url, writes: _, leftovers } = plan;
+    let EndpointPlan { decision, cache, rollout, url, writes: _, standby, leftovers } = plan;
     let hindrance = hindrance(endpoint, observed, plan, rejections);
     let verdict = verdict(endpoint, plan, hindrance.as_ref());
     let found = hindrance.and_then(|hindrance| hindrance.failure);
@@ -84,6 +84,7 @@ pub fn of_plan(
             ready: signed(rollout.ready),
         }),
         decision: Some(decision.stored()),
+        standby: standby.status(),
         cold_start_seconds,
         selector: Some(labels::to_query(&labels::worker_selector(identity.name()))),
         last_failure: last_failure(previous.last_failure.as_ref(), found, settled, now),
@@ -122,7 +123,7 @@ fn hindrance(
     plan: &EndpointPlan<'_>,
     rejections: &[Rejection],
 ) -> Option<Hindrance> {
-    let EndpointPlan { decision, cache, rollout, url: _, writes: _, leftovers } = plan;
+    let EndpointPlan { decision, cache, rollout, url: _, writes: _, standby: _, leftovers } = plan;
     if !leftovers.is_empty() {
         let message = format!("waiting for the deletion of {}", leftovers.join(", "));
         return Some(Hindrance::passing("WaitingForCleanup", message));

@@ -7,6 +7,7 @@ mod examples;
 mod fixtures;
 mod idempotence;
 mod scaling;
+mod standby;
 mod tls;
 mod traces;
 mod world;

@@ -24,7 +24,7 @@ fn workers_serve_by_the_secret_and_are_probed_where_no_certificate_is_asked_for(
     let pod = deployments[0].spec.template.spec.as_ref().unwrap();
     let worker = &pod.containers[0];
     insta::assert_yaml_snapshot!((&worker.args, &worker.ports, &worker.volume_mounts, &pod.volumes));
-    for probe in [&worker.startup_probe, &worker.readiness_probe, &worker.liveness_probe] {
+    for probe in [&worker.readiness_probe, &worker.liveness_probe] {
         let asked = probe.as_ref().unwrap().http_get.as_ref().unwrap();
         assert_eq!(asked.port, IntOrString::String("admin".to_owned()));
     }

@@ -17,6 +17,7 @@ use lexiscale_core::{
     children::{Child, ChildKind, ChildObject, LiveChild},
     identity::Identity,
     labels,
+    name::child_name,
     observed::{ObservedCache, ObservedEndpoint},
     plan::{
         self, Write,
@@ -113,11 +114,19 @@ impl World {
             peers: self.endpoints.clone(),
             caches: self.caches.clone(),
             children: self.live(&identity),
-            deployment: deployments.into_iter().find(|deployment| identity.owns(&deployment.metadata)),
+            deployment: deployments.into_iter().find(|deployment| {
+                identity.owns(&deployment.metadata) && deployment.name_any() == child_name(name)
+            }),
             pods: pods.cloned().collect(),
             largest_node: self.largest_node,
+            standby_pods: self.standbys(name),
             endpoint,
         }
+    }
+
+    fn standbys(&self, name: &str) -> Vec<Pod> {
+        let of_it = |pod: &&Pod| pod.labels().get(labels::STANDBY_OF).is_some_and(|label| label == name);
+        self.pods.iter().filter(of_it).cloned().collect()
     }
 
     pub(crate) fn observe_cache(&self, name: &str) -> ObservedCache {

@@ -87,6 +87,11 @@ pub(super) fn port(pod: &Pod, name: &str) -> Option<u16> {
     u16::try_from(port.container_port).ok()
 }
 
+/// Whether a worker is a standby allocation.
+pub(super) fn is_standby(pod: &Pod) -> bool {
+    pod.labels().contains_key(labels::STANDBY_OF)
+}
+
 /// The endpoint that a worker is of.
 pub(super) fn endpoint(pod: &Pod) -> Option<super::Key> {
     Some((pod.namespace()?, pod.annotations().get(labels::ENDPOINT)?.clone()))

@@ -159,6 +159,11 @@ impl Picture {
         self.by_endpoint.get(key).into_iter().flatten()
     }
 
+    /// What the law decides about: standby allocations are lent, and neither scaled nor counted.
+    fn allocations(&self, key: &Key) -> impl Iterator<Item = &Arc<Pod>> {
+        self.pods(key).filter(|pod| !pods::is_standby(pod))
+    }
+
     fn serving(&self, key: &Key) -> impl Iterator<Item = &Arc<Pod>> {
         self.pods(key).filter(|pod| pods::standing(pod) == Standing::Ready)
     }
@@ -169,11 +174,10 @@ impl Picture {
     }
 
     pub(super) fn allocated(&self, key: &Key, desired: u32, now: Timestamp) -> Allocated {
-        let count = |wanted: Standing| {
-            u32::try_from(self.pods(key).filter(|pod| pods::standing(pod) == wanted).count())
-                .unwrap_or(u32::MAX)
-        };
-        let youngest = self.serving(key).filter_map(|pod| pods::ready_for(pod, now)).reduce(f64::min);
+        let standing =
+            |wanted: Standing| self.allocations(key).filter(move |pod| pods::standing(pod) == wanted);
+        let count = |wanted| u32::try_from(standing(wanted).count()).unwrap_or(u32::MAX);
+        let youngest = standing(Standing::Ready).filter_map(|pod| pods::ready_for(pod, now)).reduce(f64::min);
         Allocated { desired, ready: count(Standing::Ready), starting: count(Standing::Starting), youngest }
     }
 

@@ -6,6 +6,9 @@ use std::net::{IpAddr, SocketAddr};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::ResourceExt;
 use kube::runtime::watcher::Event;
+use lexiscale_core::labels;
+
+use crate::gateway::pod::Role;
 
 /// Label by which Kubernetes ties a slice to its Service.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
@@ -16,6 +19,7 @@ pub(super) type Named = (String, String);
 /// The ready addresses of one slice.
 pub(super) struct Slice {
     pub(super) service: Named,
+    pub(super) role: Role,
     pub(super) addresses: Vec<SocketAddr>,
 }
 
@@ -76,6 +80,7 @@ impl Slice {
                 slice.namespace().unwrap_or_default(),
                 slice.labels().get(SERVICE_NAME).cloned().unwrap_or_default(),
             ),
+            role: if slice.labels().contains_key(labels::STANDBY) { Role::Standby } else { Role::Reserved },
             addresses: ready_addresses(slice, port),
         }
     }
