@@ -47,7 +47,7 @@ pub(crate) struct Pod {
     /// Texts of other gateways that the worker had, and when it said so.
     foreign: AtomicUsize,
     foreign_at: AtomicU64,
-    /// Microseconds after `since` of the latest answer.
+    /// Nanoseconds after `since` of the latest answer.
     answered_at: AtomicU64,
 }
 
@@ -128,12 +128,12 @@ impl Pod {
     /// How long the worker worked on a piece that it was given at `began` and has answered now. It has one model: while it
     /// answered others before, this one waited, and of pieces that ran together the first has had all the time.
     pub(crate) fn worked_since(&self, began: Instant, now: Instant) -> Duration {
-        let microseconds = |time: Instant| {
-            u64::try_from(time.saturating_duration_since(self.since).as_micros()).unwrap_or(u64::MAX)
+        let nanoseconds = |time: Instant| {
+            u64::try_from(time.saturating_duration_since(self.since).as_nanos()).unwrap_or(u64::MAX)
         };
-        let (began, now) = (microseconds(began), microseconds(now));
+        let (began, now) = (nanoseconds(began), nanoseconds(now));
         let before = self.answered_at.fetch_max(now, Ordering::Relaxed);
-        Duration::from_micros(now.saturating_sub(began.max(before)))
+        Duration::from_nanos(now.saturating_sub(began.max(before)))
     }
 
     /// The lower, the sooner it is chosen. Others' load counts as `slots` pieces at most: it may be gone by now,

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use k8s_openapi::api::{
     core::v1::{Event, Namespace, Pod},
-    rbac::v1::{PolicyRule, Role, RoleBinding},
+    rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding},
 };
 use kube::{
-    Api,
+    Api, Resource,
     api::{DeleteParams, Patch, PatchParams, PostParams},
 };
 use lexiscale_crds::{InferenceEndpoint, ModelCache};
@@ -61,7 +61,8 @@ async fn no_pod_gets_a_token() {
 async fn a_whole_life_needs_no_more_than_the_charts_rights() {
     with_world(async |world| {
         restrict(&world, rights_of_the_chart()).await;
-        let operator = Operator::start(&world, &["--leader-elect=true"]);
+        let gateways = format!("--gateway-namespace={}", world.namespace);
+        let operator = Operator::start(&world, &["--leader-elect=true", &gateways]);
         world.create_endpoint("search", |_| {}).await;
         world.end_download(&failed(lexiscale_wire::FetchReason::HubUnreachable)).await;
         world.end_download(&succeeded("first")).await;
@@ -114,28 +115,41 @@ async fn a_missing_right_is_told_on_the_object_once() {
     .await;
 }
 
-/// The controller's rules in the chart as it is rendered for review: tests/chart/check keeps that file true.
+/// The controller's rules within a namespace.
 fn rights_of_the_chart() -> Vec<PolicyRule> {
+    let is_one = |kind: &str, name: &str| match kind {
+        "ClusterRole" => name == "lexiscale-system:lexiscale-controller",
+        "Role" => name == "lexiscale-controller-lease",
+        _ => false,
+    };
+    let rules = rules_of_the_chart(is_one);
+    assert!(rules.len() > 2, "the controller's roles are not where they were");
+    rules
+}
+
+/// Those beyond namespaces.
+fn cluster_rights_of_the_chart() -> Vec<PolicyRule> {
+    rules_of_the_chart(|kind, name| {
+        (kind, name) == ("ClusterRole", "lexiscale-system:lexiscale-controller-nodes")
+    })
+}
+
+/// From the chart as it is rendered for review: tests/chart/check keeps that file true.
+fn rules_of_the_chart(is_wanted: impl Fn(&str, &str) -> bool) -> Vec<PolicyRule> {
     let rendered = include_str!("../../../tests/chart/rendered/default-values.yaml");
     let mut rules = Vec::new();
     for document in serde_norway::Deserializer::from_str(rendered) {
         let object = Value::deserialize(document).unwrap();
         let name = object["metadata"]["name"].as_str().unwrap_or_default();
         let kind = object["kind"].as_str().unwrap_or_default();
-        let of_controller = match kind {
-            "ClusterRole" => name == "lexiscale-system:lexiscale-controller",
-            "Role" => name == "lexiscale-controller-lease",
-            _ => false,
-        };
-        if of_controller {
+        if is_wanted(kind, name) {
             rules.extend(serde_json::from_value::<Vec<PolicyRule>>(object["rules"].clone()).unwrap());
         }
     }
-    assert!(rules.len() > 2, "the controller's roles are not where they were");
     rules
 }
 
-/// Gives the operator these rights in the test's namespace, and no others.
+/// Gives the operator these rights in the test's namespace, the chart's beyond it, and no others.
 async fn restrict(world: &World, rules: Vec<PolicyRule>) {
     let role = json!({"metadata": {"name": "operator"}, "rules": rules});
     let binding = json!({
@@ -146,5 +160,24 @@ async fn restrict(world: &World, rules: Vec<PolicyRule>) {
     let parameters = PostParams::default();
     world.api::<Role>().create(&parameters, &serde_json::from_value(role).unwrap()).await.unwrap();
     world.api::<RoleBinding>().create(&parameters, &serde_json::from_value(binding).unwrap()).await.unwrap();
+    restrict_cluster(world).await;
     world.proxy.impersonate("operator-under-test");
+}
+
+/// They belong to the namespace, and go with it.
+async fn restrict_cluster(world: &World) {
+    let namespaces: Api<Namespace> = Api::all(world.client.clone());
+    let owner = namespaces.get(&world.namespace).await.unwrap().owner_ref(&()).unwrap();
+    let metadata = json!({"name": format!("{}:operator", world.namespace), "ownerReferences": [owner]});
+    let role = json!({"metadata": metadata, "rules": cluster_rights_of_the_chart()});
+    let binding = json!({
+        "metadata": metadata,
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": metadata["name"]},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "operator-under-test"}],
+    });
+    let parameters = PostParams::default();
+    let roles: Api<ClusterRole> = Api::all(world.client.clone());
+    roles.create(&parameters, &serde_json::from_value(role).unwrap()).await.unwrap();
+    let bindings: Api<ClusterRoleBinding> = Api::all(world.client.clone());
+    bindings.create(&parameters, &serde_json::from_value(binding).unwrap()).await.unwrap();
 }
