@@ -36,7 +36,7 @@ AUTHORIZATION ?=
 
 # Print this list
 help:
-	@awk '/^# [A-Z]/ { text = substr($$0, 3) } /^[a-z-]+:/ { if (text) printf "  %-16s %s\n", substr($$1, 1, length($$1) - 1), text } !/^#/ { text = "" }' $(MAKEFILE_LIST)
+	@awk '/^# [A-Z]/ { text = substr($$0, 3) } /^[a-z-]+:/ { if (text) printf "  %-18s %s\n", substr($$1, 1, length($$1) - 1), text } !/^#/ { text = "" }' $(MAKEFILE_LIST)
 
 # Show the whole on this machine: node, chart, an endpoint, a sentence as weighted tokens; gateway at 127.0.0.1:9200
 demo:
@@ -86,12 +86,12 @@ bench-scaling-loop: setup
 	cargo build --quiet --locked --release --workspace --bins
 	LEXISCALE_OPERATOR=$(or $(CARGO_TARGET_DIR),target)/release/lexiscale-operator tests/bench/scaling-loop/run $(BENCH_ARGS)
 
-# Measure worker starts on the cluster, from pod to first answer; writes target/bench/start.json
+# Measure worker starts of the demo's tiny model on the cluster, from pod to first answer; writes target/bench/start.json
 bench-start: images
 	eval "$$($(CLUSTER) env)"; $(or $(CARGO_TARGET_DIR),target)/release/lexiscale-bench start \
 		--operator $(or $(CARGO_TARGET_DIR),target)/release/lexiscale-operator --images $(or $(CARGO_TARGET_DIR),target)/images $(BENCH_ARGS)
 
-# Measure standby allocations on the cluster: first answer and resize in a burst; writes target/bench/burst.json
+# Measure standby allocations of the demo's tiny model on the cluster: first answer and resize in a burst; writes target/bench/burst.json
 bench-burst: images
 	eval "$$($(CLUSTER) env)"; $(or $(CARGO_TARGET_DIR),target)/release/lexiscale-bench burst \
 		--operator $(or $(CARGO_TARGET_DIR),target)/release/lexiscale-operator --images $(or $(CARGO_TARGET_DIR),target)/images $(BENCH_ARGS)

@@ -109,7 +109,7 @@ pub struct StandbyStatus {
     /// When it was taken note of. They reserve their CPU for 45 s from here; gateways repeat the annotation while the burst lasts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub burst_noted_at: Option<MicroTime>,
-    /// What keeps them from reserving what they use: no room on the node, or a cluster that cannot resize pods in place.
+    /// What is wrong with them: one that does not start, no room on the node for what they use, or a cluster that cannot resize pods in place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
 }

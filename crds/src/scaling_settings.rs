@@ -47,7 +47,8 @@ pub struct ScalingSettings {
     pub standby: Option<i32>,
 }
 
-/// The rule by which the number of allocations follows the load.
+/// `elasticsearch` follows the load as Elasticsearch's adaptive allocations do. `slo` runs as few allocations as keep
+/// `targetLatency`. Defaults to `elasticsearch`.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ScalingMode {

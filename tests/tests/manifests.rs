@@ -31,8 +31,16 @@ async fn holds_what_it_says(
     );
 
     let deployments = namespace.api::<Deployment>().list(&ListParams::default()).await?;
-    ensure!(deployments.items.len() == 1, "{} Deployments", deployments.items.len());
-    let spec = &deployments.items[0].spec;
+    let scaling = manifest.spec.deployment.as_ref().and_then(|deployment| deployment.scaling.as_ref());
+    let has_standby = scaling.is_some_and(|scaling| scaling.standby.is_some());
+    ensure!(
+        deployments.items.len() == 1 + usize::from(has_standby),
+        "{} Deployments",
+        deployments.items.len()
+    );
+    // That of the standbys has a longer name.
+    let workers = deployments.items.iter().min_by_key(|deployment| deployment.name_any().len());
+    let spec = &workers.context("no Deployment")?.spec;
     ensure!(spec.replicas == Some(allocations), "{:?} replicas", spec.replicas);
     let pod = spec.template.spec.as_ref().context("the Deployment has no pod")?;
     let limits = pod.containers[0].resources.as_ref().and_then(|resources| resources.limits.as_ref());

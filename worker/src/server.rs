@@ -8,6 +8,7 @@ pub mod listener;
 mod load;
 mod tei;
 mod trace;
+mod work_clock;
 
 use std::sync::Arc;
 

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use crate::{
     autoscaler::{Decision, Reason},
@@ -20,11 +20,11 @@ const UNBROKEN: u32 = 5;
 /// And at least for this time, however short the intervals are.
 const UNBROKEN_AT_LEAST: Duration = Duration::from_secs(10);
 
-/// Intervals for which a reason to stay has to hold before it is told. A write for each flicker would be many.
-const TELLS_AFTER: u32 = 3;
+/// How long a reason to stay has to hold before it is told. A write for each flicker would be many.
+const TELLS_AFTER: Duration = Duration::from_secs(30);
 
-/// And at least for this time.
-const TELLS_AFTER_AT_LEAST: Duration = Duration::from_secs(6);
+/// How long nothing has to stand in the way before that is told.
+const TELLS_STEADY_AFTER: Duration = Duration::from_mins(2);
 
 /// Longest memory that the status takes.
 const LONGEST_MEMORY: usize = 4096;
@@ -39,6 +39,7 @@ pub struct Follower {
     unbroken: Option<Timestamp>,
     /// The wake-up that the memory knows of.
     woken: Option<Timestamp>,
+    wants_zero: bool,
     /// What was said of the latest look, but for its numbers, and since when it is said.
     saying: Option<(String, Timestamp)>,
 }
@@ -84,21 +85,34 @@ impl Follower {
         let memory = stored.unwrap_or_else(|| Memory::new(&policy.law));
         // The memory is older than the wake-up that was decided with it.
         let memory = if decision.reason == Reason::WokenUp { memory.woken(decision.time) } else { memory };
+        let memory = memory.resumed();
         Self {
             memory,
             baselines: Baselines::default(),
             looked: None,
             unbroken: None,
             woken: decision.wake_requested_at,
+            wants_zero: false,
             saying: None,
         }
     }
 
-    /// When the next look is due.
-    pub fn due(&self, interval: Duration, now: Timestamp) -> bool {
-        // Rounds and intervals are of the same length: a little early is better than a whole round late.
-        let nearly = SignedDuration::try_from(interval.mul_f64(0.9)).unwrap_or(SignedDuration::ZERO);
-        self.looked.is_none_or(|looked| now.duration_since(looked) >= nearly)
+    /// When the next look is due, where somebody comes by every `round`.
+    pub fn due(&self, interval: Duration, round: Duration, now: Timestamp) -> bool {
+        // Half a round early is better than half a round late.
+        let nearly = interval.saturating_sub(round / 2).as_secs_f64();
+        // A clock may be put back.
+        self.looked.is_none_or(|looked| now < looked || now.duration_since(looked).as_secs_f64() >= nearly)
+    }
+
+    /// Seconds for which no source that counts was silent.
+    pub fn watched(&self, now: Timestamp) -> f64 {
+        self.unbroken.map_or(0.0, |since| now.duration_since(since).as_secs_f64())
+    }
+
+    /// Whether only the proof is missing that nobody uses the endpoint.
+    pub fn wants_zero(&self) -> bool {
+        self.wants_zero
     }
 
     /// What the law said of this look, and what the pass should hear of it. `interval` is the planned one.
@@ -114,7 +128,7 @@ impl Follower {
             self.memory = self.memory.clone().woken(now);
         }
         let decided = self.decide(seen, interval, now);
-        let proposal = self.proposal(seen, &decided, interval, now);
+        let proposal = self.proposal(seen, &decided, now);
         (decided, proposal)
     }
 
@@ -127,26 +141,29 @@ impl Follower {
             self.baselines = Baselines::default();
             self.looked = None;
             self.unbroken = None;
+            self.memory = self.memory.clone().resumed();
             return keep(scaling::Reason::NoData, format!("keeps {current}: {missing}"));
         }
-        let happened = self.baselines.advance(sources.samples.iter().cloned());
-        let Some(looked) = self.looked.replace(now) else {
+        let looked = self.looked.replace(now);
+        let elapsed = looked.map_or(0.0, |looked| now.duration_since(looked).as_secs_f64());
+        let happened = self.baselines.advance(sources.samples.iter().cloned(), elapsed);
+        if looked.is_none() {
             self.unbroken = Some(now);
             return keep(scaling::Reason::NoData, "has begun to observe".to_owned());
-        };
-        let elapsed = now.duration_since(looked).as_secs_f64();
+        }
         let has_goal = matches!(policy.law, Law::Slo(_));
         let observation = happened.observation(elapsed, *allocated, has_goal);
         let (memory, wanted) = scaling::decide(policy, self.memory.clone(), &observation, now);
         self.memory = memory;
         let scaling::Decision { replicas, message, .. } = &wanted;
+        self.wants_zero = *replicas == 0 && current > 0;
         if *replicas >= current {
             return wanted;
         }
         if let Some(doubtful) = &sources.doubtful {
             return keep(scaling::Reason::NoData, format!("would be {replicas}, but {doubtful}; {message}"));
         }
-        let observed = self.unbroken.map_or(0.0, |since| now.duration_since(since).as_secs_f64());
+        let observed = self.watched(now);
         let left = (interval * UNBROKEN).max(UNBROKEN_AT_LEAST).as_secs_f64() - observed;
         if left > 0.0 {
             let message = format!(
@@ -163,13 +180,7 @@ impl Follower {
     }
 
     /// A number that changes is worth a pass at once, a reason to stay when it has held for a while.
-    fn proposal(
-        &mut self,
-        seen: &Seen<'_>,
-        decided: &scaling::Decision,
-        interval: Duration,
-        now: Timestamp,
-    ) -> Option<Proposal> {
+    fn proposal(&mut self, seen: &Seen<'_>, decided: &scaling::Decision, now: Timestamp) -> Option<Proposal> {
         let scaling::Decision { replicas, reason, message } = decided;
         let gist = gist(*reason, message);
         let since = match &self.saying {
@@ -178,8 +189,8 @@ impl Follower {
         };
         let is_news = is_news(*reason, &gist, seen);
         self.saying = Some((gist, since));
-        let holds = now.duration_since(since).as_secs_f64()
-            >= (interval * TELLS_AFTER).max(TELLS_AFTER_AT_LEAST).as_secs_f64();
+        let patience = if *reason == scaling::Reason::Steady { TELLS_STEADY_AFTER } else { TELLS_AFTER };
+        let holds = now.duration_since(since).as_secs_f64() >= patience.as_secs_f64();
         let is_told = *replicas != seen.decision.replicas || (holds && is_news);
         is_told.then(|| Proposal {
             from: seen.decision.replicas,

@@ -17,12 +17,33 @@ pub struct Sample {
     pub source: String,
     /// The process. Another one counts from zero again.
     pub instance: String,
+    /// Seconds since the process began.
+    pub uptime: f64,
     pub counters: LoadCounters,
 }
 
 /// What every source said before.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Baselines(BTreeMap<String, (String, LoadCounters)>);
+pub struct Baselines(BTreeMap<String, Source>);
+
+#[derive(Clone, Debug, PartialEq)]
+struct Source {
+    instance: String,
+    uptime: f64,
+    counters: LoadCounters,
+    growth: Growth,
+}
+
+/// What has grown and was not observed yet, and how long that took. A source that is asked rarely tells of many intervals at once:
+/// taken for what happened in the last one, that would be a burst.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Growth {
+    counters: LoadCounters,
+    seconds: f64,
+}
+
+/// Answers are not as regular as intervals: this much longer is the same.
+const SAME_INTERVAL: f64 = 1.5;
 
 /// What happened between two looks, over all sources that were there at both, and what is now.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -43,24 +64,61 @@ pub struct Allocated {
 }
 
 impl Baselines {
-    /// Compares with the look before. A source that is new, or has begun anew, is only taken note of; one that is gone is
-    /// forgotten.
-    pub fn advance(&mut self, samples: impl IntoIterator<Item = Sample>) -> Happened {
+    /// Compares with the look before, `interval` seconds ago. A source that is new, or has begun anew, is only taken note of; one
+    /// that is gone is forgotten.
+    pub fn advance(&mut self, samples: impl IntoIterator<Item = Sample>, interval: f64) -> Happened {
         let mut sum = LoadCounters::default();
         let mut queue_growth: u64 = 0;
         let mut now = BTreeMap::new();
-        for Sample { source, instance, counters } in samples {
-            let before = self.0.get(&source).filter(|(known, _)| *known == instance);
-            if let Some((_, before)) = before {
-                add_growth(&mut sum, &counters, before);
-                queue_growth = queue_growth.saturating_add(counters.queued.saturating_sub(before.queued));
+        for Sample { source, instance, uptime, counters } in samples {
+            let mut growth = Growth::default();
+            if let Some(before) = self.0.remove(&source).filter(|before| before.instance == instance) {
+                queue_growth =
+                    queue_growth.saturating_add(counters.queued.saturating_sub(before.counters.queued));
+                growth = before.growth;
+                add_growth(&mut growth.counters, &counters, &before.counters);
+                growth.seconds += (uptime - before.uptime).max(0.0);
+                growth.take(interval, &mut sum);
             }
             sum.queued = sum.queued.saturating_add(counters.queued);
             sum.in_flight = sum.in_flight.saturating_add(counters.in_flight);
-            now.insert(source, (instance, counters));
+            now.insert(source, Source { instance, uptime, counters, growth });
         }
         self.0 = now;
         Happened { sum, queue_growth }
+    }
+}
+
+impl Growth {
+    /// Moves what is an interval's share into the sum; all, where no more than an interval has passed.
+    fn take(&mut self, interval: f64, sum: &mut LoadCounters) {
+        if self.seconds <= interval * SAME_INTERVAL {
+            add_growth(sum, &self.counters, &LoadCounters::default());
+            *self = Self::default();
+            return;
+        }
+        let part = (interval / self.seconds).clamp(0.0, 1.0);
+        let kept = share_of(&self.counters, 1.0 - part);
+        add_growth(sum, &self.counters, &kept);
+        self.counters = kept;
+        self.seconds -= interval;
+    }
+}
+
+/// Requests stay whole.
+fn share_of(counters: &LoadCounters, share: f64) -> LoadCounters {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a part of what fits")]
+    let count = |count: u64| (number(count) * share) as u64;
+    LoadCounters {
+        arrivals: count(counters.arrivals),
+        completed: count(counters.completed),
+        failed: count(counters.failed),
+        late: count(counters.late),
+        service_time: counters.service_time * share,
+        service_time_squares: counters.service_time_squares * share,
+        queue_time: counters.queue_time * share,
+        latency: counters.latency * share,
+        ..LoadCounters::default()
     }
 }
 
@@ -137,8 +195,11 @@ fn number(count: u64) -> f64 {
 mod tests {
     use super::*;
 
+    /// Looks are ten seconds apart here.
+    const INTERVAL: f64 = 10.0;
+
     fn sample(source: &str, instance: &str, counters: LoadCounters) -> Sample {
-        Sample { source: source.to_owned(), instance: instance.to_owned(), counters }
+        Sample { source: source.to_owned(), instance: instance.to_owned(), uptime: 0.0, counters }
     }
 
     fn counted(completed: u64, service_time: f64) -> LoadCounters {
@@ -160,12 +221,12 @@ mod tests {
         let mut baselines = Baselines::default();
         let first = [sample("a", "1", counted(10, 1.0)), sample("b", "1", counted(100, 10.0))];
         assert_eq!(
-            completed(&baselines.advance(first)),
+            completed(&baselines.advance(first, INTERVAL)),
             (0, 0.0),
             "what was before the first look is no load"
         );
         let second = [sample("a", "1", counted(13, 1.5)), sample("b", "1", counted(104, 12.0))];
-        let happened = baselines.advance(second);
+        let happened = baselines.advance(second, INTERVAL);
         assert_eq!(completed(&happened), (7, 2.5));
         assert_eq!(happened.sum.queued, 2, "what waits is what waits now");
     }
@@ -174,37 +235,61 @@ mod tests {
     #[test]
     fn a_source_that_begins_anew_is_a_new_baseline() {
         let mut baselines = Baselines::default();
-        baselines.advance([sample("a", "1", counted(1000, 100.0))]);
-        assert_eq!(completed(&baselines.advance([sample("a", "2", counted(5, 0.5))])), (0, 0.0));
-        assert_eq!(completed(&baselines.advance([sample("a", "2", counted(8, 0.75))])), (3, 0.25));
+        baselines.advance([sample("a", "1", counted(1000, 100.0))], INTERVAL);
+        assert_eq!(completed(&baselines.advance([sample("a", "2", counted(5, 0.5))], INTERVAL)), (0, 0.0));
+        assert_eq!(completed(&baselines.advance([sample("a", "2", counted(8, 0.75))], INTERVAL)), (3, 0.25));
     }
 
     #[test]
     fn a_counter_that_goes_back_counts_nothing() {
         let mut baselines = Baselines::default();
-        baselines.advance([sample("a", "1", counted(1000, 100.0))]);
-        assert_eq!(completed(&baselines.advance([sample("a", "1", counted(5, 0.5))])), (0, 0.0));
+        baselines.advance([sample("a", "1", counted(1000, 100.0))], INTERVAL);
+        assert_eq!(completed(&baselines.advance([sample("a", "1", counted(5, 0.5))], INTERVAL)), (0, 0.0));
     }
 
     #[test]
     fn a_source_that_was_away_is_compared_with_nothing() {
         let mut baselines = Baselines::default();
-        baselines.advance([sample("a", "1", counted(10, 1.0))]);
-        baselines.advance([]);
-        assert_eq!(completed(&baselines.advance([sample("a", "1", counted(1000, 100.0))])), (0, 0.0));
+        baselines.advance([sample("a", "1", counted(10, 1.0))], INTERVAL);
+        baselines.advance([], INTERVAL);
+        assert_eq!(
+            completed(&baselines.advance([sample("a", "1", counted(1000, 100.0))], INTERVAL)),
+            (0, 0.0)
+        );
+    }
+
+    /// A worker is asked every 20 s, and a law may look twice a second.
+    #[test]
+    fn what_is_told_rarely_is_no_burst() {
+        let mut baselines = Baselines::default();
+        let at = |uptime, completed| Sample { uptime, ..sample("a", "1", counted(completed, 0.0)) };
+        baselines.advance([at(0.0, 0)], 0.5);
+        let mut seen = Vec::new();
+        for look in 1..=80_u32 {
+            // Told anew after 20 s and after 40 s, the same in between.
+            let told = u64::from(look / 40) * 200;
+            let happened = baselines.advance([at(f64::from(look / 40) * 20.0, told)], 0.5);
+            seen.push(happened.sum.completed);
+        }
+        assert_eq!(seen[..39], [0; 39]);
+        assert!(seen[39..].iter().all(|count| (4..=6).contains(count)), "{seen:?}");
+        for _ in 0..40 {
+            seen.push(baselines.advance([at(40.0, 400)], 0.5).sum.completed);
+        }
+        assert_eq!(seen.iter().sum::<u64>(), 400, "none is lost");
     }
 
     #[test]
     fn means_and_spread_are_of_the_interval() {
         let mut baselines = Baselines::default();
         let mut counters = LoadCounters::default();
-        baselines.advance([sample("a", "1", counters.clone())]);
+        baselines.advance([sample("a", "1", counters.clone())], INTERVAL);
         for milliseconds in [100, 300] {
             let service = std::time::Duration::from_millis(milliseconds);
             let times = lexiscale_wire::Times { service, queue: service, latency: service * 2 };
             counters.answered(times, None);
         }
-        let happened = baselines.advance([sample("a", "1", counters)]);
+        let happened = baselines.advance([sample("a", "1", counters)], INTERVAL);
         let allocated = Allocated { desired: 2, ready: 2, ..Allocated::default() };
         let observed = happened.observation(10.0, allocated, false);
         let close = |value: Option<f64>, expected: f64| {

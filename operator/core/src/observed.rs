@@ -24,6 +24,8 @@ pub struct ObservedEndpoint {
     pub pods: Vec<Pod>,
     /// CPUs of the largest node, rounded up, where that is known.
     pub largest_node: Option<u32>,
+    /// That of its standby allocations.
+    pub standby_deployment: Option<Deployment>,
     /// Pods of its standby allocations, which the above are not.
     pub standby_pods: Vec<Pod>,
 }

@@ -62,6 +62,15 @@ impl Memory {
         }
     }
 
+    /// After a time that nobody has watched.
+    #[must_use]
+    pub fn resumed(self) -> Self {
+        match self {
+            Self::Elasticsearch(_) => self,
+            Self::Slo(memory) => Self::Slo(memory.resumed()),
+        }
+    }
+
     /// After a request has woken the endpoint: a slow start is not idleness.
     #[must_use]
     pub fn woken(self, now: Timestamp) -> Self {

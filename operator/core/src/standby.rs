@@ -13,8 +13,15 @@ use kube::ResourceExt;
 use lexiscale_crds::{InferenceEndpoint, StandbyStatus};
 
 use crate::{
-    autoscaler::Decision, desired::deployment::CONTAINER, labels::BURST_AT, quantity::Cpu,
-    validated::ValidatedEndpoint, wake::in_microseconds,
+    autoscaler::Decision,
+    desired::deployment::CONTAINER,
+    failure::{PodFailure, shortened},
+    labels::BURST_AT,
+    observed::ObservedEndpoint,
+    quantity::Cpu,
+    rollout::Rollout,
+    validated::ValidatedEndpoint,
+    wake::in_microseconds,
 };
 
 /// CPU that a standby reserves while nobody needs it.
@@ -32,9 +39,11 @@ pub struct Standby {
     /// The latest burst, and until when it counts.
     burst: Option<Burst>,
     pub resizes: Vec<Resize>,
+    /// Why one of them does not serve. Nobody relies on it, so the endpoint is none the less ready.
+    failing: Option<String>,
     /// Where a request stands otherwise than wanted, in the kubelet's words.
     pending: Option<String>,
-    /// What the API server said when it refused a resize. It hinders nobody, so it is no rejection.
+    /// Why a resize did not come about. It hinders nobody, so it is no rejection.
     pub refused: Option<String>,
     ready: u32,
     reserved: u32,
@@ -72,15 +81,15 @@ pub fn busy(request: Cpu, limit: Cpu) -> Cpu {
     request.min(limit.less_a_thousandth()).max(IDLE)
 }
 
-/// Decides for an endpoint whose standbys are `pods`; `request` is what an allocation reserves.
+/// Decides for an endpoint; `request` is what an allocation reserves.
 pub fn decide(
     endpoint: &ValidatedEndpoint,
-    object: &InferenceEndpoint,
+    observed: &ObservedEndpoint,
     decision: &Decision,
     request: Cpu,
-    pods: &[Pod],
     now: Timestamp,
 ) -> Standby {
+    let (object, pods) = (&observed.endpoint, &observed.standby_pods);
     // Asleep, nothing runs: an endpoint at zero costs nothing.
     let wanted = if decision.replicas == 0 { 0 } else { endpoint.standby };
     let noted = object.status.as_ref().and_then(|status| Burst::read(status.standby.as_ref()?));
@@ -93,6 +102,7 @@ pub fn decide(
     let until = burst.and_then(|burst| burst.noted_at.checked_add(HOLD).ok()).filter(|until| *until > now);
     let cpu = if until.is_some() { busy(request, Cpu::cores(endpoint.threads.get())) } else { IDLE };
     let serving: Vec<_> = pods.iter().filter(|pod| is_serving(pod)).collect();
+    let failing = failing(&Rollout::new(observed.standby_deployment.as_ref(), pods));
     let resizes = serving.iter().filter_map(|pod| Resize::of(pod, cpu)).collect();
     let pending = until.and_then(|_| serving.iter().find_map(|pod| pending(pod)));
     let reserved = serving
@@ -100,7 +110,9 @@ pub fn decide(
         .filter(|pod| requested(pod).is_some_and(|now| now > IDLE) && pending_reason(pod).is_none());
     Standby {
         wanted,
-        burst,
+        // Remembered also asleep: the annotation stays, and would count as another burst after the next wake-up.
+        burst: burst.filter(|_| endpoint.standby > 0 || !serving.is_empty()),
+        failing: failing.filter(|_| wanted > 0),
         pending,
         refused: None,
         ready: count(serving.len()),
@@ -111,21 +123,26 @@ pub fn decide(
 }
 
 impl Standby {
-    /// As the status shows it; nothing for an endpoint that has none and never had.
+    /// As the status shows it; nothing where there is none and no burst to remember.
     pub fn status(&self) -> Option<StandbyStatus> {
-        let Self { wanted, burst, resizes: _, pending, refused, ready, reserved, until: _ } = self;
-        if *wanted == 0 && *ready == 0 {
+        let Self { wanted, burst, resizes: _, failing, pending, refused, ready, reserved, until: _ } = self;
+        if *wanted == 0 && *ready == 0 && burst.is_none() {
             return None;
         }
-        let refused = refused.as_ref().map(|refused| format!("the API server refuses to resize: {refused}"));
-        let hindered = refused.or_else(|| pending.clone());
+        let refused = refused
+            .as_ref()
+            .map(|refused| format!("the API server refuses to resize: {}", shortened(refused)));
+        let hindered = refused
+            .or_else(|| pending.clone())
+            .map(|hindered| format!("{hindered}; they serve with the CPU that is idle"));
         Some(StandbyStatus {
             desired: signed(*wanted),
             ready: signed(*ready),
             reserved: signed(*reserved),
             burst_requested_at: burst.map(|burst| MicroTime(burst.requested_at)),
             burst_noted_at: burst.map(|burst| MicroTime(burst.noted_at)),
-            message: hindered.map(|hindered| format!("{hindered}; they serve with the CPU that is idle")),
+            // One that does not serve comes first: no resize helps it.
+            message: failing.clone().or(hindered),
         })
     }
 }
@@ -166,6 +183,19 @@ fn is_serving(pod: &Pod) -> bool {
 fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<&'a k8s_openapi::api::core::v1::PodCondition> {
     let conditions = pod.status.as_ref()?.conditions.as_ref()?;
     conditions.iter().find(|condition| condition.type_ == kind && condition.status == "True")
+}
+
+/// What keeps them from serving, in the order in which pods come to life.
+fn failing(rollout: &Rollout) -> Option<String> {
+    if let Some(message) = &rollout.refused {
+        return Some(format!("the API server refuses standby pods: {message}"));
+    }
+    let of_pod = |PodFailure { severity: _, failure }: &PodFailure| {
+        let pod = failure.pod.as_deref().unwrap_or_default();
+        format!("standby {pod} does not serve ({}: {})", failure.reason, failure.message)
+    };
+    let overdue = || rollout.overdue.as_ref().map(|message| format!("standbys do not start: {message}"));
+    rollout.failure.as_ref().map(of_pod).or_else(overdue)
 }
 
 /// Why the node has not granted a resize: `Deferred` until there is room, or `Infeasible`.

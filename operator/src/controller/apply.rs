@@ -31,7 +31,10 @@ use lexiscale_crds::ModelCache;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
 
-use super::metrics::{Metrics, Verb};
+use super::{
+    error::chain,
+    metrics::{Metrics, Verb},
+};
 use crate::leader::Fence;
 
 #[derive(Debug, thiserror::Error)]
@@ -98,8 +101,8 @@ impl Applier {
         Ok(())
     }
 
-    /// Changes the CPU requests of running pods. Returns what the API server said if it refuses: a cluster older than the
-    /// resizing of pods, a quota, a policy. Nobody waits for it, so the pass goes on.
+    /// Changes the CPU requests of running pods. Returns what kept it from that, if anything did: a cluster older than the
+    /// resizing of pods, a quota, a policy, an API server that is in trouble. Nobody waits for it, so the pass goes on.
     pub(super) async fn resize(
         &self,
         owner: &Identity,
@@ -129,11 +132,22 @@ impl Applier {
                     self.metrics.wrote("Pod", Verb::Resize);
                 }
                 Err(kube::Error::Api(status)) if is_lost(&status) => {}
-                Err(kube::Error::Api(status)) if status.code == 404 || is_rejection(&status) => {
+                Err(kube::Error::Api(status)) => {
                     self.metrics.rejected("Pod", Verb::Resize);
                     refused = Some(status.message.clone());
                 }
-                Err(source) => return Err(ApplyError::Write { what, source }),
+                Err(error) => {
+                    let error = chain(&error);
+                    tracing::warn!(
+                        namespace = owner.namespace(),
+                        name = owner.name(),
+                        error,
+                        "no answer to a resize"
+                    );
+                    refused = Some(error);
+                    // The others would only wait for none as well, and the status behind them.
+                    break;
+                }
             }
         }
         Ok(refused)

@@ -45,7 +45,8 @@ pub(super) async fn reconcile(object: &InferenceEndpoint, context: &Context) -> 
     plan.standby.refused = context.applier.resize(&identity, &plan.standby.resizes).await?;
     let status = status::endpoint::of_plan(&validated, &observed, &plan, &rejections, now);
     report::endpoint(context, &identity, endpoint, &status).await?;
-    let outcome = match (rejections.is_empty(), plan.leftovers.is_empty()) {
+    let is_accepted = rejections.is_empty() && plan.standby.refused.is_none();
+    let outcome = match (is_accepted, plan.leftovers.is_empty()) {
         (false, _) => Outcome::after_rejection(),
         (true, false) => Outcome::Waiting(CLEANUP),
         (true, true) => Outcome::Settled,

@@ -52,10 +52,13 @@ pub(super) async fn endpoint(
     let identity = Identity::of(&endpoint, "InferenceEndpoint")?;
     let children =
         [live(&accounts), live(&policies), live(&services), live(&budgets), live(&deployments)].concat();
-    let child = child_name(&name);
-    let deployment = deployments
-        .into_iter()
-        .find(|deployment| deployment.name_any() == child && identity.owns(&deployment.metadata));
+    let own = |child: &str| {
+        let is_it =
+            |deployment: &&Deployment| deployment.name_any() == child && identity.owns(&deployment.metadata);
+        deployments.iter().find(is_it).cloned()
+    };
+    let deployment = own(&child_name(&name));
+    let standby_deployment = own(&standby_child_name(&name));
     let peers = peers(context, &reader, &endpoint).await?;
     let standby_pods = standby_pods(&reader, &name, &children).await?;
     let largest_node = *context.largest_node.borrow();
@@ -65,6 +68,7 @@ pub(super) async fn endpoint(
         children,
         deployment,
         pods,
+        standby_deployment,
         standby_pods,
         largest_node,
         endpoint,

@@ -22,7 +22,7 @@ use lexiscale_crds::InferenceEndpoint;
 
 pub(super) use self::{metrics::ScalingMetrics, pods::follow as follow_pods, rounds::Rounds};
 
-/// Time between two rounds, at most.
+/// Time between two rounds, at most: a law may be in a greater hurry.
 const ROUND: Duration = Duration::from_secs(2);
 
 /// Passes that may be asked for and not yet begun. What does not fit is asked for again an interval later.
@@ -86,7 +86,7 @@ impl Pace {
         }
     }
 
-    /// Between two looks at the gateways.
+    /// Between two looks at the gateways, where no law is in a greater hurry.
     fn round(self) -> Duration {
         ROUND.min(self.elasticsearch)
     }

@@ -90,7 +90,7 @@ pub struct Settings {
     pub dns_ports: Vec<u16>,
 
     /// Time between two looks at the load of endpoints in mode `elasticsearch`, at most; those in mode `slo` are looked at
-    /// every 2 seconds or as often.
+    /// every half second, or as often if that is oftener.
     #[arg(long, env = "LEXISCALE_SCALING_INTERVAL", value_name = "DURATION", default_value = "10s", value_parser = interval)]
     pub scaling_interval: Duration,
 

@@ -15,11 +15,11 @@ use super::admission::{Admitted, Deadline};
 use super::budget::OverBudget;
 use super::directory::EndpointKey;
 use super::error::Error;
-use super::line::{Ended, Line, Refusal, Slot, Turn, Wish};
+use super::line::{Before, Ended, Line, Refusal, Slot, Turn, Wish};
 use super::metrics::Rejection;
 use super::pieces::in_pieces;
 use super::pod::{FAILED, OVERLOADED, Role};
-use super::queue::{Claim, Seat};
+use super::queue::Claim;
 use super::wake::Waiter;
 use super::work::{Message, Work};
 use super::worker::{Failure, Relay};
@@ -96,10 +96,10 @@ pub(crate) async fn ready_pod(
     errand: &Errand<'_>,
     message: &Message,
     claim: Claim,
-    seat: Option<Seat>,
+    before: Option<Before>,
 ) -> Result<Slot, Error> {
     let Message { class, texts, .. } = *message;
-    let wish = Wish { class, texts, deadline: errand.deadline.at, claim, seat };
+    let wish = Wish { class, texts, deadline: errand.deadline.at, claim, before };
     let turn = errand.line.ask(wish, Instant::now()).map_err(|refusal| errand.refused(refusal))?;
     let waiting = match turn {
         Turn::Now(slot) => return Ok(lent(errand, slot)),
@@ -144,22 +144,23 @@ pub(crate) async fn answer(
         let address = slot.pod().address();
         let failure = match errand.gateway.workers.infer(address, message, errand.deadline.at).await {
             Ok(answer) => {
-                slot.answered(answer.load, Instant::now());
+                slot.answered(answer.load, answer.worked, Instant::now());
                 return Ok(answer.body);
             }
             Err(failure) => failure,
         };
-        let seat = slot.seat();
+        let before = slot.before();
         match failure {
             Failure::DeadlinePassed => return Err(errand.too_late("an answer")),
             // The worker never saw it, so it may be sent again as often as the deadline allows.
             Failure::Unreachable => slot.failed(FAILED, Instant::now()),
+            Failure::Lost if lost == MOST_LOST => {
+                slot.lost(FAILED, Instant::now());
+                return Err(Error::WorkerLost { id: errand.key.id.clone() });
+            }
             Failure::Lost => {
                 slot.failed(FAILED, Instant::now());
                 lost += 1;
-                if lost > MOST_LOST {
-                    return Err(Error::WorkerLost { id: errand.key.id.clone() });
-                }
             }
             Failure::Refused { error, retry_after } => {
                 let kind = error.kind;
@@ -179,7 +180,7 @@ pub(crate) async fn answer(
             }
         }
         errand.line.metrics().retried();
-        slot = match (ready_pod(errand, message, Claim::Kept, Some(seat)).await, overloaded.take()) {
+        slot = match (ready_pod(errand, message, Claim::Kept, Some(before)).await, overloaded.take()) {
             (Ok(slot), refusal) => {
                 overloaded = refusal;
                 slot

@@ -9,7 +9,7 @@ mod waiting;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use lexiscale_wire::LoadCounters;
+use lexiscale_wire::{GaveUp, LoadCounters};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -21,6 +21,7 @@ use super::rate::{Rate, retry_after};
 
 pub(crate) use self::slot::Slot;
 use self::slot::Wait;
+use self::waiting::Place;
 pub(crate) use self::waiting::{Ended, Waiting};
 
 #[derive(Clone, Copy, Debug)]
@@ -91,6 +92,16 @@ pub(crate) enum Refusal {
     },
 }
 
+impl Refusal {
+    /// Whether more allocations would have helped.
+    fn why(&self) -> GaveUp {
+        match self {
+            Self::Full { .. } | Self::TooManyHeld { .. } => GaveUp::Capacity,
+            Self::Gone | Self::Stalled { .. } => GaveUp::Caller,
+        }
+    }
+}
+
 /// A piece of work that wants a slot.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wish {
@@ -99,7 +110,14 @@ pub(crate) struct Wish {
     pub(crate) deadline: Instant,
     pub(crate) claim: Claim,
     /// Where the piece stood before, if an allocation failed it.
-    pub(crate) seat: Option<Seat>,
+    pub(crate) before: Option<Before>,
+}
+
+/// Where a piece stood that has to come back, and since when.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Before {
+    pub(crate) seat: Seat,
+    pub(crate) since: Instant,
 }
 
 #[derive(Debug)]
@@ -147,23 +165,24 @@ impl Line {
     /// A slot if one is free, a place in line otherwise.
     pub(crate) fn ask(self: &Arc<Self>, wish: Wish, now: Instant) -> Result<Turn, Refusal> {
         // One that comes back has arrived before.
-        if wish.seat.is_none() {
+        let since = wish.before.map_or(now, |before| before.since);
+        if wish.before.is_none() {
             self.load.arrived(now);
         }
-        let turn = self.turn(wish, now);
-        if turn.is_err() {
-            self.load.gave_up(now, false, now);
+        let turn = self.turn(wish, since, now);
+        if let Err(refusal) = &turn {
+            self.load.gave_up(since, false, refusal.why(), now);
         }
         turn
     }
 
-    fn turn(self: &Arc<Self>, wish: Wish, now: Instant) -> Result<Turn, Refusal> {
-        let Wish { class, texts, deadline, claim, seat } = wish;
+    fn turn(self: &Arc<Self>, wish: Wish, since: Instant, now: Instant) -> Result<Turn, Refusal> {
+        let Wish { class, texts, deadline, claim, before } = wish;
         let mut state = self.lock();
         if let Some(refusal) = state.refusal() {
             return Err(refusal);
         }
-        let seat = seat.unwrap_or_else(|| state.queue.seat(class));
+        let seat = before.map_or_else(|| state.queue.seat(class), |before| before.seat);
         if let Some((pod, room)) = state.free_slot(self.limits.slots, now)
             && (room == Room::Any || class == Class::Search)
             && state.queue.pass(class)
@@ -171,7 +190,8 @@ impl Line {
             pod.begin(class, texts);
             drop(state);
             self.metrics.waited(Duration::ZERO);
-            return Ok(Turn::Now(Slot::new(Arc::clone(self), pod, seat, texts, Wait::none(now))));
+            let wait = Wait { since, until: now };
+            return Ok(Turn::Now(Slot::new(Arc::clone(self), pod, seat, texts, wait)));
         }
         let is_first = state.pods.is_empty();
         if is_first && claim != Claim::Kept && state.queue.len() >= self.limits.held {
@@ -186,7 +206,8 @@ impl Line {
         // The line may hold only pieces that do not fit the free slot.
         self.hand_out(&mut state, now);
         self.show(&state);
-        Ok(Turn::Later(Waiting::new(Arc::clone(self), receiver, seat, texts, now, is_first)))
+        let place = Place { seat, texts, since, asked: now, is_first };
+        Ok(Turn::Later(Waiting::new(Arc::clone(self), receiver, place)))
     }
 
     /// Leaves a pod alone for a moment, and hands out to it again after that.
@@ -229,6 +250,8 @@ impl Line {
             let Some(piece) = state.queue.take(now.into_std(), room) else { return };
             let class = piece.seat.class();
             pod.begin(class, piece.texts);
+            // Until its waiter runs, the piece is neither in line nor at an allocation, and yet no proof of rest.
+            self.load.touched(now);
             // A waiter leaves the line under this lock before it is dropped, so there is one to take it.
             if let Err(Ok(pod)) = piece.payload.send(Ok(pod)) {
                 pod.end(class, piece.texts);

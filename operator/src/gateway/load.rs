@@ -12,7 +12,7 @@ use axum::{Json, Router};
 use http::StatusCode;
 use kube::ResourceExt;
 use lexiscale_crds::{AdaptiveAllocations, InferenceEndpoint};
-use lexiscale_wire::{EndpointLoad, GatewayLoad, LOAD_PATH, LoadCounters, Times};
+use lexiscale_wire::{EndpointLoad, GatewayLoad, GaveUp, LOAD_PATH, LoadCounters, Times};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -45,6 +45,11 @@ impl Load {
         counted.latest = Some(now);
     }
 
+    /// Something happened to one of them.
+    pub(crate) fn touched(&self, now: Instant) {
+        self.lock().latest = Some(now);
+    }
+
     /// An allocation has it.
     pub(crate) fn began(&self) {
         self.lock().counters.in_flight += 1;
@@ -66,24 +71,19 @@ impl Load {
     }
 
     /// Nobody will answer it. `in_flight` says whether an allocation had it.
-    pub(crate) fn gave_up(&self, since: Instant, in_flight: bool, now: Instant) {
+    pub(crate) fn gave_up(&self, since: Instant, in_flight: bool, why: GaveUp, now: Instant) {
         let mut counted = self.lock();
         let goal = counted.goal;
         counted.counters.in_flight -= u64::from(in_flight);
-        counted.counters.gave_up(now.saturating_duration_since(since), goal);
+        counted.counters.gave_up(now.saturating_duration_since(since), goal, why);
         counted.latest = Some(now);
     }
 
     /// With what waits now.
     pub(crate) fn counters(&self, queued: usize, now: Instant) -> LoadCounters {
         let counted = self.lock();
-        let mut counters = counted.counters.clone();
-        counters.queued = queued as u64;
-        let rests = counters.queued == 0 && counters.in_flight == 0;
-        counters.idle = counted
-            .latest
-            .map(|latest| if rests { now.saturating_duration_since(latest).as_secs_f64() } else { 0.0 });
-        counters
+        let counters = LoadCounters { queued: queued as u64, ..counted.counters.clone() };
+        counters.with_idle(counted.latest.map(|latest| now.saturating_duration_since(latest)))
     }
 }
 
@@ -169,7 +169,7 @@ mod tests {
             load.answered(Times { service: latency, queue: Duration::ZERO, latency }, start + latency);
         }
         load.arrived(start);
-        load.gave_up(start, false, start + Duration::from_secs(1));
+        load.gave_up(start, false, GaveUp::Caller, start + Duration::from_secs(1));
         let counters = load.counters(0, start);
         assert_eq!((counters.arrivals, counters.completed, counters.failed, counters.late), (3, 2, 1, 2));
         assert_eq!(counters.in_flight, 0);

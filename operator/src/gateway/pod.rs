@@ -47,8 +47,6 @@ pub(crate) struct Pod {
     /// Texts of other gateways that the worker had, and when it said so.
     foreign: AtomicUsize,
     foreign_at: AtomicU64,
-    /// Nanoseconds after `since` of the latest answer.
-    answered_at: AtomicU64,
 }
 
 impl Pod {
@@ -63,7 +61,6 @@ impl Pod {
             avoided_until: AtomicU64::new(0),
             foreign: AtomicUsize::new(0),
             foreign_at: AtomicU64::new(0),
-            answered_at: AtomicU64::new(0),
         }
     }
 
@@ -123,17 +120,6 @@ impl Pod {
         let own = self.texts.load(Ordering::Relaxed).saturating_sub(answered);
         self.foreign.store(load.saturating_sub(own), Ordering::Relaxed);
         self.foreign_at.store(self.milliseconds(now), Ordering::Relaxed);
-    }
-
-    /// How long the worker worked on a piece that it was given at `began` and has answered now. It has one model: while it
-    /// answered others before, this one waited, and of pieces that ran together the first has had all the time.
-    pub(crate) fn worked_since(&self, began: Instant, now: Instant) -> Duration {
-        let nanoseconds = |time: Instant| {
-            u64::try_from(time.saturating_duration_since(self.since).as_nanos()).unwrap_or(u64::MAX)
-        };
-        let (began, now) = (nanoseconds(began), nanoseconds(now));
-        let before = self.answered_at.fetch_max(now, Ordering::Relaxed);
-        Duration::from_nanos(now.saturating_sub(began.max(before)))
     }
 
     /// The lower, the sooner it is chosen. Others' load counts as `slots` pieces at most: it may be gone by now,
@@ -253,19 +239,6 @@ mod tests {
         pods[0].end(Class::Ingest, 4);
         pods[0].end(Class::Ingest, 2);
         assert_eq!(chosen(&pods, 0, now), Some(pods[0].address()));
-    }
-
-    /// Two pieces at one allocation are no two allocations' work: taken so, a busy endpoint would grow for ever.
-    #[tokio::test(start_paused = true)]
-    async fn a_worker_works_no_longer_than_time_passes() {
-        let pods = pods(1);
-        let start = Instant::now();
-        let at = |milliseconds| start + Duration::from_millis(milliseconds);
-        let worked = |began, now| pods[0].worked_since(at(began), at(now)).as_millis();
-        assert_eq!(worked(0, 100), 100);
-        assert_eq!(worked(0, 180), 80, "it waited for the first");
-        assert_eq!(worked(50, 180), 0, "it ran with the second");
-        assert_eq!(worked(300, 350), 50);
     }
 
     /// Whatever others do, every pod that has a free slot is used before a piece waits.

@@ -4,7 +4,9 @@ mod connections;
 
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::str::FromStr;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use http::header::RETRY_AFTER;
@@ -13,7 +15,9 @@ use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Frame, Incoming, SizeHint};
 use lexiscale_trace::{Kind, Span, Traces, attribute};
-use lexiscale_wire::{COUNTED_HEADER, LOAD_HEADER, TIMEOUT_HEADER, WorkerError, WorkerErrorKind};
+use lexiscale_wire::{
+    COUNTED_HEADER, LOAD_HEADER, TIMEOUT_HEADER, WORKED_HEADER, WorkerError, WorkerErrorKind,
+};
 use tokio::time::{Instant, Sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
@@ -63,6 +67,8 @@ pub(crate) struct Answer {
     pub(crate) body: Incoming,
     /// Texts that the worker has left, where it says so.
     pub(crate) load: Option<usize>,
+    /// What its model worked on this, where it says so.
+    pub(crate) worked: Option<Duration>,
 }
 
 impl WorkerClient {
@@ -129,8 +135,9 @@ impl WorkerClient {
             Ok(Ok(response)) => response,
         };
         if response.status() == StatusCode::OK {
-            let load = load(response.headers());
-            return Ok(Answer { body: response.into_body(), load });
+            let load = number(response.headers(), LOAD_HEADER);
+            let worked = number(response.headers(), WORKED_HEADER).map(Duration::from_micros);
+            return Ok(Answer { body: response.into_body(), load, worked });
         }
         let status = response.status();
         let retry_after = response.headers().get(RETRY_AFTER).cloned();
@@ -155,8 +162,8 @@ fn milliseconds_left(deadline: Instant, now: Instant) -> u64 {
     u64::try_from(left).unwrap_or(u64::MAX).saturating_add(1)
 }
 
-fn load(headers: &HeaderMap) -> Option<usize> {
-    headers.get(LOAD_HEADER)?.to_str().ok()?.parse().ok()
+fn number<T: FromStr>(headers: &HeaderMap, name: &str) -> Option<T> {
+    headers.get(name)?.to_str().ok()?.parse().ok()
 }
 
 fn uri(scheme: Scheme, pod: SocketAddr, path: &'static str) -> Uri {
@@ -231,8 +238,6 @@ impl hyper::body::Body for Relay {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
@@ -254,6 +259,7 @@ mod tests {
     #[test]
     fn a_worker_that_tells_no_load_has_none_that_is_known() {
         let mut headers = HeaderMap::new();
+        let load = |headers: &HeaderMap| number::<usize>(headers, LOAD_HEADER);
         assert_eq!(load(&headers), None);
         headers.insert(LOAD_HEADER, HeaderValue::from_static("many"));
         assert_eq!(load(&headers), None);

@@ -1,5 +1,5 @@
 //! A proxy between the operator and the API server: it writes down what the operator writes, and can hold up the n-th write,
-//! before or after the API server has seen it.
+//! before or after the API server has seen it, or answer in the place of the API server that it failed.
 
 use std::sync::{
     Arc, Mutex,
@@ -16,6 +16,9 @@ use axum::{
 use http::Method;
 use kube::Client;
 use tokio::{net::TcpListener, sync::Notify, time::Instant};
+
+/// What a write that is to fail is answered.
+pub(crate) const FAILURE: &str = "the test lets it fail";
 
 /// At which write the operator is to be stopped. It never gets an answer to it.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +48,7 @@ struct Inner {
     count: AtomicUsize,
     trap: Mutex<Option<Trap>>,
     impersonated: Mutex<Option<String>>,
+    failing: Mutex<Option<&'static str>>,
     sprung: Notify,
 }
 
@@ -60,6 +64,7 @@ impl Proxy {
             count: AtomicUsize::new(0),
             trap: Mutex::default(),
             impersonated: Mutex::default(),
+            failing: Mutex::default(),
             sprung: Notify::new(),
         });
         let router = Router::new().fallback(forward).with_state(Arc::clone(&state));
@@ -90,6 +95,11 @@ impl Proxy {
         *self.state.impersonated.lock().unwrap() = Some(user.to_owned());
     }
 
+    /// From now on the writes to paths that end so fail, and only those.
+    pub(crate) fn fail(&self, path: Option<&'static str>) {
+        *self.state.failing.lock().unwrap() = path;
+    }
+
     /// Resolves when the trap has caught its write; it is gone then.
     pub(crate) async fn sprung(&self) {
         self.state.sprung.notified().await;
@@ -103,6 +113,11 @@ async fn forward(State(state): State<Arc<Inner>>, request: Request) -> Response 
     let trap = counts.then(|| record(&state, &format!("{} {path}", parts.method))).flatten();
     if trap.is_some_and(|trap| trap.moment == Moment::BeforeItArrives) {
         hold_up(&state).await;
+    }
+    let failing = *state.failing.lock().unwrap();
+    if counts && failing.is_some_and(|end| path.ends_with(end)) {
+        let failed = http::Response::builder().status(http::StatusCode::INTERNAL_SERVER_ERROR);
+        return failed.body(Body::from(FAILURE)).unwrap();
     }
     let method = parts.method.clone();
     let body = to_bytes(body, usize::MAX).await.unwrap();

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use crate::{
     cluster::{World, with_operator},
     fixtures::succeeded,
+    proxy::FAILURE,
 };
 
 const QUIET: Duration = Duration::from_secs(1);
@@ -105,6 +106,31 @@ async fn bursts(world: &World) {
     world.until_standby("idle", |standby| standby.reserved == 0).await;
     assert_eq!(cpu(&world.standby().await), "10m");
     world.until_quiet(QUIET).await;
+}
+
+/// An API server that cannot resize just now must keep nobody from seeing how the endpoint is, and nobody else tries again.
+#[tokio::test]
+async fn a_resize_that_fails_is_said_and_tried_again() {
+    with_operator(async |world| Box::pin(fails(&world)).await).await;
+}
+
+async fn fails(world: &World) {
+    world.create_endpoint("search", with_standby).await;
+    world.end_download(&succeeded("first")).await;
+    world.start_workers(2).await;
+    world.until_standby("with a standby", |standby| standby.ready == 1).await;
+    world.tell_resources(&world.standby().await).await;
+    world.proxy.fail(Some("/resize"));
+    world.burst("2026-01-01T00:00:00Z").await;
+    let is_said = |standby: &StandbyStatus| {
+        standby.burst_noted_at.is_some()
+            && standby.message.as_ref().is_some_and(|message| message.contains(FAILURE))
+    };
+    world.until_standby("failing", is_said).await;
+    world.until_says::<InferenceEndpoint>("search", ("Ready", "True", "Serving")).await;
+    assert_eq!(cpu(&world.standby().await), "10m");
+    world.proxy.fail(None);
+    world.until_standby("reserving", |standby| standby.reserved == 1 && standby.message.is_none()).await;
 }
 
 #[tokio::test]

@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--traces", required=True, help=argparse.SUPPRESS)
     parser.add_argument("--operator", required=True, help=argparse.SUPPRESS)
     parser.add_argument("--output", required=True, help=argparse.SUPPRESS)
-    parser.add_argument("--quick", action="store_true", help="one seed, without the long trace: seconds")
+    parser.add_argument("--quick", action="store_true", help="one seed, without the long trace: a minute")
     parser.add_argument("--trace", action="append", choices=list(simulate.TRACES), help="only this one; repeat for several")
     parser.add_argument("--start", action="append", choices=list(simulate.STARTS), help="only these start-up times, in seconds")
     parser.add_argument("--seeds", type=int, default=3)
@@ -60,6 +60,7 @@ def main() -> None:
     with open(arguments.output, "w", encoding="utf-8") as file:
         json.dump(report.flat(rows, costs, bars), file, indent=2)
         file.write("\n")
+    sys.exit(0 if all(bar.passed for bar in bars) else 1)
 
 
 if __name__ == "__main__":

@@ -104,7 +104,7 @@ def lines(bars):
 
 def name(text):
     """As it can stand in a key."""
-    words = text.lower().replace("..", " to ").replace(".", "").replace("(", "").replace(")", "").split()
+    words = text.lower().replace("..", " to ").replace(".", "_").replace("(", "").replace(")", "").split()
     return "_".join(words)
 
 
@@ -123,5 +123,5 @@ def flat(rows, costs, bars):
                 figures[f"{key}_flips_of_1000_decisions"] = mean(found, "flips")
     for policy, cost in costs.items():
         figures[f"{name(policy)}_cpu_per_decision_us"] = cost
-    figures |= {f"passed_{bar.key}": bar.passed for bar in bars}
+    figures |= {f"passed_{bar.key.removesuffix('_percent')}": bar.passed for bar in bars}
     return figures

@@ -44,10 +44,9 @@ pub(crate) async fn run(settings: &Settings) -> Result<Figures> {
     let allocations = json!({"adaptiveAllocations": {
         "enabled": true, "minNumberOfAllocations": 1, "maxNumberOfAllocations": 1,
     }});
-    let stage = Stage::set(&settings.programs, allocations, json!({"scaling": {"standby": 1}})).await?;
-    let measured = measure(settings, &stage).await;
-    stage.strike().await?;
-    measured
+    let deployment = json!({"scaling": {"standby": 1}});
+    Stage::with(&settings.programs, allocations, deployment, async |stage| measure(settings, stage).await)
+        .await
 }
 
 async fn measure(settings: &Settings, stage: &Stage) -> Result<Figures> {

@@ -2,7 +2,7 @@
 //! written flat as JSON with the unit in the key.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
+use std::fmt::{self, Write};
 use std::path::Path;
 
 use anyhow::Result;
@@ -40,6 +40,27 @@ enum Place {
     P95 = 2,
 }
 
+/// What became of a bar; nothing where its figure was not measured.
+pub(crate) struct Verdict {
+    bar: Bar,
+    value: Option<f64>,
+    pub(crate) holds: Option<bool>,
+}
+
+/// A line.
+impl fmt::Display for Verdict {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { bar: Bar { key, limit, words, .. }, value, holds } = self;
+        match (value, holds) {
+            (Some(value), Some(true)) => {
+                writeln!(formatter, "holds   {key:<48}{value:>14.3}  {words} {limit}")
+            }
+            (Some(value), _) => writeln!(formatter, "MISSED  {key:<48}{value:>14.3}  {words} {limit}"),
+            (None, _) => writeln!(formatter, "        {key:<48}  not measured"),
+        }
+    }
+}
+
 #[derive(Default)]
 pub(crate) struct Figures(BTreeMap<String, Vec<f64>>);
 
@@ -71,25 +92,23 @@ impl Figures {
         text
     }
 
-    /// Of those bars whose figures there are, which hold.
-    pub(crate) fn verdicts(&self, bars: &[Bar]) -> String {
-        let mut text = String::new();
-        for Bar { key, place, limit, holds, words } in bars {
-            let Some(values) = self.0.get(*key) else { continue };
-            let value = summary(values)[*place as usize];
-            let verdict = if holds(value, *limit) { "holds" } else { "MISSED" };
-            // Writing to a string cannot fail.
-            let _ = writeln!(text, "{verdict:<8}{key:<48}{value:>14.3}  {words} {limit}");
-        }
-        text
+    pub(crate) fn judge(&self, bars: &[Bar]) -> Vec<Verdict> {
+        let judge = |bar: &Bar| {
+            let value = self.0.get(bar.key).map(|values| summary(values)[bar.place as usize]);
+            Verdict { bar: *bar, value, holds: value.map(|value| (bar.holds)(value, bar.limit)) }
+        };
+        bars.iter().map(judge).collect()
     }
 
-    pub(crate) fn write(&self, path: &Path) -> Result<()> {
+    pub(crate) fn write(&self, path: &Path, verdicts: &[Verdict]) -> Result<()> {
         let mut flat = Map::new();
         for (key, values) in &self.0 {
             for (name, value) in ["min", "median", "p95", "max"].iter().zip(summary(values)) {
                 flat.insert(format!("{name}_{key}"), json!(value));
             }
+        }
+        for Verdict { bar, value: _, holds } in verdicts {
+            flat.extend(holds.map(|holds| (format!("passed_{}", bar.key), json!(holds))));
         }
         fs_err::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
         Ok(fs_err::write(path, format!("{:#}\n", Value::Object(flat)))?)

@@ -17,13 +17,17 @@ const STUB: Duration = Duration::from_millis(1);
 const STALLED: usize = 2_000;
 
 /// What has to hold.
-pub(crate) const BARS: [Bar; 8] = [
+pub(crate) const BARS: [Bar; 11] = [
+    // Less says that load and stubs were too slow to show more.
+    Bar::at_least("added_at_share_of_capacity", 0.5),
     Bar::at_most("added_p50_gateway_ms", 0.3),
     Bar::at_most("added_p99_gateway_ms", 1.5),
     Bar::at_least("carried_requests_per_second_gateway", 8_000.0),
     Bar::at_most("held_request_memory_kib", 20.0),
     Bar::at_most("request_to_wake_patch_p99_ms", 50.0),
     Bar::at_most("wake_patches_for_1000_at_once_count", 1.0),
+    Bar::at_least("answered_of_1000_at_once_count", 1_000.0),
+    Bar::at_least("answered_of_10000_held_count", 10_000.0),
     Bar::at_most("times_wait_central_of_random", 0.6),
     Bar::at_most("times_p99_with_2000_stalled", 1.2),
 ];

@@ -17,10 +17,10 @@ mod worker;
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::Parser;
 
-use self::figures::{Bar, Figures};
+use self::figures::{Bar, Figures, Verdict};
 
 /// Measures, prints a table, and writes target/bench/NAME.json.
 #[derive(Parser)]
@@ -44,6 +44,9 @@ async fn main() -> Result<()> {
 }
 
 fn tell(name: &str, figures: &Figures, bars: &[Bar]) -> Result<()> {
-    print!("{}\n{}", figures.table(), figures.verdicts(bars));
-    figures.write(&Path::new("target/bench").join(name).with_extension("json"))
+    let verdicts = figures.judge(bars);
+    print!("{}\n{}", figures.table(), verdicts.iter().map(Verdict::to_string).collect::<String>());
+    figures.write(&Path::new("target/bench").join(name).with_extension("json"), &verdicts)?;
+    ensure!(verdicts.iter().all(|verdict| verdict.holds != Some(false)), "a bar is missed");
+    Ok(())
 }

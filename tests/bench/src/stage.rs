@@ -1,5 +1,5 @@
 //! A namespace of the cluster with a model hub, a controller of its own as a process of this machine, and an endpoint that
-//! serves. All of it goes when it is dropped or the benchmark ends.
+//! serves. All of it goes when the measurement has ended, however that was.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -14,6 +14,8 @@ use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
+
+use crate::figures::Figures;
 
 pub(crate) const ENDPOINT: &str = "measured";
 const MODEL: &str = "lexiscale/demo-splade-tiny";
@@ -33,23 +35,44 @@ pub(crate) struct Programs {
 pub(crate) struct Stage {
     pub(crate) client: Client,
     pub(crate) namespace: String,
-    _controller: Child,
 }
 
 impl Stage {
-    /// `deployment` is the endpoint's `spec.deployment`, `settings` what its service settings say beside the model.
-    pub(crate) async fn set(programs: &Programs, settings: Value, deployment: Value) -> Result<Self> {
+    /// Measures on a stage. `deployment` is the endpoint's `spec.deployment`, `settings` what its service settings say beside the model.
+    pub(crate) async fn with(
+        programs: &Programs,
+        settings: Value,
+        deployment: Value,
+        measure: impl AsyncFnOnce(&Self) -> Result<Figures>,
+    ) -> Result<Figures> {
         let namespace = format!("bench-{}", std::process::id());
         let client =
             Client::try_default().await.context("no cluster: run `make cluster-up`, or set KUBECONFIG")?;
         kubectl(&["apply", "--server-side", "--force-conflicts", "--filename", "crds/yaml"], None).await?;
         kubectl(&["create", "namespace", &namespace], None).await?;
-        let controller = controller(programs, &namespace)?;
-        let stage = Self { client, namespace, _controller: controller };
+        let stage = Self { client, namespace };
+        let measured = async {
+            let _controller = stage.set(programs, settings, deployment).await?;
+            measure(&stage).await
+        };
+        let measured = tokio::select! {
+            measured = measured => measured,
+            _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("told to stop")),
+        };
+        // What was measured is worth more than that all is tidy.
+        if let Err(error) = stage.strike().await {
+            eprintln!("namespace {} is left: {error:#}", stage.namespace);
+        }
+        measured
+    }
+
+    /// Returns when the endpoint serves. The controller runs for as long as it is kept.
+    async fn set(&self, programs: &Programs, settings: Value, deployment: Value) -> Result<Child> {
+        let controller = controller(programs, &self.namespace)?;
         let hub = fs_err::read_to_string(programs.images.join("hub"))?;
         let manifest = fs_err::read_to_string("tests/demo/hub.yaml")?
             .replace("HUB_IMAGE", hub.trim())
-            .replace("namespace: lexiscale-demo", &format!("namespace: {}", stage.namespace))
+            .replace("namespace: lexiscale-demo", &format!("namespace: {}", self.namespace))
             .replace("--bytes-per-second=4000000", "--bytes-per-second=400000000");
         kubectl(&["apply", "--filename", "-"], Some(&manifest)).await?;
         let mut service_settings = json!({"modelId": MODEL, "numThreads": 1});
@@ -57,25 +80,17 @@ impl Stage {
         let endpoint = json!({
             "apiVersion": "inference.lexiscale.io/v1alpha1", "kind": "InferenceEndpoint",
             "metadata": {
-                "name": ENDPOINT, "namespace": stage.namespace,
-                "labels": {"inference.lexiscale.io/operator": stage.namespace},
+                "name": ENDPOINT, "namespace": self.namespace,
+                "labels": {"inference.lexiscale.io/operator": self.namespace},
             },
             "spec": {
                 "taskType": "sparse_embedding", "service": "elasticsearch",
                 "serviceSettings": service_settings, "deployment": deployment,
             },
         });
-        let result = async {
-            kubectl(&["apply", "--filename", "-"], Some(&endpoint.to_string())).await?;
-            stage.serving().await
-        };
-        match result.await {
-            Ok(()) => Ok(stage),
-            Err(error) => {
-                stage.strike().await?;
-                Err(error)
-            }
-        }
+        kubectl(&["apply", "--filename", "-"], Some(&endpoint.to_string())).await?;
+        self.serving().await?;
+        Ok(controller)
     }
 
     pub(crate) fn api<K>(&self) -> Api<K>
@@ -108,7 +123,7 @@ impl Stage {
     }
 
     /// Takes everything away again.
-    pub(crate) async fn strike(self) -> Result<()> {
+    async fn strike(&self) -> Result<()> {
         let endpoint =
             ["delete", "inferenceendpoint", "--all", "--namespace", &self.namespace, "--wait=false"];
         kubectl(&endpoint, None).await?;

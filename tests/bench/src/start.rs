@@ -56,10 +56,9 @@ enum Seen {
 }
 
 pub(crate) async fn run(settings: &Settings) -> Result<Figures> {
-    let stage = Stage::set(&settings.programs, json!({"numAllocations": 1}), json!({})).await?;
-    let measured = measure(settings, &stage).await;
-    stage.strike().await?;
-    measured
+    let allocations = json!({"numAllocations": 1});
+    Stage::with(&settings.programs, allocations, json!({}), async |stage| measure(settings, stage).await)
+        .await
 }
 
 async fn measure(settings: &Settings, stage: &Stage) -> Result<Figures> {

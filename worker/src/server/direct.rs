@@ -9,29 +9,30 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::middleware::Next;
 use axum::response::Response;
-use lexiscale_wire::{COUNTED_HEADER, LoadCounters, Times, WorkerLoad};
+use lexiscale_wire::{COUNTED_HEADER, GaveUp, LoadCounters, Times, WorkerLoad};
 
 use super::handlers::Shared;
+use super::work_clock::{WorkClock, WorkedFor};
 
 /// The worker's direct traffic.
 pub struct Direct {
     instance: String,
     began: Instant,
     counted: Mutex<Counted>,
+    pub(super) clock: WorkClock,
 }
 
 #[derive(Default)]
 struct Counted {
     counters: LoadCounters,
     latest: Option<Instant>,
-    answered: Option<Instant>,
 }
 
 impl Default for Direct {
     fn default() -> Self {
         // The standard library's seed for hash maps is as unique as is needed here.
         let instance = format!("{:016x}", RandomState::new().hash_one(0));
-        Self { instance, began: Instant::now(), counted: Mutex::default() }
+        Self { instance, began: Instant::now(), counted: Mutex::default(), clock: WorkClock::default() }
     }
 }
 
@@ -42,11 +43,8 @@ impl Direct {
 
     fn load(&self, now: Instant) -> WorkerLoad {
         let counted = self.lock();
-        let mut counters = counted.counters.clone();
-        let rests = counters.in_flight == 0;
-        counters.idle = counted
-            .latest
-            .map(|latest| if rests { now.saturating_duration_since(latest).as_secs_f64() } else { 0.0 });
+        let latest = counted.latest.map(|latest| now.saturating_duration_since(latest));
+        let counters = counted.counters.clone().with_idle(latest);
         WorkerLoad {
             instance: self.instance.clone(),
             uptime: now.saturating_duration_since(self.began).as_secs_f64(),
@@ -59,7 +57,8 @@ impl Direct {
 struct Arrived {
     direct: Arc<Direct>,
     since: Instant,
-    answered: bool,
+    /// What the model worked on it, once it is answered.
+    service: Option<Duration>,
 }
 
 impl Arrived {
@@ -70,7 +69,7 @@ impl Arrived {
         counted.counters.in_flight += 1;
         counted.latest = Some(since);
         drop(counted);
-        Self { direct: Arc::clone(direct), since, answered: false }
+        Self { direct: Arc::clone(direct), since, service: None }
     }
 }
 
@@ -81,15 +80,12 @@ impl Drop for Arrived {
         let mut counted = self.direct.lock();
         counted.counters.in_flight -= 1;
         counted.latest = Some(now);
-        if self.answered {
-            // One model: while others were answered before, this one waited.
-            let began = counted.answered.map_or(self.since, |before| before.max(self.since));
-            let service = now.saturating_duration_since(began);
-            counted.answered = Some(now);
-            let queue = latency.saturating_sub(service);
-            counted.counters.answered(Times { service, queue, latency }, None::<Duration>);
-        } else {
-            counted.counters.gave_up(latency, None);
+        match self.service {
+            Some(service) => {
+                let queue = latency.saturating_sub(service);
+                counted.counters.answered(Times { service, queue, latency }, None);
+            }
+            None => counted.counters.gave_up(latency, None, GaveUp::Caller),
         }
     }
 }
@@ -100,7 +96,9 @@ pub(super) async fn count(State(state): Shared, request: Request, next: Next) ->
     }
     let mut arrived = Arrived::new(&state.direct);
     let response = next.run(request).await;
-    arrived.answered = response.status() == StatusCode::OK;
+    if response.status() == StatusCode::OK {
+        arrived.service = response.extensions().get().map(|WorkedFor(service)| *service);
+    }
     response
 }
 
@@ -120,7 +118,7 @@ mod tests {
         let second = Arrived::new(&direct);
         let load = direct.load(Instant::now());
         assert_eq!((load.counters.in_flight, load.counters.idle), (2, Some(0.0)));
-        first.answered = true;
+        first.service = Some(Duration::ZERO);
         drop(first);
         drop(second);
         let counters = direct.load(Instant::now()).counters;

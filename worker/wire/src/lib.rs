@@ -14,7 +14,9 @@ mod size;
 pub use embedding::{SparseEmbedding, TokenWeight};
 pub use error::{WorkerError, WorkerErrorKind};
 pub use info::{Precision, WorkerInfo};
-pub use load::{COUNTED_HEADER, EndpointLoad, GatewayLoad, LOAD_PATH, LoadCounters, Times, WorkerLoad};
+pub use load::{
+    COUNTED_HEADER, EndpointLoad, GatewayLoad, GaveUp, LOAD_PATH, LoadCounters, Times, WorkerLoad,
+};
 pub use progress::{Phase, Progress};
 pub use report::{FetchFailure, FetchReason, FetchReport, FetchedModel, TERMINATION_MESSAGE_BYTES};
 pub use request::{EmptyInput, InferenceRequest, InputType};
@@ -34,3 +36,7 @@ pub const TIMEOUT_HEADER: &str = "x-lexiscale-timeout-ms";
 /// Response header with the number of texts that wait or run in the worker, the answered ones not among them. Gateways that
 /// share a worker see each other's load by it.
 pub const LOAD_HEADER: &str = "x-lexiscale-load";
+
+/// Response header with the microseconds that the worker's model worked on this request. Only the worker knows them: it has one
+/// model for all who ask, and each sees the others' work as its own.
+pub const WORKED_HEADER: &str = "x-lexiscale-worked-us";

@@ -23,7 +23,7 @@ pub struct LoadCounters {
     /// Refused, too late, given up, or failed by an allocation.
     #[serde(skip_serializing_if = "is_default")]
     pub failed: u64,
-    /// Of both, those that took longer than the endpoint's latency goal.
+    /// Of both, those that missed the endpoint's latency goal: they took longer, or were lost for want of capacity.
     #[serde(skip_serializing_if = "is_default")]
     pub late: u64,
     /// Waiting now, those that wait for a first allocation included.
@@ -56,6 +56,15 @@ pub struct Times {
     pub latency: Duration,
 }
 
+/// Why a request has no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GaveUp {
+    /// There was no room for it, it waited too long, or it was lost: more allocations would have helped.
+    Capacity,
+    /// Whoever asked left, or asked for what cannot be.
+    Caller,
+}
+
 impl LoadCounters {
     /// Counts an answer.
     pub fn answered(&mut self, times: Times, goal: Option<Duration>) {
@@ -70,9 +79,17 @@ impl LoadCounters {
     }
 
     /// Counts a request that nobody answers.
-    pub fn gave_up(&mut self, after: Duration, goal: Option<Duration>) {
+    pub fn gave_up(&mut self, after: Duration, goal: Option<Duration>, why: GaveUp) {
         self.failed += 1;
-        self.late += u64::from(goal.is_some_and(|goal| after > goal));
+        self.late += u64::from(goal.is_some_and(|goal| why == GaveUp::Capacity || after > goal));
+    }
+
+    /// With the time since the latest request came or went, as nothing else proves that an endpoint rests.
+    #[must_use]
+    pub fn with_idle(self, since_latest: Option<Duration>) -> Self {
+        let rests = self.queued == 0 && self.in_flight == 0;
+        let idle = since_latest.map(|since| if rests { since.as_secs_f64() } else { 0.0 });
+        Self { idle, ..self }
     }
 }
 
@@ -130,6 +147,22 @@ mod tests {
         assert_eq!(serde_json::from_str::<EndpointLoad>(&json).unwrap(), resting);
     }
 
+    /// A refusal is quick, and no answer in time. What a caller does wrong is nobody's lateness.
+    #[test]
+    fn want_of_capacity_is_late_however_soon_it_is_said() {
+        let goal = Some(Duration::from_secs(1));
+        for (why, after, goal, late) in [
+            (GaveUp::Capacity, 0, goal, 1),
+            (GaveUp::Capacity, 0, None, 0),
+            (GaveUp::Caller, 0, goal, 0),
+            (GaveUp::Caller, 2, goal, 1),
+        ] {
+            let mut counters = LoadCounters::default();
+            counters.gave_up(Duration::from_secs(after), goal, why);
+            assert_eq!((counters.failed, counters.late), (1, late), "{why:?} after {after} s");
+        }
+    }
+
     #[test]
     fn what_is_counted_comes_back_whole() {
         let mut counters =
@@ -140,7 +173,7 @@ mod tests {
             latency: Duration::from_millis(750),
         };
         counters.answered(times, Some(Duration::from_millis(749)));
-        counters.gave_up(Duration::from_millis(749), Some(Duration::from_millis(749)));
+        counters.gave_up(Duration::from_millis(749), Some(Duration::from_millis(749)), GaveUp::Caller);
         assert_eq!((counters.completed, counters.failed, counters.late), (1, 1, 1));
         assert_eq!((counters.service_time, counters.service_time_squares), (0.5, 0.25));
         let load = WorkerLoad { instance: "a".to_owned(), uptime: 1.5, counters };

@@ -2,8 +2,15 @@
 //! labels of their own, so that nothing that counts or addresses allocations sees them.
 
 use k8s_openapi::{
-    api::{apps::v1::Deployment, core::v1::Service, networking::v1::NetworkPolicy},
-    apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta},
+    api::{
+        apps::v1::{Deployment, DeploymentStrategy, RollingUpdateDeployment},
+        core::v1::Service,
+        networking::v1::NetworkPolicy,
+    },
+    apimachinery::pkg::{
+        apis::meta::v1::{LabelSelector, ObjectMeta},
+        util::intstr::IntOrString,
+    },
 };
 
 use super::{ReadyCache, Workers, deployment, network_policy, service};
@@ -19,6 +26,15 @@ pub fn deployment(workers: &Workers<'_>, cache: &ReadyCache, replicas: u32) -> D
     let mut object = deployment::deployment(workers, cache);
     rename(&mut object.metadata, workers);
     object.spec.replicas = Some(i32::try_from(replicas).unwrap_or(i32::MAX));
+    // Old ones go first. Nobody relies on a standby, and those of an old model would serve it for as long as a new one finds no
+    // room, while the status says that the new model serves.
+    object.spec.strategy = Some(DeploymentStrategy {
+        type_: Some("RollingUpdate".to_owned()),
+        rolling_update: Some(RollingUpdateDeployment {
+            max_surge: Some(IntOrString::Int(0)),
+            max_unavailable: Some(IntOrString::String("100%".to_owned())),
+        }),
+    });
     if let Some(pod_labels) =
         object.spec.template.metadata.as_mut().and_then(|metadata| metadata.labels.as_mut())
     {

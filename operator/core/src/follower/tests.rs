@@ -1,3 +1,4 @@
+use jiff::SignedDuration;
 use lexiscale_wire::{LoadCounters, Times};
 
 use super::*;
@@ -41,13 +42,21 @@ fn life(minimum: u32, replicas: u32, memory: Option<&str>) -> Life {
 impl Life {
     /// Ten seconds with so many requests of 100 ms; the pass stores what is proposed.
     fn look(&mut self, requests: u64) {
-        self.now += SignedDuration::try_from(INTERVAL).unwrap();
+        self.look_after(INTERVAL, requests);
+    }
+
+    fn look_after(&mut self, interval: Duration, requests: u64) {
+        self.now += SignedDuration::try_from(interval).unwrap();
         for _ in 0..requests {
             let service = Duration::from_millis(100);
             self.counters.answered(Times { service, queue: Duration::ZERO, latency: service }, None);
         }
-        let sample =
-            Sample { source: "g".to_owned(), instance: "1".to_owned(), counters: self.counters.clone() };
+        let sample = Sample {
+            source: "g".to_owned(),
+            instance: "1".to_owned(),
+            uptime: 0.0,
+            counters: self.counters.clone(),
+        };
         let replicas = self.decision.replicas;
         let seen = Seen {
             policy: &self.policy,
@@ -60,7 +69,7 @@ impl Life {
             },
             idleness: self.idleness.clone(),
         };
-        let (_, proposal) = self.follower.follow(&seen, INTERVAL, self.now);
+        let (_, proposal) = self.follower.follow(&seen, interval, self.now);
         if let Some(Proposal { replicas, reason, message, memory, .. }) = proposal {
             let before = self.decision.clone();
             self.decision = Decision { replicas, reason: reason.into(), message, memory, ..before };
@@ -179,5 +188,49 @@ fn a_wake_up_starts_the_idle_time_anew() {
 fn a_memory_that_cannot_be_read_is_none() {
     for broken in ["{", r#"{"mode":"unheard of"}"#] {
         assert_eq!(life(1, 3, Some(broken)).follower.memory, Memory::new(&Law::Elasticsearch));
+    }
+}
+
+/// Requests that come by chance, at a rate near where a law changes its mind.
+struct Chance(u64);
+
+impl Chance {
+    /// From 0 to 1 (`SplitMix64`).
+    fn share(&mut self) -> f64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut bits = self.0;
+        bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        f64::from(u32::try_from(bits >> 32).unwrap_or_default()) / f64::from(u32::MAX)
+    }
+
+    /// As many as come on an average of `mean` (Knuth).
+    fn poisson(&mut self, mean: f64) -> u64 {
+        let (limit, mut product, mut count) = ((-mean).exp(), self.share(), 0);
+        while product > limit {
+            product *= self.share();
+            count += 1;
+        }
+        count
+    }
+}
+
+/// Load that is steady to whoever looks at it for long is not steady from one half second to the next.
+#[test]
+fn an_hour_of_random_requests_is_few_writes() {
+    for rate in [5.0, 12.5, 17.0, 26.0] {
+        let mut life = life(1, 1, None);
+        let goal = scaling::slo::Goal { latency: Duration::from_millis(500), share: 0.99 };
+        life.policy.law = Law::Slo(goal);
+        life.follower = Follower::resume(&life.policy, &life.decision);
+        let (mut chance, mut writes) = (Chance(7), 0);
+        let interval = scaling::slo::INTERVAL;
+        for look in 0..2 * 7200 {
+            let before = life.decision.clone();
+            life.look_after(interval, chance.poisson(rate * interval.as_secs_f64()));
+            // The first hour teaches the law what bursts there are.
+            writes += u32::from(look >= 7200 && life.decision != before);
+        }
+        assert!(writes <= 12, "{writes} writes at {rate} requests/s, the latest {:?}", life.decision);
     }
 }

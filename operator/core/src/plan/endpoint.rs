@@ -1,6 +1,7 @@
 //! The plan of an endpoint. PURE.
 
 use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::Deployment;
 
 use super::{
     Write,
@@ -50,14 +51,14 @@ pub fn plan<'a>(
     let mut rollout = Rollout::new(observed.deployment.as_ref(), &observed.pods);
     let cache = CacheChoice::new(endpoint, &observed.caches, &rollout, settings);
     let request = desired::deployment::cpu_request(endpoint, settings);
-    let standby = standby::decide(endpoint, object, &decision, request, &observed.standby_pods, now);
+    let standby = standby::decide(endpoint, observed, &decision, request, now);
     let workers = Workers { endpoint, settings, decision: &decision };
     let mut wanted = desired::of_endpoint(&workers);
     if endpoint.standby > 0 {
         wanted.extend(desired::standby::children(&workers));
     }
     let mut live = observed.children.clone();
-    let mut scale = None;
+    let mut scales = Vec::new();
     if let Some(ready) = cache.existing.and_then(ready_cache) {
         wanted.push(Child::new(deployment(&workers, &ready)));
         if endpoint.standby > 0 {
@@ -65,17 +66,19 @@ pub fn plan<'a>(
         }
     } else {
         // The model is on its way. Workers that serve another one, or other bytes of this one, stay as they are but for
-        // their number.
+        // their number, and so do standbys.
         live.retain(|child: &LiveChild| child.kind() != ChildKind::Deployment);
-        scale = rescale(observed, &decision);
+        scales.extend(rescale(observed.deployment.as_ref(), decision.replicas));
+        scales.extend(rescale(observed.standby_deployment.as_ref(), standby.wanted));
     }
     let difference = difference(&endpoint.identity, wanted, &live);
     let mut leftovers = difference.leftovers.clone();
     leftovers.extend(cache.blocked.clone());
-    let changes: Vec<Write> = writes(difference).chain(scale).collect();
+    let changes: Vec<Write> = writes(difference).chain(scales).collect();
     // What the Deployment says of itself is about its old spec as soon as we change that: without this, an edit would be
     // reported as done for the moment until the Deployment controller has looked.
-    rollout.complete &= !changes.iter().any(touches_workers);
+    let own = child_name(endpoint.identity.name());
+    rollout.complete &= !changes.iter().any(|write| touches_workers(write, &own));
     let join = cache.join.clone().map(Write::JoinCache);
     let release = releases(&endpoint.identity, &observed.caches, &rollout, &cache.name);
     let writes = join.into_iter().chain(changes).chain(release).collect();
@@ -83,19 +86,20 @@ pub fn plan<'a>(
     EndpointPlan { decision, cache, rollout, url, writes, standby, leftovers }
 }
 
-fn touches_workers(write: &Write) -> bool {
+/// Whether the Deployment of the allocations is written. That of the standbys says nothing of these.
+fn touches_workers(write: &Write, own: &str) -> bool {
     match write {
-        Write::Apply(child) => child.kind() == ChildKind::Deployment,
-        Write::Scale { .. } => true,
+        Write::Apply(child) => child.kind() == ChildKind::Deployment && child.name() == own,
+        Write::Scale { deployment, replicas: _ } => deployment == own,
         Write::JoinCache(_) | Write::LeaveCache { .. } | Write::DiscardCache { .. } | Write::Delete(_) => {
             false
         }
     }
 }
 
-fn rescale(observed: &ObservedEndpoint, decision: &Decision) -> Option<Write> {
-    let deployment = observed.deployment.as_ref()?;
+fn rescale(deployment: Option<&Deployment>, wanted: u32) -> Option<Write> {
+    let deployment = deployment?;
     let replicas = u32::try_from(deployment.spec.replicas?).ok()?;
-    let name = child_name(observed.endpoint.metadata.name.as_deref()?);
-    (replicas != decision.replicas).then_some(Write::Scale { deployment: name, replicas: decision.replicas })
+    let name = deployment.metadata.name.clone()?;
+    (replicas != wanted).then_some(Write::Scale { deployment: name, replicas: wanted })
 }

@@ -36,7 +36,7 @@ pub struct Observation {
     pub concurrency: f64,
     /// Share of the ready allocations' time that was spent on requests.
     pub utilization: Option<f64>,
-    /// Requests that took longer than the endpoint's latency goal, where that is measured.
+    /// Requests, answered or failed, that missed the endpoint's latency goal, where that is measured.
     pub late: Option<u64>,
     /// Squared coefficient of variation of the service time, where that is measured.
     pub service_time_variation: Option<f64>,

@@ -60,6 +60,11 @@ pub struct Memory {
 }
 
 impl Memory {
+    /// What began to serve meanwhile has not started within one interval.
+    pub(super) fn resumed(self) -> Self {
+        Self { starts: self.starts.resumed(), ..self }
+    }
+
     pub(super) fn woken(self, _now: Timestamp) -> Self {
         Self { idle: Kept::default(), ..self }
     }
@@ -177,10 +182,10 @@ impl Memory {
 
 /// Requests that missed the goal. Where they are not counted, by the mean wait, taken as exponential.
 fn late(observed: Checked<'_>, patience: f64) -> f64 {
-    let failed = as_number(observed.failed);
     if let Some(late) = observed.late {
-        return as_number(late) + failed;
+        return as_number(late);
     }
+    let failed = as_number(observed.failed);
     let wait = observed.queue_time.unwrap_or_default();
     let share = if wait > 0.0 { (-patience / wait).exp() } else { 0.0 };
     as_number(observed.completed) * share + failed

@@ -8,13 +8,14 @@ use lexiscale_core::{
     name::{child_name, standby_child_name},
     plan::endpoint::EndpointPlan,
     standby::{HOLD, REPEATED},
+    wake,
 };
 use lexiscale_crds::{AdaptiveAllocations, ConditionType, Conditions, ScalingSettings, StandbyStatus};
 use serde_json::{Value, json};
 
 use crate::{
     fixtures::{endpoint, settings},
-    world::World,
+    world::{World, summary},
 };
 
 /// An adaptive endpoint with two standbys that runs.
@@ -57,6 +58,33 @@ fn plan<T>(world: &World, read: impl FnOnce(&EndpointPlan<'_>) -> T) -> T {
     read(&world.plan_endpoint("search", &observed))
 }
 
+fn set_standbys(world: &mut World, count: i32) {
+    world.edit("search", |endpoint| {
+        let standby = Some(count);
+        endpoint.spec.deployment.as_mut().unwrap().scaling =
+            Some(ScalingSettings { standby, ..ScalingSettings::default() });
+    });
+}
+
+/// The scaling loop: nobody has asked for anything in a long time.
+fn sleep(world: &mut World) {
+    world.endpoints[0].status.as_mut().unwrap().decision.as_mut().unwrap().allocations = 0;
+    world.settle();
+}
+
+/// A gateway: a request has come.
+fn wake_up(world: &mut World) {
+    let written = wake::request(&world.endpoints[0], world.now);
+    world.endpoints[0].annotations_mut().insert(labels::WAKE_REQUESTED_AT.to_owned(), written);
+    world.settle();
+}
+
+/// Allocations and standbys that are asked for.
+fn replicas(world: &World) -> (Option<i32>, Option<i32>) {
+    let of = |name: &str| deployment(world, name).spec.replicas;
+    (of(&child_name("search")), of(&standby_child_name("search")))
+}
+
 /// Pods with the CPU that each is to reserve.
 fn resizes(world: &World) -> Vec<(String, String)> {
     plan(world, |plan| {
@@ -97,9 +125,9 @@ fn standbys_are_of_a_deployment_of_their_own_that_reserves_next_to_nothing() {
 #[test]
 fn without_standbys_there_is_nothing_of_them() {
     let mut world = world();
-    world.edit("search", |endpoint| {
-        endpoint.spec.deployment.as_mut().unwrap().scaling = Some(ScalingSettings::default());
-    });
+    burst(&mut world);
+    world.settle();
+    set_standbys(&mut world, 0);
     world.settle();
     assert!(
         world.children.iter().all(|(_, child)| !child["metadata"]["name"].to_string().contains("standby"))
@@ -111,9 +139,74 @@ fn without_standbys_there_is_nothing_of_them() {
 #[test]
 fn an_endpoint_at_zero_has_no_standby() {
     let mut world = world();
-    world.endpoints[0].status.as_mut().unwrap().decision.as_mut().unwrap().allocations = 0;
+    sleep(&mut world);
+    assert_eq!(replicas(&world), (Some(0), Some(0)));
+    assert_eq!(said(&world), None);
+}
+
+/// For as long as a new one found no room, those of the old model would serve it, while the status says that the new one serves.
+#[test]
+fn old_standbys_go_before_new_ones_come() {
+    let world = world();
+    let rolling = |name: &str| {
+        let strategy = serde_json::to_value(deployment(&world, name).spec.strategy).unwrap();
+        strategy["rollingUpdate"].clone()
+    };
+    let (own, standby) = (rolling(&child_name("search")), rolling(&standby_child_name("search")));
+    assert_eq!(standby, json!({"maxSurge": 0, "maxUnavailable": "100%"}));
+    assert_eq!(own["maxUnavailable"], json!(0), "no request finds nobody");
+}
+
+/// A download may take an hour, and each standby costs the memory of a worker for as long.
+#[test]
+fn zero_and_removal_count_also_while_another_model_is_on_its_way() {
+    let mut world = world();
+    let old = deployment(&world, &standby_child_name("search")).spec.template;
+    world.edit("search", |endpoint| {
+        endpoint.spec.service_settings.model_id = Some("other-model".to_owned());
+    });
     world.settle();
-    assert_eq!(deployment(&world, &standby_child_name("search")).spec.replicas, Some(0));
+    assert_eq!(replicas(&world), (Some(1), Some(2)));
+    sleep(&mut world);
+    assert_eq!(replicas(&world), (Some(0), Some(0)));
+    wake_up(&mut world);
+    assert_eq!(replicas(&world), (Some(1), Some(2)));
+    assert_eq!(deployment(&world, &standby_child_name("search")).spec.template, old);
+    set_standbys(&mut world, 0);
+    world.settle();
+    assert_eq!(replicas(&world), (Some(1), Some(0)));
+    world.run();
+    let left: Vec<_> = world.get::<Deployment>().iter().map(ResourceExt::name_any).collect();
+    assert_eq!(left, [child_name("search")]);
+}
+
+/// "Reconciling" tells those who wait that allocations are being changed.
+#[test]
+fn another_number_of_standbys_is_no_change_of_the_allocations() {
+    let mut world = world();
+    set_standbys(&mut world, 3);
+    let writes = summary(&world.reconcile_endpoint("search"));
+    assert_eq!(writes, [format!("apply Deployment {}", standby_child_name("search"))]);
+    let endpoint = &world.endpoints[0];
+    assert!(endpoint.is(ConditionType::Ready) && !endpoint.is(ConditionType::Reconciling));
+}
+
+/// The annotation stays for ever. Who forgot the burst would reserve CPU for nobody after each wake-up.
+#[test]
+fn a_burst_of_before_a_sleep_does_not_count_after_it() {
+    let mut world = world();
+    burst(&mut world);
+    world.settle();
+    world.now += HOLD;
+    sleep(&mut world);
+    let asleep = said(&world).unwrap();
+    assert_eq!((asleep.desired, asleep.ready, asleep.burst_noted_at.is_some()), (0, 0, true));
+    wake_up(&mut world);
+    assert_eq!(replicas(&world), (Some(1), Some(2)));
+    start(&mut world, "a", "10m", &json!([]));
+    assert_eq!(resizes(&world), []);
+    burst(&mut world);
+    assert_eq!(resizes(&world), [("a".to_owned(), "999m".to_owned())], "another one counts");
 }
 
 #[test]
@@ -222,4 +315,46 @@ fn what_keeps_them_from_reserving_is_said_and_hinders_nothing() {
         "the API server refuses to resize: the server could not find the requested resource; they serve with the CPU that is idle"
     );
     assert!(world.endpoints[0].is(ConditionType::Ready) && !world.endpoints[0].is(ConditionType::Stalled));
+}
+
+/// Somebody has to learn that there is none when a burst comes. Until then the endpoint serves as well without.
+#[test]
+fn what_keeps_them_from_serving_is_said_and_the_endpoint_is_ready_all_the_same() {
+    let mut world = world();
+    start(&mut world, "a", "10m", &json!([]));
+    start(&mut world, "b", "10m", &json!([]));
+    let mut says = |status: &Value, expected: &str| {
+        let pod = world.pods.iter_mut().find(|pod| pod.name_any() == "b").unwrap();
+        pod.status = serde_json::from_value(status.clone()).unwrap();
+        world.settle();
+        let standby = said(&world).unwrap();
+        assert_eq!((standby.ready, standby.message.as_deref()), (1, Some(expected)));
+        let endpoint = &world.endpoints[0];
+        assert!(
+            endpoint.is(ConditionType::Ready) && endpoint.status.as_ref().unwrap().last_failure.is_none()
+        );
+        assert!(!endpoint.is(ConditionType::Reconciling) && !endpoint.is(ConditionType::Stalled));
+    };
+    says(
+        &json!({"phase": "Pending", "conditions": [
+            {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "1 Insufficient memory."},
+        ]}),
+        "standby b does not serve (InsufficientCapacity: no node can take the pod: 1 Insufficient memory.)",
+    );
+    let crashed = json!({"phase": "Running", "containerStatuses": [{
+        "name": "worker", "image": "w", "imageID": "", "ready": false, "restartCount": 4,
+        "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+        "lastState": {"terminated": {"exitCode": 3, "message": "cannot load the model"}},
+    }]});
+    says(&crashed, "standby b does not serve (Crashed: container worker crashed: cannot load the model)");
+    let mut refused = deployment(&world, &standby_child_name("search"));
+    refused.status = serde_json::from_value(json!({"conditions": [
+        {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": "exceeded quota: memory"},
+    ]}))
+    .unwrap();
+    world.put(&refused);
+    world.settle();
+    let message = said(&world).unwrap().message;
+    assert_eq!(message.as_deref(), Some("the API server refuses standby pods: exceeded quota: memory"));
+    assert!(world.endpoints[0].is(ConditionType::Ready));
 }

@@ -17,7 +17,7 @@ use lexiscale_core::{
     children::{Child, ChildKind, ChildObject, LiveChild},
     identity::Identity,
     labels,
-    name::child_name,
+    name::{child_name, standby_child_name},
     observed::{ObservedCache, ObservedEndpoint},
     plan::{
         self, Write,
@@ -106,6 +106,12 @@ impl World {
         let endpoint = self.endpoint(name).clone();
         let identity = Identity::of(&endpoint, "InferenceEndpoint").unwrap();
         let deployments: Vec<Deployment> = self.get();
+        let own = |child: &str| {
+            let is_it = |deployment: &&Deployment| {
+                identity.owns(&deployment.metadata) && deployment.name_any() == child
+            };
+            deployments.iter().find(is_it).cloned()
+        };
         let pods = self
             .pods
             .iter()
@@ -114,11 +120,10 @@ impl World {
             peers: self.endpoints.clone(),
             caches: self.caches.clone(),
             children: self.live(&identity),
-            deployment: deployments.into_iter().find(|deployment| {
-                identity.owns(&deployment.metadata) && deployment.name_any() == child_name(name)
-            }),
+            deployment: own(&child_name(name)),
             pods: pods.cloned().collect(),
             largest_node: self.largest_node,
+            standby_deployment: own(&standby_child_name(name)),
             standby_pods: self.standbys(name),
             endpoint,
         }

@@ -28,6 +28,8 @@ pub(super) struct Gateways {
     client: LoadClient,
     pace: Pace,
     known: Vec<Known>,
+    /// When the latest look at them began.
+    looked: Instant,
 }
 
 /// One gateway's pod, with what it said last.
@@ -42,6 +44,7 @@ struct Known {
 struct Said {
     at: Instant,
     instance: String,
+    uptime: f64,
     endpoints: HashMap<Key, LoadCounters>,
 }
 
@@ -62,7 +65,7 @@ static NOTHING: LoadCounters = LoadCounters {
 
 impl Gateways {
     pub(super) fn new(pods: Store<Pod>, client: LoadClient, pace: Pace) -> Self {
-        Self { pods, client, pace, known: Vec::new() }
+        Self { pods, client, pace, known: Vec::new(), looked: Instant::now() }
     }
 
     pub(super) async fn wait_until_known(&self) {
@@ -72,6 +75,7 @@ impl Gateways {
 
     /// Asks every gateway that there is.
     pub(super) async fn read(&mut self, metrics: &ScalingMetrics) {
+        self.looked = Instant::now();
         let mut before: HashMap<String, Said> =
             self.known.drain(..).filter_map(|Known { uid, said, .. }| Some((uid, said?))).collect();
         let mut pods = self.pods.state();
@@ -118,13 +122,20 @@ impl Gateways {
         Some(format!("{} does not answer", silent.name))
     }
 
+    /// Whether one that counts has not answered the latest look, and may answer the next one: until then there is nothing to
+    /// observe, as what it says later is of this time also.
+    pub(super) fn is_late(&self) -> bool {
+        self.known.iter().any(|known| known.is_ready && self.latest(known).is_none())
+    }
+
     /// What all of them have counted of an endpoint.
     pub(super) fn samples<'a>(&'a self, key: &'a Key) -> impl Iterator<Item = Sample> + 'a {
         self.known.iter().filter_map(move |known| {
-            let said = self.fresh(known)?;
+            let said = self.latest(known)?;
             Some(Sample {
                 source: known.uid.clone(),
                 instance: said.instance.clone(),
+                uptime: said.uptime,
                 counters: said.endpoints.get(key)?.clone(),
             })
         })
@@ -134,11 +145,15 @@ impl Gateways {
     pub(super) fn witnesses<'a>(&'a self, key: &'a Key) -> impl Iterator<Item = Witness<'a>> + 'a {
         self.known.iter().map(move |known| Witness {
             name: known.name.clone(),
-            counters: self
+            said: self
                 .fresh(known)
-                .map(|said| said.endpoints.get(key).unwrap_or(&NOTHING))
+                .map(|said| (said.endpoints.get(key).unwrap_or(&NOTHING), said.uptime))
                 .ok_or(Silence),
         })
+    }
+
+    fn latest<'a>(&self, known: &'a Known) -> Option<&'a Said> {
+        known.said.as_ref().filter(|said| said.at >= self.looked)
     }
 
     fn fresh<'a>(&self, known: &'a Known) -> Option<&'a Said> {
@@ -152,10 +167,10 @@ async fn ask(client: &LoadClient, pod: &Pod) -> Result<GatewayLoad, AskError> {
 }
 
 fn said(load: GatewayLoad) -> Said {
-    let GatewayLoad { instance, uptime: _, endpoints } = load;
+    let GatewayLoad { instance, uptime, endpoints } = load;
     let endpoints = endpoints
         .into_iter()
         .map(|endpoint| ((endpoint.namespace, endpoint.name), endpoint.counters))
         .collect();
-    Said { at: Instant::now(), instance, endpoints }
+    Said { at: Instant::now(), instance, uptime, endpoints }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet, hash_map::Entry},
+    mem::discriminant,
     time::Duration,
 };
 
@@ -13,9 +14,9 @@ use kube::{
 };
 use lexiscale_core::{
     autoscaler::Decision,
-    follower::{Follower, Seen, Sources},
+    follower::{Follower, Proposal, Seen, Sources},
     load::idleness,
-    scaling::Policy,
+    scaling::{Policy, Reason},
     validated,
 };
 use lexiscale_crds::InferenceEndpoint;
@@ -42,10 +43,45 @@ pub(in crate::controller) struct Rounds {
     followers: HashMap<Key, Followed>,
 }
 
+/// What one round sees, the same for all endpoints.
+struct View {
+    workers: Picture,
+    /// The gateway without which nothing is known.
+    missing: Option<String>,
+    /// One that counts has not answered in time and may do so soon.
+    is_late: bool,
+    /// Until the next round.
+    pause: Duration,
+    now: Timestamp,
+}
+
 struct Followed {
     uid: String,
     policy: Policy,
     follower: Follower,
+    /// The latest proposal for which a pass was started, and when.
+    triggered: Option<(Gist, Instant)>,
+}
+
+/// What a proposal comes to: from which number to which, and why.
+type Gist = (u32, u32, Reason);
+
+/// A pass that cannot carry a proposal out, since the spec is broken or the API server away, has its own patience; it is not started at
+/// every look.
+const TRIGGERED_AGAIN: Duration = Duration::from_secs(10);
+
+impl Followed {
+    /// Whether this proposal is worth a pass now.
+    fn triggers(&mut self, proposal: &Proposal, now: Instant) -> bool {
+        let gist = (proposal.from, proposal.replicas, proposal.reason);
+        let is_known = self
+            .triggered
+            .is_some_and(|(known, at)| known == gist && now.saturating_duration_since(at) < TRIGGERED_AGAIN);
+        if !is_known {
+            self.triggered = Some((gist, now));
+        }
+        !is_known
+    }
 }
 
 impl Rounds {
@@ -100,11 +136,17 @@ impl Rounds {
 
     fn round(&mut self, now: Timestamp) {
         let pods: Vec<_> = self.scopes.iter().map(|scope| &scope.workers).collect();
-        let picture = self.workers.picture(&pods);
+        let view = View {
+            workers: self.workers.picture(&pods),
+            missing: self.gateways.missing(),
+            is_late: self.gateways.is_late(),
+            pause: self.pause(),
+            now,
+        };
         let (mut seen, mut urgent) = (HashSet::new(), HashSet::new());
         for index in 0..self.scopes.len() {
             for endpoint in self.scopes[index].endpoints.state() {
-                let Some(key) = self.look(index, &endpoint, &picture, &mut urgent, now) else { continue };
+                let Some(key) = self.look(index, &endpoint, &view, &mut urgent) else { continue };
                 seen.insert(key);
             }
         }
@@ -122,21 +164,27 @@ impl Rounds {
         &mut self,
         scope: usize,
         endpoint: &InferenceEndpoint,
-        picture: &Picture,
+        view: &View,
         urgent: &mut HashSet<Key>,
-        now: Timestamp,
     ) -> Option<Key> {
+        let now = view.now;
         let policy = validated::policy(endpoint).ok().flatten()?;
         let decision = Decision::read(endpoint.status.as_ref()?.decision.as_ref()?)?;
         let key = (endpoint.namespace()?, endpoint.name_any());
         let uid = endpoint.uid()?;
         let interval = self.pace.interval(&policy.law);
-        let begin = || Followed { uid: uid.clone(), policy, follower: Follower::resume(&policy, &decision) };
+        let begin = || Followed {
+            uid: uid.clone(),
+            policy,
+            follower: Follower::resume(&policy, &decision),
+            triggered: None,
+        };
         let followed = match self.followers.entry(key.clone()) {
             Entry::Vacant(vacant) => vacant.insert(begin()),
             Entry::Occupied(occupied) => {
                 let followed = occupied.into_mut();
-                if followed.uid != uid {
+                // Another law knows nothing yet, like whoever has just begun.
+                if followed.uid != uid || discriminant(&followed.policy.law) != discriminant(&policy.law) {
                     *followed = begin();
                 }
                 followed.policy = policy;
@@ -144,37 +192,41 @@ impl Rounds {
             }
         };
         let limit = policy.scale_to_zero_time;
-        let at_gateways = idleness(self.gateways.witnesses(&key), limit);
-        let may_sleep = policy.bounds.minimum() == 0 && decision.replicas > 0;
-        if may_sleep && at_gateways.is_ok() {
+        let watched = followed.follower.watched(now);
+        let at_gateways = idleness(self.gateways.witnesses(&key), limit, watched);
+        if followed.follower.wants_zero() && at_gateways.is_ok() {
             urgent.insert(key.clone());
         }
-        if !followed.follower.due(interval, now) {
+        let is_too_early = view.missing.is_none() && view.is_late;
+        if is_too_early || !followed.follower.due(interval, view.pause, now) {
             return Some(key);
         }
-        let allocated = picture.allocated(&key, decision.replicas, now);
+        let allocated = view.workers.allocated(&key, decision.replicas, now);
         let sources = Sources {
-            samples: self.gateways.samples(&key).chain(picture.samples(&key)).collect(),
-            missing: self.gateways.missing(),
-            doubtful: picture.doubtful(&key),
+            samples: self.gateways.samples(&key).chain(view.workers.samples(&key)).collect(),
+            missing: view.missing.clone(),
+            doubtful: view.workers.doubtful(&key),
         };
         let seen = Seen {
             policy: &followed.policy,
             decision: &decision,
             allocated,
             sources,
-            idleness: at_gateways.and_then(|()| idleness(picture.witnesses(&key), limit)),
+            idleness: at_gateways.and_then(|()| idleness(view.workers.witnesses(&key), limit, watched)),
         };
         let (decided, proposal) = followed.follower.follow(&seen, interval, now);
         self.metrics.decided(&key, decision.replicas, decided.reason);
         tracing::debug!(namespace = key.0, endpoint = key.1, reason = %decided.reason, message = decided.message, "looked");
-        match proposal {
-            Some(proposal) => {
-                self.proposals.lock().insert(key.clone(), Proposed { uid, proposal });
-                // A full channel is emptied soon, and the same is proposed again then.
-                let _ = self.scopes[scope].trigger.try_send(ObjectRef::from_obj(endpoint));
-            }
-            None => drop(self.proposals.lock().remove(&key)),
+        let Some(proposal) = proposal else {
+            followed.triggered = None;
+            self.proposals.lock().remove(&key);
+            return Some(key);
+        };
+        let triggers = followed.triggers(&proposal, Instant::now());
+        self.proposals.lock().insert(key.clone(), Proposed { uid, proposal });
+        if triggers {
+            // A full channel is emptied soon, and the same is proposed again then.
+            let _ = self.scopes[scope].trigger.try_send(ObjectRef::from_obj(endpoint));
         }
         Some(key)
     }

@@ -184,8 +184,8 @@ impl Picture {
     pub(super) fn samples(&self, key: &Key) -> impl Iterator<Item = Sample> {
         self.serving(key).filter_map(|pod| {
             let load = self.answer(pod, self.pace.workers() * 3)?;
-            let (source, counters) = (pod.uid()?, load.counters.clone());
-            Some(Sample { source, instance: load.instance.clone(), counters })
+            let WorkerLoad { instance, uptime, counters } = load.clone();
+            Some(Sample { source: pod.uid()?, instance, uptime, counters })
         })
     }
 
@@ -199,7 +199,10 @@ impl Picture {
     pub(super) fn witnesses(&self, key: &Key) -> impl Iterator<Item = Witness<'_>> {
         self.serving(key).map(|pod| Witness {
             name: format!("worker {}", pod.name_any()),
-            counters: self.answer(pod, self.pace.fresh()).map(|load| &load.counters).ok_or(Silence),
+            said: self
+                .answer(pod, self.pace.fresh())
+                .map(|load| (&load.counters, load.uptime))
+                .ok_or(Silence),
         })
     }
 }

@@ -4,10 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lexiscale_wire::Times;
+use lexiscale_wire::{GaveUp, Times};
 use tokio::time::Instant;
 
-use super::Line;
+use super::{Before, Line};
 use crate::gateway::metrics::Worked;
 use crate::gateway::pod::Pod;
 use crate::gateway::queue::Seat;
@@ -21,6 +21,8 @@ pub(crate) struct Slot {
     wait: Wait,
     served: Option<Instant>,
     outcome: Worked,
+    /// If it ends without an answer.
+    why: GaveUp,
 }
 
 /// From when to when a piece waited for its slot.
@@ -30,16 +32,10 @@ pub(super) struct Wait {
     pub(super) until: Instant,
 }
 
-impl Wait {
-    pub(super) fn none(now: Instant) -> Self {
-        Self { since: now, until: now }
-    }
-}
-
 impl Slot {
     pub(super) fn new(line: Arc<Line>, pod: Arc<Pod>, seat: Seat, texts: usize, wait: Wait) -> Self {
         line.load.began();
-        Self { line, pod, seat, texts, wait, served: None, outcome: Worked::Ended }
+        Self { line, pod, seat, texts, wait, served: None, outcome: Worked::Ended, why: GaveUp::Caller }
     }
 
     pub(crate) fn pod(&self) -> &Pod {
@@ -47,16 +43,16 @@ impl Slot {
     }
 
     /// Where the piece stands if it has to come back.
-    pub(crate) fn seat(&self) -> Seat {
-        self.seat
+    pub(crate) fn before(&self) -> Before {
+        Before { seat: self.seat, since: self.wait.since }
     }
 
-    /// The worker has answered, and says how many texts it has left.
-    pub(crate) fn answered(mut self, load: Option<usize>, now: Instant) {
+    /// The worker has answered, and says how many texts it has left and how long it worked.
+    pub(crate) fn answered(mut self, load: Option<usize>, worked: Option<Duration>, now: Instant) {
         let Wait { since, until } = self.wait;
         self.line.metrics.worked(now.saturating_duration_since(until));
         let times = Times {
-            service: self.pod.worked_since(until, now),
+            service: worked.unwrap_or_else(|| now.saturating_duration_since(until)),
             queue: until.saturating_duration_since(since),
             latency: now.saturating_duration_since(since),
         };
@@ -66,6 +62,12 @@ impl Slot {
         }
         self.served = Some(now);
         self.outcome = Worked::Answered;
+    }
+
+    /// The worker was lost with this piece, which is given to no other.
+    pub(crate) fn lost(mut self, pause: Duration, now: Instant) {
+        self.why = GaveUp::Capacity;
+        self.line.avoid(&self.pod, pause, now);
     }
 
     /// The worker failed this piece, and would fail others too.
@@ -81,7 +83,7 @@ impl Drop for Slot {
         match self.outcome {
             Worked::Answered => {}
             Worked::Failed => self.line.load.came_back(now),
-            Worked::Ended => self.line.load.gave_up(self.wait.since, true, now),
+            Worked::Ended => self.line.load.gave_up(self.wait.since, true, self.why, now),
         }
         let mut state = self.line.lock();
         self.pod.end(self.seat.class(), self.texts);

@@ -25,7 +25,7 @@ fn line(pods: &[Arc<Pod>]) -> Arc<Line> {
 }
 
 fn wish(class: Class, texts: usize) -> Wish {
-    Wish { class, texts, deadline: Instant::now() + PATIENCE, claim: Claim::IfRoom, seat: None }
+    Wish { class, texts, deadline: Instant::now() + PATIENCE, claim: Claim::IfRoom, before: None }
 }
 
 fn ask(line: &Arc<Line>, wish: Wish) -> Turn {
@@ -65,7 +65,7 @@ async fn a_freed_slot_goes_to_exactly_one_waiter_the_first() {
     let mut second = waiting(&line, wish(Class::Ingest, 1));
     assert!((&mut first).now_or_never().is_none());
     let [one, _other] = busy;
-    one.answered(None, Instant::now());
+    one.answered(None, None, Instant::now());
     assert_eq!(line.waiting(), 1);
     assert!((&mut second).now_or_never().is_none());
     let granted = first.now_or_never().unwrap().unwrap();
@@ -135,7 +135,7 @@ async fn a_full_line_refuses_and_says_when_to_come_again() {
     for _ in 0..100 {
         let began = slot(&line);
         tokio::time::advance(Duration::from_millis(100)).await;
-        began.answered(None, Instant::now());
+        began.answered(None, None, Instant::now());
     }
     let _busy = [slot(&line), slot(&line)];
     let _full = waiting(&line, wish(Class::Ingest, 100));
@@ -199,13 +199,13 @@ async fn a_piece_that_a_pod_failed_is_the_next_to_be_tried_elsewhere_or_later() 
     let (failing, other) = (slot(&line), slot(&line));
     let mut behind = waiting(&line, wish(Class::Ingest, 1));
     let began = Instant::now();
-    let seat = failing.seat();
+    let before = failing.before();
     failing.failed(pod::FAILED, began);
     drop(other);
-    let back = Wish { claim: Claim::Kept, seat: Some(seat), ..wish(Class::Ingest, 1) };
+    let back = Wish { claim: Claim::Kept, before: Some(before), ..wish(Class::Ingest, 1) };
     let back = waiting(&line, back).await.unwrap();
     assert!(began.elapsed() >= pod::FAILED, "nobody else woke it");
-    assert_eq!(back.seat(), seat);
+    assert_eq!(back.before(), before);
     assert!((&mut behind).now_or_never().is_some(), "both slots are free again");
 }
 
@@ -221,7 +221,7 @@ async fn slots_are_never_lost() {
             tokio::spawn(async move {
                 let class = if number % 3 == 0 { Class::Search } else { Class::Ingest };
                 let deadline = Instant::now() + Duration::from_millis(100 + number % 900);
-                let wish = Wish { class, deadline, claim: Claim::Kept, seat: None, texts: 1 };
+                let wish = Wish { class, deadline, claim: Claim::Kept, before: None, texts: 1 };
                 let work = async {
                     let slot = match ask(&line, wish) {
                         Turn::Now(slot) => slot,
@@ -232,7 +232,7 @@ async fn slots_are_never_lost() {
                     if number % 11 == 0 {
                         slot.failed(Duration::from_millis(5), Instant::now());
                     } else {
-                        slot.answered(Some(0), Instant::now());
+                        slot.answered(Some(0), None, Instant::now());
                     }
                     Ok::<_, Ended>(())
                 };
@@ -259,7 +259,7 @@ async fn pieces_are_counted_by_how_they_left_the_line_and_the_worker() {
     assert_eq!(waiting(&line, wish(Class::Ingest, 1)).await.unwrap_err(), Ended::Late);
     let served = waiting(&line, wish(Class::Ingest, 1));
     line.follow(&pods(1), Standing::Open, Instant::now());
-    served.await.unwrap().answered(None, Instant::now());
+    served.await.unwrap().answered(None, None, Instant::now());
     drop(slot(&line));
     slot(&line).failed(pod::FAILED, Instant::now());
     let refused = waiting(&line, wish(Class::Ingest, 1));

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 
 use crate::api::{Api, NAMESPACE};
 use crate::clock::Clock;
@@ -73,11 +73,8 @@ async fn at_once(gateway: &Process, api: &Api, pods: &[SocketAddr], figures: &mu
     // Time for another patch to be wrong.
     tokio::time::sleep(Duration::from_millis(500)).await;
     ready(api, "first", pods);
-    answered(&mut wires).await?;
-    figures.add("answered_of_1000_at_once_count", wires.len() as f64);
-    let patches = api.patches("first").len();
-    ensure!(patches == 1, "[{patches}] patches for one wake");
-    figures.add("wake_patches_for_1000_at_once_count", patches as f64);
+    figures.add("answered_of_1000_at_once_count", answered(&mut wires).await as f64);
+    figures.add("wake_patches_for_1000_at_once_count", api.patches("first").len() as f64);
     Ok(())
 }
 
@@ -101,8 +98,7 @@ async fn held(gateway: &Process, api: &Api, pods: &[SocketAddr], figures: &mut F
     }
     figures.add("held_request_memory_kib", (settled - before) / HELD as f64);
     ready(api, "many", pods);
-    answered(&mut wires).await?;
-    figures.add("answered_of_10000_held_count", wires.len() as f64);
+    figures.add("answered_of_10000_held_count", answered(&mut wires).await as f64);
     Ok(())
 }
 
@@ -112,9 +108,11 @@ fn ready(api: &Api, name: &str, pods: &[SocketAddr]) {
     }
 }
 
-async fn answered(wires: &mut [Wire]) -> Result<()> {
+/// How many of them are answered.
+async fn answered(wires: &mut [Wire]) -> usize {
+    let mut count = 0;
     for wire in wires {
-        wire.answer().await?;
+        count += usize::from(wire.answer().await.is_ok());
     }
-    Ok(())
+    count
 }

@@ -24,6 +24,10 @@ pub(super) struct Starts {
 }
 
 impl Starts {
+    pub(super) fn resumed(self) -> Self {
+        Self { ready: None, ..self }
+    }
+
     pub(super) fn learn(&mut self, interval: f64, ready: u32, starting: u32) {
         self.seconds.add(f64::from(starting) * interval);
         if let Some(before) = self.ready.replace(ready) {
@@ -32,6 +36,8 @@ impl Starts {
             self.seconds.add(started * interval / 2.0);
             self.count.add(started);
         }
+        // One that never ends must not outweigh all that do, long after it is gone.
+        self.seconds.set(self.seconds.get().min((self.count.get() + 1.0) * LONGEST));
         if self.count.get() > MEMORY {
             self.seconds.set(self.seconds.get() * MEMORY / self.count.get());
             self.count.set(MEMORY);
@@ -83,5 +89,22 @@ mod tests {
             starts.learn(0.5, 1, 1);
         }
         assert!(starts.expected() <= LONGEST);
+        for _ in 0..30 {
+            starts.learn(0.5, 1, 0);
+            for _ in 0..20 {
+                starts.learn(0.5, 1, 1);
+            }
+            starts.learn(0.5, 2, 0);
+        }
+        assert!(starts.expected() < 25.0, "{} s", starts.expected());
+    }
+
+    #[test]
+    fn what_began_to_serve_unwatched_is_no_start() {
+        let mut starts = Starts::default();
+        starts.learn(0.5, 2, 0);
+        let mut starts = starts.resumed();
+        starts.learn(0.5, 10, 0);
+        assert!((starts.expected() - UNKNOWN).abs() < 1e-9);
     }
 }
