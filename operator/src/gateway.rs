@@ -52,6 +52,7 @@ mod wake;
 mod watch;
 mod work;
 mod worker;
+mod writing;
 
 use std::ops::Deref;
 use std::sync::Arc;
