@@ -52,6 +52,7 @@ mod wake;
 mod watch;
 mod work;
 mod worker;
+mod writing;
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -67,7 +68,7 @@ use lexiscale_trace::{Service, Traces};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use self::admission::{Admission, Deadline};
+use self::admission::{Admission, Began, Deadline};
 use self::auth::Guard;
 pub use self::auth::{ApiKeyFormat, Mode as AuthMode, NewKey, Settings as AuthSettings, Verb};
 use self::budget::Budget;
@@ -196,9 +197,10 @@ impl Gateway {
     }
 
     /// Until when a request may take. What it asks for is bounded by how long a gateway that is told to stop waits for its
-    /// requests: a longer one would be cut off by a restart.
-    fn deadline(&self, asked: Option<Duration>, otherwise: Duration) -> Deadline {
-        Deadline::after(asked.unwrap_or(otherwise).min(self.settings.drain_timeout))
+    /// requests: a longer one would be cut off by a restart. It counts from when the request came, checks of its credentials
+    /// included.
+    fn deadline(&self, began: Began, asked: Option<Duration>, otherwise: Duration) -> Deadline {
+        Deadline::of(began, asked.unwrap_or(otherwise).min(self.settings.drain_timeout))
     }
 
     fn is_draining(&self) -> bool {

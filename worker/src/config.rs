@@ -140,7 +140,7 @@ pub struct ServeArgs {
     #[arg(long, default_value = "0.0.0.0:8080")]
     listen: SocketAddr,
 
-    /// Address to answer health, metrics and information on too, always in plain HTTP and never with inference: for probes
+    /// Address to answer health, metrics, information and load on too, always in plain HTTP and never with inference: for probes
     /// and scrapes, which have no certificate.
     #[arg(long, value_name = "ADDRESS")]
     admin_listen: Option<SocketAddr>,

@@ -154,17 +154,33 @@ readinessProbe:
   {{- end }}
 {{- end }}
 
-{{/* Rule towards a collector, by its URL. A Service is known by its name: its pods may listen on any port, but in its namespace. */}}
+{{/* Rules towards a collector, by its URL, as lexiscale_core::desired::network_policy makes them for workers. SERVICE.NAMESPACE.svc is a
+     Service, and so is what stands before it a pod of one: pods may listen on any port, but in its namespace. Other names
+     may be anywhere but on link-local addresses, where clouds answer with a machine's credentials. Names under a domain that need not
+     be this cluster's may be either. */}}
 {{- define "lexiscale.egressToCollector" -}}
 {{- $url := urlParse . }}
-{{- $host := splitList "." $url.hostname }}
-{{- if and (gt (len $host) 2) (eq (index $host 2) "svc") -}}
+{{- $service := "" }}
+{{- $domain := "" }}
+{{- if contains ".svc." $url.hostname }}
+{{- $halves := splitn ".svc." 2 $url.hostname }}
+{{- $service = $halves._0 }}
+{{- $domain = trimAll "." $halves._1 }}
+{{- else if hasSuffix ".svc" $url.hostname }}
+{{- $service = trimSuffix ".svc" $url.hostname }}
+{{- end }}
+{{- $isInside := contains "." $service }}
+{{- if $isInside }}
 - to:
-    - namespaceSelector: { matchLabels: { kubernetes.io/metadata.name: {{ index $host 1 }} } }
+    - namespaceSelector: { matchLabels: { kubernetes.io/metadata.name: {{ splitList "." $service | last }} } }
   ports:
     - { protocol: TCP }
-{{- else -}}
-- ports:
+{{- end }}
+{{- if not (and $isInside (has $domain (list "" "cluster.local"))) }}
+- to:
+    - ipBlock: { cidr: 0.0.0.0/0, except: [169.254.0.0/16] }
+    - ipBlock: { cidr: "::/0", except: ["fe80::/10"] }
+  ports:
     - { port: {{ regexFind "[0-9]+$" (regexFind ":[0-9]+$" $url.host) | default (eq $url.scheme "http" | ternary "80" "443") }}, protocol: TCP }
 {{- end }}
 {{- end }}

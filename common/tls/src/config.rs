@@ -10,15 +10,18 @@ use tokio_rustls::rustls::{ClientConfig, ServerConfig, SupportedProtocolVersion}
 use super::{Credentials, Error};
 
 /// Elasticsearch's clients are as old as TLS 1.2.
-const VERSIONS: &[&SupportedProtocolVersion] = &[&TLS13, &TLS12];
+const OF_ANYBODY: &[&SupportedProtocolVersion] = &[&TLS13, &TLS12];
+/// Both ends are ours where both have certificates.
+const BETWEEN_US: &[&SupportedProtocolVersion] = &[&TLS13];
 const HTTP1: &[u8] = b"http/1.1";
 
-/// For a server of HTTP/1.1. With an authority, only clients that it signed for are served.
+/// For a server of HTTP/1.1. With an authority, only clients that it signed for are served, by TLS 1.3.
 pub fn server(credentials: Credentials) -> Result<ServerConfig, Error> {
     let Credentials { chain, key, authority, ends: _ } = credentials;
     let provider = Arc::new(ring::default_provider());
+    let versions = if authority.is_some() { BETWEEN_US } else { OF_ANYBODY };
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
-        .with_protocol_versions(VERSIONS)
+        .with_protocol_versions(versions)
         .map_err(Error::Pair)?;
     let builder = match authority {
         None => builder.with_no_client_auth(),
@@ -37,7 +40,7 @@ pub fn client(credentials: Credentials) -> Result<ClientConfig, Error> {
     let Credentials { chain, key, authority, ends: _ } = credentials;
     let roots = authority.ok_or(Error::NoAuthority)?;
     ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_protocol_versions(&[&TLS13])
+        .with_protocol_versions(BETWEEN_US)
         .and_then(|builder| builder.with_root_certificates(roots).with_client_auth_cert(chain, key))
         .map_err(Error::Pair)
 }

@@ -63,14 +63,11 @@ impl<T: Send + Sync + 'static> Reloading<T> {
     /// Looks at the files again and again.
     pub async fn follow(&self, ended: CancellationToken) {
         let mut complained: Option<Instant> = None;
-        let mut refused = None;
+        let mut told = Told::default();
         while ended.run_until_cancelled(tokio::time::sleep(EVERY)).await.is_some() {
             let file = self.files.cert.display();
-            if let Renewal::Refused(error, digest) = self.renew().await
-                && (digest.is_none() || refused != digest)
-            {
+            if let Some(error) = told.news(self.renew().await) {
                 tracing::error!(%file, "the old certificate stays: {}", chain(&error));
-                refused = digest;
             }
             let ends = self.current.borrow().ends;
             if is_near(ends, Timestamp::now()) && complained.is_none_or(|at| at.elapsed() >= COMPLAIN_EVERY) {
@@ -98,6 +95,29 @@ impl<T: Send + Sync + 'static> Reloading<T> {
             }
             Err(error) => Renewal::Refused(error, Some(contents.digest)),
         }
+    }
+}
+
+/// What was said last about files that are not usable: each problem is said once for as long as it lasts.
+#[derive(Debug, Default, PartialEq)]
+enum Told {
+    #[default]
+    Nothing,
+    Unreadable,
+    Refused([u8; 32]),
+}
+
+impl Told {
+    /// The error, where it is to be said.
+    fn news(&mut self, renewal: Renewal) -> Option<Error> {
+        let (now, error) = match renewal {
+            Renewal::Unchanged | Renewal::Renewed => (Self::Nothing, None),
+            Renewal::Refused(error, None) => (Self::Unreadable, Some(error)),
+            Renewal::Refused(error, Some(digest)) => (Self::Refused(digest), Some(error)),
+        };
+        let is_new = *self != now;
+        *self = now;
+        error.filter(|_| is_new)
     }
 }
 
@@ -130,6 +150,30 @@ fn is_near(ends: Timestamp, now: Timestamp) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What is broken again must be seen again, and what stays broken must not fill the log.
+    #[test]
+    fn a_problem_is_told_once_for_as_long_as_it_lasts() {
+        let refused =
+            |digest: Option<u8>| Renewal::Refused(Error::NoAuthority, digest.map(|byte| [byte; 32]));
+        let mut told = Told::default();
+        for (renewal, is_told) in [
+            (Renewal::Unchanged, false),
+            (refused(Some(1)), true),
+            (refused(Some(1)), false),
+            (refused(Some(2)), true),
+            (refused(None), true),
+            (refused(None), false),
+            (refused(Some(2)), true),
+            (Renewal::Renewed, false),
+            (refused(Some(2)), true),
+            (Renewal::Unchanged, false),
+            (refused(None), true),
+        ] {
+            let said = format!("{renewal:?}");
+            assert_eq!(told.news(renewal).is_some(), is_told, "{said}");
+        }
+    }
 
     #[test]
     fn a_week_before_its_end_a_certificate_is_complained_about() {

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use lexiscale_pki::Authority;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
-use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::version::{TLS12, TLS13};
+use tokio_rustls::rustls::{ClientConfig, ServerConfig};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::*;
@@ -24,7 +26,11 @@ async fn load(folder: &Path) -> Result<Reloading<ServerConfig>, Error> {
 
 /// Whether client and server have exchanged a byte.
 async fn agree(server: Arc<ServerConfig>, of_client: Files) -> bool {
-    let config = Arc::new(client(of_client.load().unwrap()).unwrap());
+    greet(server, client(of_client.load().unwrap()).unwrap()).await
+}
+
+async fn greet(server: Arc<ServerConfig>, config: ClientConfig) -> bool {
+    let config = Arc::new(config);
     let (near, far) = duplex(1 << 14);
     let serve = async {
         let mut stream = TlsAcceptor::from(server).accept(far).await?;
@@ -58,6 +64,27 @@ async fn each_side_knows_the_other_by_its_authority_and_the_server_by_its_name()
     fs_err::write(false_worker.path().join("ca.crt"), ours.pem()).unwrap();
     let false_worker = load(false_worker.path()).await.unwrap();
     assert!(!agree(false_worker.current(), Files::of_secret(gateway.path())).await);
+}
+
+/// The version is what the documentation promises of the way between gateway and workers.
+#[tokio::test]
+async fn who_asks_for_certificates_speaks_no_old_version_and_who_serves_anybody_does() {
+    let authority = Authority::new().unwrap();
+    let (worker, gateway) = (issued(&authority, "worker"), issued(&authority, "gateway"));
+    let files = |ca| Files { ca, ..Files::of_secret(worker.path()) };
+    let mutual = Files::of_secret(worker.path()).ca;
+    for (ca, version, agrees) in
+        [(&mutual, &TLS12, false), (&mutual, &TLS13, true), (&None, &TLS12, true), (&None, &TLS13, true)]
+    {
+        let Credentials { chain, key, authority, ends: _ } = Files::of_secret(gateway.path()).load().unwrap();
+        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_protocol_versions(&[version])
+            .and_then(|builder| {
+                builder.with_root_certificates(authority.unwrap()).with_client_auth_cert(chain, key)
+            });
+        let server = Arc::new(server(files(ca.clone()).load().unwrap()).unwrap());
+        assert_eq!(greet(server, config.unwrap()).await, agrees, "{ca:?} {version:?}");
+    }
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::Extensions;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
@@ -28,9 +29,19 @@ pub(crate) struct Deadline {
     pub(crate) timeout: Duration,
 }
 
+/// When a request came. It goes with the request, among its extensions.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Began(pub(crate) Instant);
+
+impl Began {
+    pub(crate) fn of(extensions: &Extensions) -> Self {
+        *extensions.get().expect("whoever counts a request says when it came")
+    }
+}
+
 impl Deadline {
-    pub(crate) fn after(timeout: Duration) -> Self {
-        Self { at: Instant::now() + timeout, timeout }
+    pub(crate) fn of(Began(began): Began, timeout: Duration) -> Self {
+        Self { at: began + timeout, timeout }
     }
 }
 
@@ -53,7 +64,7 @@ mod tests {
     #[tokio::test]
     async fn a_place_is_free_again_once_its_request_is_done() {
         let admission = Admission::new(1);
-        let deadline = Deadline::after(Duration::from_secs(1));
+        let deadline = Deadline::of(Began(Instant::now()), Duration::from_secs(1));
         let admitted = admission.admit(deadline).unwrap();
         assert!(matches!(admission.admit(deadline), Err(Error::TooManyRequests { limit: 1 })));
         drop(admitted);

@@ -81,7 +81,7 @@ fn hand_on<S>(
 where
     S: Service<Request>,
 {
-    let (dress, acceptable) = Dress::of(&request);
+    let (dress, acceptable) = Dress::of(gateway, &request);
     let handed = acceptable.and_then(|()| refuse_bad_head(&mut request)).map(|()| {
         let counted = count_body(gateway, &mut request);
         (counted, inner.call(request))

@@ -6,7 +6,7 @@ use http::HeaderMap;
 use tokio::time::timeout_at;
 
 use super::Gateway;
-use super::admission::Admitted;
+use super::admission::{Admitted, Began};
 use super::dispatch::too_late;
 use super::elastic::query::{Own, Query};
 use super::error::Error;
@@ -29,8 +29,9 @@ impl Arrived {
         request: Request,
     ) -> Result<Self, Error> {
         let query = request::query(request.uri(), own)?;
-        let deadline = gateway.deadline(query.timeout, gateway.settings.infer_timeout);
         let (parts, body) = request.into_parts();
+        let began = Began::of(&parts.extensions);
+        let deadline = gateway.deadline(began, query.timeout, gateway.settings.infer_timeout);
         let body = timeout_at(deadline.at, request::body(&parts, body, &gateway.settings))
             .await
             .map_err(|_| too_late(id, deadline, "the request body"))??;

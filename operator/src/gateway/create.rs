@@ -13,7 +13,7 @@ use lexiscale_crds::{ConditionType, Conditions, InferenceEndpoint, InferenceEndp
 use tokio::time::timeout_at;
 
 use super::Gateway;
-use super::admission::Deadline;
+use super::admission::{Began, Deadline};
 use super::attach;
 use super::auth::{Caller, refuse_unless_may_infer};
 use super::directory::{EndpointKey, Entry};
@@ -35,8 +35,9 @@ pub(crate) async fn create(
     request: Request,
 ) -> Result<Response, Error> {
     let query = request::query(&uri, &[])?;
-    let deadline = gateway.deadline(query.timeout, gateway.settings.create_timeout);
     let (parts, body) = request.into_parts();
+    let began = Began::of(&parts.extensions);
+    let deadline = gateway.deadline(began, query.timeout, gateway.settings.create_timeout);
     let too_late = |_| Error::StoreTimeout { id: target.id.clone(), timeout: deadline.timeout };
     let read = request::body(&parts, body, &gateway.settings);
     let body = timeout_at(deadline.at, read).await.map_err(too_late)??;

@@ -9,7 +9,7 @@ use http::HeaderMap;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use lexiscale_wire::{InferenceResponse, InputType, TextEmbedding};
 use serde::{Deserialize, Serialize};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::Gateway;
 use super::admission::Admitted;
@@ -18,8 +18,10 @@ use super::directory::EndpointKey;
 use super::dispatch::{self, too_late, too_many_bytes};
 use super::error::Error;
 use super::presentation::ok;
+use super::tenancy::Tenant;
 use super::wake::Waiter;
 use super::work::{Form, Work};
+use super::writing;
 
 /// Bytes of an answer, which is held until it is whole. 10 MiB of text embed to less.
 const LARGEST_ANSWER: usize = 64 << 20;
@@ -97,22 +99,27 @@ async fn answer<T>(
     let work = Work::new(texts, form, headers);
     // Until the answer is written: what is read takes a multiple of its bytes.
     let held = gateway.budget.begin();
+    let deadline = admitted.deadline;
     let answered = match collect(&waiter, work, admitted, &held).await {
         Ok(bytes) => {
             let write = move |bytes: &[u8]| {
                 let rows = read(bytes).ok().filter(|rows| rows.len() == wanted)?;
                 Some(shape(rows))
             };
-            let written = written(bytes, held, write).await;
-            written.map(ok).ok_or_else(|| Error::WorkerAnswer { id: key.id.clone() })
+            let written = timeout_at(deadline.at, written(key, bytes, held, write)).await;
+            match written {
+                Ok(written) => written.map(ok).ok_or_else(|| Error::WorkerAnswer { id: key.id.clone() }),
+                Err(_) => Err(too_late(&key.id, deadline, "the answer to be written")),
+            }
         }
         Err(error) => Err(error),
     };
     waiter.answer(answered)
 }
 
-/// What `write` makes of an answer. What is `held` for it is held on when nobody waits any more.
+/// What `write` makes of an answer.
 async fn written(
+    key: &EndpointKey,
     answer: Bytes,
     held: Arc<Held>,
     write: impl FnOnce(&[u8]) -> Option<Vec<u8>> + Send + 'static,
@@ -120,11 +127,8 @@ async fn written(
     if answer.len() <= READ_HERE {
         return write(&answer);
     }
-    let task = tokio::task::spawn_blocking(move || {
-        let _held = held;
-        write(&answer)
-    });
-    task.await.ok().flatten()
+    let tenant = Tenant(key.namespace.clone());
+    writing::write(&tenant, held, move || write(&answer)).await.ok().flatten()
 }
 
 async fn collect(waiter: &Waiter<'_>, work: Work, admitted: Admitted, held: &Held) -> Result<Bytes, Error> {

@@ -11,6 +11,7 @@ use lexiscale_crds::InferenceEndpoint;
 use serde::Serialize;
 use tokio::time::{Instant, timeout_at};
 
+use super::admission::Began;
 use super::auth::Caller;
 use super::directory::{Directory, EndpointKey, Entry};
 use super::elastic::endpoint::{Allocations, EndpointList, EndpointView, State as EndpointState};
@@ -103,6 +104,8 @@ pub(crate) async fn delete(
     request: Request,
 ) -> Result<Response, Error> {
     let query = request::query(&uri, &[Own::DryRun, Own::Force])?;
+    let began = Began::of(request.extensions());
+    let deadline = gateway.deadline(began, query.timeout, gateway.settings.create_timeout);
     request::refuse_body(request, &gateway.settings).await?;
     let entry = gateway.find(&target)?;
     if is_default_endpoint(&target.id) && !query.has(Own::Force) {
@@ -125,7 +128,6 @@ pub(crate) async fn delete(
     if !in_use.uses.is_empty() && !query.has(Own::Force) {
         return Err(in_use.into());
     }
-    let deadline = gateway.deadline(query.timeout, gateway.settings.create_timeout);
     let too_late = |_| Error::DeleteTimeout { id: target.id.clone(), timeout: deadline.timeout };
     timeout_at(deadline.at, remove(&gateway, &target.key(), &entry)).await.map_err(too_late)??;
     Ok(ok(json(&Deleted { acknowledged: true, pipelines: [], indexes: [], error_message: None })))

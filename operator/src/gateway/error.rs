@@ -44,6 +44,10 @@ pub(crate) enum Error {
         "failed to read the request body: it ended early, or it is not packed as its Content-Encoding says"
     )]
     BodyBroken,
+    #[error(
+        "failed to read the settings in the request body, which is a mistake of the gateway and not of the request"
+    )]
+    SettingsBroken,
     #[error("failed to read the answer that was to be written anew")]
     AnswerBroken,
     #[error("the allocation that worked on the request broke off its answer; send the request again")]

@@ -63,14 +63,16 @@ mod tests {
     use std::time::Duration;
 
     use http_body_util::BodyExt;
+    use tokio::time::Instant;
 
     use super::*;
-    use crate::gateway::admission::{Admission, Deadline};
+    use crate::gateway::admission::{Admission, Began, Deadline};
     use crate::gateway::budget::Budget;
 
     #[tokio::test]
     async fn pieces_become_one_answer_of_known_length() {
-        let admitted = Admission::new(1).admit(Deadline::after(Duration::from_secs(1))).unwrap();
+        let deadline = Deadline::of(Began(Instant::now()), Duration::from_secs(1));
+        let admitted = Admission::new(1).admit(deadline).unwrap();
         let form = Form::Inference { input_type: None };
         let entries = vec![Bytes::from_static(b"1,2"), Bytes::from_static(b"3")];
         let body = Joined::body(form, entries, admitted, Budget::new(1).begin());

@@ -15,6 +15,7 @@ use lexiscale_trace::{Kind, Span, attribute};
 use tokio::time::Instant;
 
 use super::Gateway;
+use super::admission::Began;
 use super::auth::Identified;
 use super::directory::EndpointKey;
 use super::metrics::{Operation, Outcome, Raised};
@@ -74,6 +75,7 @@ impl Watch {
             gateway: gateway.clone(),
         };
         parts.extensions.insert(watch.caller.clone());
+        parts.extensions.insert(Began(began));
         (Request::from_parts(parts, body), watch)
     }
 

@@ -17,6 +17,8 @@ use super::error::Error;
 use super::metrics::Rejection;
 use super::page;
 use super::request::{pairs, text};
+use super::tenancy::Tenant;
+use super::writing;
 
 /// Official clients refuse a server whose answers lack it.
 const PRODUCT: HeaderName = HeaderName::from_static("x-elastic-product");
@@ -32,31 +34,46 @@ const SMALL: usize = 64 << 10;
 
 /// What a request says of the look of its answer.
 pub(crate) struct Dress {
-    presentation: Presentation,
+    rewriting: Option<Rewriting>,
     media_type: MediaType,
     opaque_id: Option<HeaderValue>,
 }
 
+/// The wish for an answer that looks otherwise.
+struct Rewriting {
+    presentation: Presentation,
+    /// Whose turn it takes.
+    tenant: Tenant,
+}
+
+impl Rewriting {
+    fn of(gateway: &Gateway, request: &Request) -> Option<Self> {
+        request.uri().query()?;
+        let presentation = Presentation::parse(&pairs(request.uri()));
+        let own = |_| Tenant(gateway.settings.namespace.clone());
+        let tenant = || Tenant::of(request.extensions(), gateway).unwrap_or_else(own);
+        (presentation != Presentation::default()).then(|| Self { presentation, tenant: tenant() })
+    }
+}
+
 impl Dress {
     /// An error, which is an answer too, where the client accepts no media type that there is.
-    pub(crate) fn of(request: &Request) -> (Self, Result<(), Error>) {
-        let presentation =
-            request.uri().query().map(|_| Presentation::parse(&pairs(request.uri()))).unwrap_or_default();
+    pub(crate) fn of(gateway: &Gateway, request: &Request) -> (Self, Result<(), Error>) {
+        let rewriting = Rewriting::of(gateway, request);
         let opaque_id = request.headers().get(&OPAQUE_ID).cloned();
         let (media_type, acceptable) = match MediaType::of_answer(text(request.headers(), &ACCEPT)) {
             Ok(media_type) => (media_type, Ok(())),
             Err(_) if page::is_part(request) => (MediaType::default(), Ok(())),
             Err(error) => (MediaType::default(), Err(Error::from(error))),
         };
-        (Self { presentation, media_type, opaque_id }, acceptable)
+        (Self { rewriting, media_type, opaque_id }, acceptable)
     }
 
     pub(crate) async fn put_on(self, gateway: &Gateway, response: Response) -> Response {
-        let Self { presentation, media_type, opaque_id } = self;
-        let mut response = if presentation == Presentation::default() {
-            response
-        } else {
-            Box::pin(rewrite(gateway, response, presentation)).await
+        let Self { rewriting, media_type, opaque_id } = self;
+        let mut response = match rewriting {
+            None => response,
+            Some(rewriting) => Box::pin(rewrite(gateway, response, rewriting)).await,
         };
         let headers = response.headers_mut();
         headers.insert(PRODUCT, HeaderValue::from_static("Elasticsearch"));
@@ -74,7 +91,8 @@ impl Dress {
     }
 }
 
-async fn rewrite(gateway: &Gateway, response: Response, presentation: Presentation) -> Response {
+async fn rewrite(gateway: &Gateway, response: Response, rewriting: Rewriting) -> Response {
+    let Rewriting { presentation, tenant } = rewriting;
     let (mut head, body) = response.into_parts();
     let bytes = match Limited::new(body, LARGEST_REWRITTEN).collect().await {
         Ok(read) => read.to_bytes(),
@@ -92,7 +110,7 @@ async fn rewrite(gateway: &Gateway, response: Response, presentation: Presentati
     let rewritten = if bytes.len() <= SMALL {
         Ok(presented(bytes, presentation))
     } else {
-        tokio::task::spawn_blocking(move || presented(bytes, presentation)).await
+        writing::write(&tenant, counted, move || presented(bytes, presentation)).await
     };
     match rewritten {
         Ok(bytes) => Response::from_parts(head, Body::from(bytes)),

@@ -1,6 +1,5 @@
 //! Reading a request: path, parameters, body, in that order. All limits of what a client may send are here.
 
-use std::panic::resume_unwind;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -205,5 +204,19 @@ pub(crate) async fn settings<T: Send + 'static>(
     read: impl FnOnce(&[u8]) -> Result<T, Refusal> + Send + 'static,
 ) -> Result<T, Error> {
     let read = READING.run(tenant, move || read(&body)).await;
-    Ok(read.unwrap_or_else(|panic| resume_unwind(panic.into_panic()))?)
+    Ok(read.map_err(|_| Error::SettingsBroken)??)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Who meets a mistake of ours is told so; a connection that just closes is asked again and again.
+    #[tokio::test]
+    async fn a_reader_that_fails_is_answered_for() {
+        let tenant = Tenant("a".to_owned());
+        let read =
+            settings(&tenant, Bytes::new(), |_| -> Result<(), Refusal> { panic!("a mistake of ours") });
+        assert!(matches!(read.await, Err(Error::SettingsBroken)));
+    }
 }

@@ -3,9 +3,9 @@
 //! before routing, so that every route exists for every tenant.
 
 use axum::extract::FromRequestParts;
-use http::Request;
 use http::request::Parts;
 use http::uri::{PathAndQuery, Uri};
+use http::{Extensions, Request};
 use lexiscale_core::name::is_dns_label;
 
 use super::Gateway;
@@ -26,8 +26,15 @@ impl FromRequestParts<Gateway> for Tenant {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, gateway: &Gateway) -> Result<Self, Error> {
+        Self::of(&parts.extensions, gateway)
+    }
+}
+
+impl Tenant {
+    /// The one that a request names.
+    pub(crate) fn of(extensions: &Extensions, gateway: &Gateway) -> Result<Self, Error> {
         let own = &gateway.settings.namespace;
-        match parts.extensions.get::<Named>() {
+        match extensions.get::<Named>() {
             None => Ok(Self(own.clone())),
             Some(Named(name)) if !is_dns_label(name) => Err(Error::BadNamespace { name: shortened(name) }),
             Some(Named(name)) if name == own || gateway.settings.all_namespaces => Ok(Self(name.clone())),

@@ -13,6 +13,7 @@ use lexiscale_crds::{ConditionType, Conditions, InferenceEndpoint, InferenceEndp
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout_at};
 
+use super::admission::Began;
 use super::auth::Caller;
 use super::create::stored;
 use super::directory::{Directory, EndpointKey, Entry};
@@ -38,8 +39,9 @@ pub(crate) async fn update(
 ) -> Result<Response, Error> {
     let query = request::query(&uri, &[])?;
     let asked = query.timeout.or(query.master_timeout);
-    let deadline = gateway.deadline(asked, gateway.settings.create_timeout);
     let (parts, body) = request.into_parts();
+    let began = Began::of(&parts.extensions);
+    let deadline = gateway.deadline(began, asked, gateway.settings.create_timeout);
     let too_late = |_| Error::UpdateTimeout { id: target.id.clone(), timeout: deadline.timeout };
     let read = request::body(&parts, body, &gateway.settings);
     let body = timeout_at(deadline.at, read).await.map_err(too_late)??;

@@ -6,11 +6,11 @@ use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout_at};
 
 /// Each key asks once in so long while asking fails.
 const KEEP_FAILURE: Duration = Duration::from_secs(1);
-/// So long is a new decision waited for by those who could go on by the old one.
+/// So long is a new decision waited for, from when it is asked for, by those who could go on by the old one.
 const MOMENT: Duration = Duration::from_secs(1);
 
 /// Whether an entry is worth more than the place it takes.
@@ -63,13 +63,15 @@ struct Slot<V, E> {
 
 struct Known<V, E> {
     decided: Option<(Decided<V>, Instant)>,
+    /// Since when a newer one is asked for, as far as it is.
+    asked: Option<Instant>,
     /// Why no newer one could be had, since then.
     failed: Option<(E, Instant)>,
 }
 
 impl<V: Clone, E: Clone> Slot<V, E> {
     fn new() -> Self {
-        Self { turn: Arc::default(), known: Mutex::new(Known { decided: None, failed: None }) }
+        Self { turn: Arc::default(), known: Mutex::new(Known { decided: None, asked: None, failed: None }) }
     }
 
     fn known(&self) -> MutexGuard<'_, Known<V, E>> {
@@ -82,7 +84,7 @@ impl<V: Clone, E: Clone> Slot<V, E> {
         match asked {
             Ok(decided) => {
                 let value = decided.value.clone();
-                *known = Known { decided: Some((decided, now)), failed: None };
+                *known = Known { decided: Some((decided, now)), asked: None, failed: None };
                 Ok(value)
             }
             Err(error) => {
@@ -150,13 +152,14 @@ where
         let _turn = slot.turn.lock().await;
         let now = Instant::now();
         {
-            let known = slot.known();
+            let mut known = slot.known();
             if let Some(value) = known.in_time(now) {
                 return (Ok(value), Found::Cached);
             }
             if let Some(error) = known.just_failed(now) {
                 return (Err(error), Found::Cached);
             }
+            known.asked = Some(now);
         }
         (slot.store(ask().await), Found::Asked)
     }
@@ -185,8 +188,8 @@ where
     }
 }
 
-/// Asks behind the caller, who waits a moment at most and not again while asking fails: nobody is slowed down by
-/// somebody who does not answer.
+/// Asks behind the caller, who waits to the end of the question's first moment, and not at all while asking fails: nobody is
+/// slowed down by somebody who does not answer.
 async fn or_outlived<V, E, A>(
     slot: Arc<Slot<V, E>>,
     outlived: V,
@@ -197,11 +200,13 @@ where
     E: Clone + Send + 'static,
     A: Future<Output = Result<Decided<V>, E>> + Send + 'static,
 {
+    let now = Instant::now();
     let (has_failed, rests) = {
         let known = slot.known();
-        (known.failed.is_some(), known.just_failed(Instant::now()).is_some())
+        (known.failed.is_some(), known.just_failed(now).is_some())
     };
     if !rests && let Ok(turn) = Arc::clone(&slot.turn).try_lock_owned() {
+        slot.known().asked = Some(now);
         let (asked, slot) = (ask(), Arc::clone(&slot));
         tokio::spawn(async move {
             // Who asked before is told by `known`, not by this.
@@ -210,7 +215,8 @@ where
         });
     }
     if !has_failed {
-        let _ = timeout(MOMENT, slot.turn.lock()).await;
+        let asked = slot.known().asked.unwrap_or(now);
+        let _ = timeout_at(asked + MOMENT, slot.turn.lock()).await;
     }
     let fresh = slot.known().in_time(Instant::now());
     match fresh {

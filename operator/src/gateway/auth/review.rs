@@ -17,6 +17,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use super::access::{Access, Need};
 use super::api_key::Verb;
@@ -31,10 +32,13 @@ use crate::gateway::outage::{Doubt, Outage};
 const KEEP_NEGATIVE: Duration = Duration::from_secs(5);
 const MOST_TOKENS: usize = 10_000;
 const MOST_RIGHTS: usize = 50_000;
-/// Reviews under way at once; further ones wait, within the same time. Anybody can make up tokens, so those that
-/// were not valid before have places of their own.
+/// Reviews under way at once; further ones wait. Anybody can make up tokens, so those that were not valid before have places of
+/// their own.
 const MOST_REVIEWS: usize = 32;
 const MOST_REVIEWS_OF_STRANGERS: usize = 16;
+/// For a place. Its end says that many ask, and nothing about the API server.
+const PLACE_TIMEOUT: Duration = Duration::from_secs(2);
+/// From when the API server is asked.
 const REVIEW_TIMEOUT: Duration = Duration::from_secs(5);
 /// What is done here, as the log says it.
 const REVIEW: &str = "have credentials reviewed";
@@ -56,6 +60,8 @@ pub(crate) struct Reviewer {
     known_rights: Cache<(Fingerprint, Access), bool, Away>,
     places: Semaphore,
     places_of_strangers: Semaphore,
+    /// To ask whether the API server is ready: one question answers all who are refused meanwhile.
+    place_of_readiness: Semaphore,
     outage: Outage,
 }
 
@@ -80,6 +86,7 @@ impl Reviewer {
             known_rights: Cache::new(MOST_RIGHTS),
             places: Semaphore::new(MOST_REVIEWS),
             places_of_strangers: Semaphore::new(MOST_REVIEWS_OF_STRANGERS),
+            place_of_readiness: Semaphore::new(1),
             outage: Outage::default(),
         }
     }
@@ -163,10 +170,12 @@ impl Reviewer {
                 worth: Worth::Drop,
             });
         }
-        let question = http::Request::get("/readyz").body(Vec::new());
-        let question = question.expect("a path of ours is a path");
-        if let Ok(Ok(_)) = tokio::time::timeout(REVIEW_TIMEOUT, self.client.request_text(question)).await {
-            self.doubt.settle();
+        if let Ok(_place) = self.place_of_readiness.try_acquire() {
+            let question = http::Request::get("/readyz").body(Vec::new());
+            let question = question.expect("a path of ours is a path");
+            if let Ok(Ok(_)) = timeout(REVIEW_TIMEOUT, self.client.request_text(question)).await {
+                self.doubt.settle();
+            }
         }
         Err(Away("the Kubernetes API has just started"))
     }
@@ -175,11 +184,9 @@ impl Reviewer {
     where
         T: Clone + std::fmt::Debug + DeserializeOwned + Serialize,
     {
-        let answer = async {
-            let _place = places.acquire().await;
-            api.create(&PostParams::default(), review).await
-        };
-        match tokio::time::timeout(REVIEW_TIMEOUT, answer).await {
+        let place = timeout(PLACE_TIMEOUT, places.acquire()).await;
+        let _place = place.map_err(|_| Away("many others are being checked"))?;
+        match timeout(REVIEW_TIMEOUT, api.create(&PostParams::default(), review)).await {
             Ok(Ok(review)) => {
                 self.outage.answered(REVIEW);
                 Ok(review)

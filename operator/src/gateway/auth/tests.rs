@@ -1,5 +1,6 @@
 //! Credentials through the real router, with an API server that knows two tokens and counts its answers.
 
+mod crowd;
 mod time;
 
 use std::sync::Mutex;

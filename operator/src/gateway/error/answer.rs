@@ -118,7 +118,7 @@ impl Error {
                     }
                 }
             }
-            Self::AnswerBroken | Self::WorkerAnswer { .. } => {
+            Self::SettingsBroken | Self::AnswerBroken | Self::WorkerAnswer { .. } => {
                 Answer::new(Status::INTERNAL_SERVER_ERROR, Type::Status)
             }
             Self::WorkerLost { .. }

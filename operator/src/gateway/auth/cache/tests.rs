@@ -1,6 +1,8 @@
 use std::future::{pending, ready};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use tokio::time::timeout;
+
 use super::*;
 
 type Numbers = Cache<u32, usize, &'static str>;
@@ -92,6 +94,33 @@ async fn who_does_not_answer_costs_one_moment_and_is_seen_to_be_back() {
     assert_eq!(cache.get(&1, Demand::NewIfPossible, back).await, (Ok(1), Found::Outlived), "asks behind us");
     tokio::time::sleep(Duration::from_millis(1)).await;
     assert_eq!(cache.get(&1, Demand::NewIfPossible, away).await, (Ok(2), Found::Cached));
+}
+
+/// A question may go on for seconds after its first moment, and every request of a busy client would wait through one.
+#[tokio::test(start_paused = true)]
+async fn a_question_is_waited_for_in_its_first_moment_only() {
+    let cache = Numbers::new(10);
+    let _ = cache.get(&1, Demand::New, || ready(Ok(decision(1, Worth::Keep)))).await;
+    tokio::time::advance(KEEP).await;
+    let began = Instant::now();
+    let get = async |after: u64| {
+        tokio::time::sleep_until(began + Duration::from_millis(after)).await;
+        let silent = || async {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            Ok(decision(2, Worth::Keep))
+        };
+        let (value, _) = cache.get(&1, Demand::NewIfPossible, silent).await;
+        (value, began.elapsed().as_millis())
+    };
+    let got = futures::join!(get(0), get(600), get(1500), get(4999), get(5001));
+    assert_eq!(got, ((Ok(1), 1000), (Ok(1), 1000), (Ok(1), 1500), (Ok(1), 4999), (Ok(2), 5001)));
+    tokio::time::advance(KEEP).await;
+    let (began, slow) = (Instant::now(), || async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        Ok(decision(3, Worth::Keep))
+    });
+    assert_eq!(cache.get(&1, Demand::NewIfPossible, slow).await, (Ok(3), Found::Asked), "waited for again");
+    assert_eq!(began.elapsed().as_millis(), 500);
 }
 
 /// Anybody can send tokens that are not valid; those must not crowd out the ones that are.

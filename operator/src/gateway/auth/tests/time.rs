@@ -127,3 +127,22 @@ async fn an_api_server_that_does_not_answer_is_not_waited_for_long() {
     assert_eq!(site.status(Method::GET, "/_inference/articles", ADA).await, 503);
     assert_eq!(began.elapsed().as_secs(), 5);
 }
+
+/// Who is to be answered within a time means all of it, and a gateway that stops waits no longer than for the longest.
+#[tokio::test(start_paused = true)]
+async fn the_check_of_credentials_is_part_of_a_requests_time() {
+    let judge = Arc::<Judge>::default();
+    let answers = Arc::clone(&judge);
+    let harness = Harness::with(&["--auth", "kubernetes"], move |request| {
+        let judge = Arc::clone(&answers);
+        async move {
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            judge.answer(request).await
+        }
+    });
+    let began = tokio::time::Instant::now();
+    let request = Request::post("/_inference/articles?timeout=8s").header(AUTHORIZATION, ADA);
+    let request = request.header("content-type", "application/json").body(Body::from(r#"{"input":"a"}"#));
+    let (status, _, _) = harness.send(request.unwrap()).await;
+    assert_eq!((status.as_u16(), began.elapsed().as_secs()), (408, 8), "two reviews of 3 s, and 2 s in line");
+}
