@@ -20,7 +20,8 @@ const UNBROKEN: u32 = 5;
 /// And at least for this time, however short the intervals are.
 const UNBROKEN_AT_LEAST: Duration = Duration::from_secs(10);
 
-/// How long a reason to stay has to hold before it is told. A write for each flicker would be many.
+/// How long a reason to stay has to hold before it is told. A write for each flicker would be many. Less where somebody looks
+/// more often than the law wants.
 const TELLS_AFTER: Duration = Duration::from_secs(30);
 
 /// How long nothing has to stand in the way before that is told.
@@ -128,7 +129,7 @@ impl Follower {
             self.memory = self.memory.clone().woken(now);
         }
         let decided = self.decide(seen, interval, now);
-        let proposal = self.proposal(seen, &decided, now);
+        let proposal = self.proposal(seen, &decided, interval, now);
         (decided, proposal)
     }
 
@@ -180,7 +181,13 @@ impl Follower {
     }
 
     /// A number that changes is worth a pass at once, a reason to stay when it has held for a while.
-    fn proposal(&mut self, seen: &Seen<'_>, decided: &scaling::Decision, now: Timestamp) -> Option<Proposal> {
+    fn proposal(
+        &mut self,
+        seen: &Seen<'_>,
+        decided: &scaling::Decision,
+        interval: Duration,
+        now: Timestamp,
+    ) -> Option<Proposal> {
         let scaling::Decision { replicas, reason, message } = decided;
         let gist = gist(*reason, message);
         let since = match &self.saying {
@@ -190,7 +197,8 @@ impl Follower {
         let is_news = is_news(*reason, &gist, seen);
         self.saying = Some((gist, since));
         let patience = if *reason == scaling::Reason::Steady { TELLS_STEADY_AFTER } else { TELLS_AFTER };
-        let holds = now.duration_since(since).as_secs_f64() >= patience.as_secs_f64();
+        let hurry = interval.as_secs_f64() / seen.policy.law.interval().as_secs_f64();
+        let holds = now.duration_since(since).as_secs_f64() >= patience.as_secs_f64() * hurry;
         let is_told = *replicas != seen.decision.replicas || (holds && is_news);
         is_told.then(|| Proposal {
             from: seen.decision.replicas,

@@ -33,6 +33,8 @@ impl Gateway {
     pub(crate) async fn start(world: &World, name: &str) -> Self {
         let said = Arc::new(Mutex::new(Some(GatewayLoad {
             instance: "first".to_owned(),
+            // For long enough to know of every request.
+            uptime: 1e6,
             ..GatewayLoad::default()
         })));
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
@@ -155,7 +157,8 @@ impl World {
                 "containerStatuses": [{"name": "worker", "image": "w", "imageID": "w", "ready": true, "restartCount": 0, "state": running}],
             });
             self.set_status(&pod, status).await;
-            let said = Arc::new(Mutex::new(WorkerLoad { instance: pod.name_any(), ..WorkerLoad::default() }));
+            let (instance, counters) = (pod.name_any(), LoadCounters::default());
+            let said = Arc::new(Mutex::new(WorkerLoad { instance, uptime: 1e6, counters }));
             let stop = CancellationToken::new();
             let answer = |State(said): State<Arc<Mutex<WorkerLoad>>>| async move {
                 Json(said.lock().unwrap().clone())
