@@ -1,5 +1,6 @@
 //! The chart with `auth.mode=kubernetes`, its default: a second release, in a namespace of its own and under a name of its own, beside
-//! the shared one, which asks nobody. Tokens of service accounts, an API key, and the page's sign-in in a real browser.
+//! the shared one, which asks nobody. Tokens of service accounts, an API key, the page's sign-in in a real browser, and workers that
+//! answer nobody but the gateway, by mutual TLS.
 
 use std::{path::Path, time::Duration};
 
@@ -12,6 +13,8 @@ use tokio::process::Command;
 
 const PATIENCE: Duration = Duration::from_mins(3);
 const RELEASE: &str = "access";
+const WORKERS: &str = "lexiscale-worker-tls";
+const GATEWAYS: &str = "lexiscale-gateway-tls";
 const MODEL: &str = "demo-splade-tiny";
 const BODY: &str = r#"{"input":"Kubernetes"}"#;
 
@@ -39,6 +42,20 @@ async fn helm(arguments: &[&str], values: &[&Path]) -> Result<()> {
     Ok(())
 }
 
+/// The Secrets of workers and of the gateway, which trust one authority.
+async fn certificates(namespace: &Namespace) -> Result<()> {
+    let (authority, folder) = (lexiscale_pki::Authority::new()?, tempfile::tempdir()?);
+    for (secret, name) in [(WORKERS, "lexiscale-worker"), (GATEWAYS, "lexiscale-gateway")] {
+        let files = folder.path().join(secret);
+        authority.issue(name, &files)?;
+        let from = format!("--from-file={}", files.display());
+        let r#type = "--type=kubernetes.io/tls";
+        kubectl(&["--namespace", &namespace.name, "create", "secret", "generic", secret, r#type, &from])
+            .await?;
+    }
+    Ok(())
+}
+
 /// Installs the release, runs a test, and takes the release away however the test ended: the namespace would not take what
 /// belongs to none with it.
 async fn with_release(namespace: &Namespace, test: impl AsyncFnOnce() -> Result<()>) -> Result<()> {
@@ -46,6 +63,8 @@ async fn with_release(namespace: &Namespace, test: impl AsyncFnOnce() -> Result<
     let name = namespace.name.as_str();
     let (chart, of) = (root.join("charts/lexiscale"), format!("gateway.namespace={name}"));
     let instance = format!("instance={name}");
+    let workers = format!("worker.tls.secretName={WORKERS}");
+    let gateways = format!("worker.tls.gatewaySecretName={GATEWAYS}");
     let install = [
         "install",
         RELEASE,
@@ -69,7 +88,12 @@ async fn with_release(namespace: &Namespace, test: impl AsyncFnOnce() -> Result<
         "gateway.auth.apiKeysSecret=lexiscale-api-keys",
         "--set",
         "gateway.auth.audiences={lexiscale}",
+        "--set",
+        &workers,
+        "--set",
+        &gateways,
     ];
+    certificates(namespace).await?;
     let values = [root.join("tests/demo/values.yaml"), root.join("target/images/values.yaml")];
     let installed = helm(&install, &[&values[0], &values[1]]).await;
     let result = match installed {
@@ -169,6 +193,9 @@ async fn the_installed_gateway_asks_who_is_there() -> Result<()> {
 
             let infer = async |credentials: &str| status(&gateway, "POST", path, Some(BODY), credentials).await;
             ensure!(infer(&searcher).await? == 200, "who may infer does not");
+            let serving = namespace.ready_endpoint("articles").await?;
+            let url = serving.status.and_then(|status| status.url).context("no address of the workers")?;
+            ensure!(url.starts_with("https://") && url.ends_with(":8443"), "workers answer at {url}");
             for credentials in [&maker, &nobody] {
                 ensure!(infer(credentials).await? == 403, "one without the right infers");
             }

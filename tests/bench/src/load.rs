@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::clock::Clock;
@@ -24,7 +25,12 @@ struct Shared {
     path: &'static str,
     request: Bytes,
     idle: Mutex<Vec<Wire>>,
+    free: Semaphore,
 }
+
+/// Connections to one target, as clients have them: several times what is in flight at a time. A request that finds none free waits
+/// for one, and its time runs. Without a bound, each moment in which the machine stands still would end in hundreds of new connections.
+const MOST_CONNECTIONS: usize = 128;
 
 /// A request that is to come.
 #[derive(Clone, Copy)]
@@ -50,10 +56,11 @@ pub(crate) struct Outcome {
 impl Target {
     pub(crate) fn new(address: SocketAddr, path: &'static str) -> Self {
         let request = request(address, path, BODY);
-        Self(Arc::new(Shared { address, path, request, idle: Mutex::default() }))
+        Self(Arc::new(Shared { address, path, request, idle: Mutex::default(), free: Semaphore::new(MOST_CONNECTIONS) }))
     }
 
     async fn ask(&self, request: &[u8]) -> Result<()> {
+        let _turn = self.0.free.acquire().await?;
         let idle = self.0.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut wire = match idle {
             Some(wire) => wire,
