@@ -56,7 +56,13 @@ pub(crate) struct Outcome {
 impl Target {
     pub(crate) fn new(address: SocketAddr, path: &'static str) -> Self {
         let request = request(address, path, BODY);
-        Self(Arc::new(Shared { address, path, request, idle: Mutex::default(), free: Semaphore::new(MOST_CONNECTIONS) }))
+        Self(Arc::new(Shared {
+            address,
+            path,
+            request,
+            idle: Mutex::default(),
+            free: Semaphore::new(MOST_CONNECTIONS),
+        }))
     }
 
     async fn ask(&self, request: &[u8]) -> Result<()> {
