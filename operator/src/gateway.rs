@@ -45,6 +45,7 @@ mod server;
 mod settings;
 mod shapes;
 mod shown;
+mod starting;
 mod tenancy;
 mod tls;
 mod update;
@@ -254,8 +255,8 @@ pub async fn serve(
     tokio::spawn(probes.inspect_err(|error| tracing::error!(%error, "failed to serve probes and metrics")));
     let follow = {
         let (client, settings, metrics) = (client.clone(), settings.clone(), metrics.clone());
-        let doubt = gateway.doubt.clone();
-        async move { watch::follow(client, &settings, metrics, directory, &doubt).await }
+        let (doubt, workers) = (gateway.doubt.clone(), workers.clone());
+        async move { watch::follow(client, &settings, metrics, workers, directory, &doubt).await }
     };
     let follow_caches = {
         let settings = settings.clone();

@@ -44,6 +44,8 @@ mod queue;
 mod shapes;
 #[path = "gateway/standby.rs"]
 mod standby;
+#[path = "gateway/starting.rs"]
+mod starting;
 #[path = "gateway/traces.rs"]
 mod traces;
 #[path = "gateway/update.rs"]

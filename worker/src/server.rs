@@ -16,7 +16,7 @@ use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 use lexiscale_trace::Traces;
-use lexiscale_wire::LOAD_PATH;
+use lexiscale_wire::{LOAD_PATH, READY_PATH};
 use prometheus_client::registry::Registry;
 
 pub use self::direct::Direct;
@@ -53,7 +53,7 @@ fn probes() -> Router<Arc<AppState>> {
     Router::new()
         .route(LOAD_PATH, get(direct::serve))
         .route("/health/live", get(handlers::live))
-        .route("/health/ready", get(handlers::ready))
+        .route(READY_PATH, get(handlers::ready))
         .route("/info", get(handlers::info))
         .route("/metrics", get(handlers::metrics))
 }

@@ -3,10 +3,10 @@
 //! its end. No I/O here: events in, snapshot out. What outlives snapshots, the pods' counts and the endpoints'
 //! lines, is told of each of them.
 
+mod pods;
 mod watched;
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -16,6 +16,8 @@ use lexiscale_core::name::{child_name, standby_child_name};
 use lexiscale_crds::{ConditionType, Conditions, InferenceEndpoint};
 use tokio::time::Instant;
 
+pub(crate) use self::pods::PodKey;
+use self::pods::Pods;
 pub(crate) use self::watched::Change;
 use self::watched::{Named, Slice, Watched};
 use super::line::{Limits, Line, Standing};
@@ -49,7 +51,7 @@ pub(crate) struct Directory {
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) endpoint: Arc<InferenceEndpoint>,
-    /// Pods that are ready and not on their way out, its standbys last.
+    /// Pods that serve: ready, by their slice or by their own word, and not on their way out. Its standbys last.
     pub(crate) pods: Vec<Arc<Pod>>,
     /// The endpoint that this one is attached to, whose pods these are.
     holder: Option<Arc<InferenceEndpoint>>,
@@ -93,8 +95,7 @@ impl Directory {
 pub(crate) struct Builder {
     endpoints: Watched<Arc<InferenceEndpoint>>,
     slices: Watched<Slice>,
-    /// Pods outlive snapshots, and with them their counts of requests in flight.
-    pods: HashMap<(Named, SocketAddr), Arc<Pod>>,
+    pods: Pods,
     /// By the object's uid too: one that is made anew under an old id is another.
     lines: HashMap<(EndpointKey, String), Arc<Line>>,
     limits: Limits,
@@ -117,25 +118,19 @@ impl Builder {
         self.slices.apply(event, |slice| Slice::new(&slice, port))
     }
 
+    /// The pods that no slice has called ready yet.
+    pub(crate) fn starting(&self) -> impl Iterator<Item = &PodKey> {
+        self.pods.starting()
+    }
+
+    /// A starting pod was asked whether it is ready.
+    pub(crate) fn said(&mut self, key: &PodKey, is_ready: bool) -> Change {
+        self.pods.said(key, is_ready)
+    }
+
     /// `now` is when pods that are new were first seen.
     pub(crate) fn build(&mut self, now: Instant) -> Directory {
-        let mut pods_of: HashMap<&Named, Vec<Arc<Pod>>> = HashMap::new();
-        let mut kept = HashMap::with_capacity(self.pods.len());
-        for slice in self.slices.present.values() {
-            for address in &slice.addresses {
-                let key = (slice.service.clone(), *address);
-                // The same address in two slices of a Service happens while slices are rebalanced.
-                if kept.contains_key(&key) {
-                    continue;
-                }
-                let pod = self
-                    .pods
-                    .remove(&key)
-                    .unwrap_or_else(|| Arc::new(Pod::new(*address, now).with_role(slice.role)));
-                pods_of.entry(&slice.service).or_default().push(Arc::clone(&pod));
-                kept.insert(key, pod);
-            }
-        }
+        let mut pods_of = self.pods.follow(self.slices.present.values(), now);
         let mut holders: BTreeMap<EndpointKey, (&Named, &Arc<InferenceEndpoint>)> = BTreeMap::new();
         for (named, endpoint) in &self.endpoints.present {
             let key = EndpointKey::new(&named.0, endpoint.inference_id());
@@ -172,7 +167,6 @@ impl Builder {
             by_key.insert(key, Arc::new(entry));
         }
         attach(&mut by_key, now);
-        self.pods = kept;
         Directory { by_key, is_complete: self.endpoints.is_complete && self.slices.is_complete }
     }
 }

@@ -25,6 +25,8 @@ use super::{
     directory::{Builder, Change, Directory},
     metrics::Metrics,
     outage::{Doubt, Outage},
+    starting::Starting,
+    worker::WorkerClient,
 };
 
 /// What is done here, as the log says it.
@@ -34,6 +36,7 @@ pub(crate) async fn follow(
     client: Client,
     settings: &Settings,
     metrics: Metrics,
+    workers: WorkerClient,
     directory: watch::Sender<Arc<Directory>>,
     doubt: &Doubt,
 ) {
@@ -45,14 +48,19 @@ pub(crate) async fn follow(
     let mut endpoints = pin!(events(endpoints, ours, doubt.clone()));
     let mut slices = pin!(events(slices, of_workers, doubt.clone()));
     let mut builder = Builder::new(settings.line_limits(), settings.worker_tls.protocol(), metrics);
+    let (mut starting, mut said) = Starting::new(workers);
     loop {
         let change = tokio::select! {
             Some(event) = endpoints.next() => builder.endpoint(event),
             Some(event) = slices.next() => builder.slice(event),
+            Some((pod, is_ready)) = said.recv() => builder.said(&pod, is_ready),
             else => return,
         };
         match change {
-            Change::Visible => drop(directory.send_replace(Arc::new(builder.build(Instant::now())))),
+            Change::Visible => {
+                directory.send_replace(Arc::new(builder.build(Instant::now())));
+                starting.follow(builder.starting());
+            }
             Change::None => {}
         }
     }

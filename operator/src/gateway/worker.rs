@@ -16,7 +16,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Frame, Incoming, SizeHint};
 use lexiscale_trace::{Kind, Span, Traces, attribute};
 use lexiscale_wire::{
-    COUNTED_HEADER, LOAD_HEADER, TIMEOUT_HEADER, WORKED_HEADER, WorkerError, WorkerErrorKind,
+    COUNTED_HEADER, LOAD_HEADER, READY_PATH, TIMEOUT_HEADER, WORKED_HEADER, WorkerError, WorkerErrorKind,
 };
 use tokio::time::{Instant, Sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -112,6 +112,14 @@ impl WorkerClient {
             Err(failure) => span.failed(|| failure.kind().to_owned()),
         }
         answer
+    }
+
+    /// Whether the worker says itself that it is ready.
+    pub(crate) async fn is_ready(&self, pod: SocketAddr, deadline: Instant) -> bool {
+        let mut request = Request::new(Full::default());
+        *request.uri_mut() = uri(self.connections.scheme(), pod, READY_PATH);
+        let asked = timeout_at(deadline, self.connections.request(request)).await;
+        matches!(asked, Ok(Ok(response)) if response.status() == StatusCode::OK)
     }
 
     async fn ask(

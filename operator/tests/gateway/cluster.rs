@@ -149,6 +149,15 @@ impl Cluster {
 
     /// The same, of pods that name their port otherwise.
     pub(crate) async fn routes_by(&self, port_name: &str, id: &str, pods: &[SocketAddr]) {
+        self.lists(port_name, id, pods, true).await;
+    }
+
+    /// Pods that the kubelet has not found ready.
+    pub(crate) async fn lists_starting(&self, id: &str, pods: &[SocketAddr]) {
+        self.lists("http", id, pods, false).await;
+    }
+
+    async fn lists(&self, port_name: &str, id: &str, pods: &[SocketAddr], are_ready: bool) {
         let service = child_name(&object_name(id));
         let slices: Api<EndpointSlice> = Api::namespaced(self.client.clone(), &self.namespace);
         // A slice has one port for all its addresses, a test has many ports on one address.
@@ -166,7 +175,7 @@ impl Cluster {
                 }},
                 "addressType": "IPv4",
                 "ports": [{"name": port_name, "port": pod.port(), "protocol": "TCP"}],
-                "endpoints": [{"addresses": [pod.ip().to_string()], "conditions": {"ready": true}}],
+                "endpoints": [{"addresses": [pod.ip().to_string()], "conditions": {"ready": are_ready}}],
             }));
             slices.create(&PostParams::default(), &slice.unwrap()).await.unwrap();
         }

@@ -2,13 +2,13 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
+use axum::routing::{get, post};
 use axum::serve::Listener;
 use axum::{Router, body};
 use futures::stream;
@@ -55,6 +55,8 @@ struct Shared {
     working: AtomicUsize,
     abandoned: AtomicUsize,
     gate: Semaphore,
+    loads: AtomicBool,
+    probes: AtomicUsize,
 }
 
 /// Counts a request that ends before it is answered.
@@ -91,10 +93,13 @@ impl Worker {
             working: AtomicUsize::new(0),
             abandoned: AtomicUsize::new(0),
             gate: Semaphore::new(0),
+            loads: AtomicBool::new(false),
+            probes: AtomicUsize::new(0),
         });
         let router = Router::new()
             .route("/_inference", post(answer))
             .route("/embed_sparse", post(answer))
+            .route("/health/ready", get(ready))
             .with_state(Arc::clone(&shared));
         let stop = CancellationToken::new();
         let server =
@@ -111,6 +116,16 @@ impl Worker {
 
     pub(crate) fn release(&self) {
         self.shared.gate.add_permits(Semaphore::MAX_PERMITS / 2);
+    }
+
+    /// Whether it loads its model from now on, and is not ready while it does.
+    pub(crate) fn loads(&self, loads: bool) {
+        self.shared.loads.store(loads, Ordering::SeqCst);
+    }
+
+    /// How often it was asked whether it is ready.
+    pub(crate) fn probes(&self) -> usize {
+        self.shared.probes.load(Ordering::SeqCst)
     }
 
     pub(crate) fn asked(&self) -> Vec<String> {
@@ -151,6 +166,11 @@ impl Listener for TlsListener {
     fn local_addr(&self) -> std::io::Result<SocketAddr> {
         self.tcp.local_addr()
     }
+}
+
+async fn ready(State(shared): State<Arc<Shared>>) -> StatusCode {
+    shared.probes.fetch_add(1, Ordering::SeqCst);
+    if shared.loads.load(Ordering::SeqCst) { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK }
 }
 
 async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response {

@@ -26,6 +26,9 @@ pub use size::ByteSize;
 /// Largest request body that the worker reads.
 pub const MAX_BODY_BYTES: usize = 10 * 1024 * 1024;
 
+/// Where a worker says whether it is ready. While it loads its model it holds the answer back for a moment.
+pub const READY_PATH: &str = "/health/ready";
+
 /// With this a worker ends that has no usable certificate for TLS: the Secret has to be mended, and no restart will do it.
 pub const CERTIFICATE_EXIT_CODE: u8 = 4;
 

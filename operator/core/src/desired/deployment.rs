@@ -15,6 +15,7 @@ use k8s_openapi::{
         util::intstr::IntOrString,
     },
 };
+use lexiscale_wire::READY_PATH;
 
 use super::{
     ReadyCache, Workers,
@@ -156,7 +157,7 @@ fn container(workers: &Workers<'_>, cache: &ReadyCache) -> Container {
         resources: Some(resources(workers, cache)),
         // No startup probe: the kubelet would ask only once a second for that, and for readiness only afterwards. The port is open
         // and says that it is alive before the model is touched; asked for readiness, it answers when the model is loaded.
-        readiness_probe: Some(probe(asked, "/health/ready", 1, 2, 2)),
+        readiness_probe: Some(probe(asked, READY_PATH, 1, 2, 2)),
         // A busy worker answers late, a hung one never: a minute and more of silence before it is killed.
         liveness_probe: Some(probe(asked, "/health/live", 10, 10, 6)),
         // What a worker that died said last is what `kubectl describe` and our status show.

@@ -59,6 +59,67 @@ fn only_ready_pods_that_stay_are_routed_to() {
     assert_eq!(addresses(&builder.build(Instant::now()), "articles"), ["10.0.0.1:8080", "10.0.0.4:8080"]);
 }
 
+/// The kubelet may be a second late to see that a worker is ready, and is the only one to see later that it is not any more.
+#[test]
+fn a_starting_pod_serves_by_its_own_word_until_its_slice_has_called_it_ready() {
+    enum Comes {
+        Slice(bool),
+        Said(bool),
+    }
+    use Comes::{Said, Slice};
+    let mut builder = synced();
+    builder.endpoint(Event::Apply(endpoint("articles", None)));
+    let mut pod = None;
+    for (step, (comes, serves, is_starting)) in [
+        (Slice(false), false, true),
+        (Said(false), false, true),
+        (Said(true), true, true),
+        (Slice(false), true, true),
+        (Said(false), false, true),
+        (Said(true), true, true),
+        (Slice(true), true, false),
+        (Said(false), true, false),
+        (Slice(false), false, false),
+        (Said(true), false, false),
+        (Slice(true), true, false),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        match comes {
+            Slice(is_ready) => {
+                let listed = json!([{"addresses": ["10.0.0.1"], "conditions": {"ready": is_ready}}]);
+                builder.slice(Event::Apply(slice("articles-1", "articles", &listed)));
+            }
+            Said(is_ready) => drop(builder.said(pod.as_ref().unwrap(), is_ready)),
+        }
+        let directory = builder.build(Instant::now());
+        assert_eq!(addresses(&directory, "articles").len(), usize::from(serves), "step {step}");
+        assert_eq!(builder.starting().count(), usize::from(is_starting), "step {step}");
+        pod = pod.or_else(|| builder.starting().next().cloned());
+    }
+    builder.slice(Event::Apply(slice("articles-1", "articles", &json!([]))));
+    builder.build(Instant::now());
+    let listed = json!([{"addresses": ["10.0.0.1"], "conditions": {"ready": false}}]);
+    builder.slice(Event::Apply(slice("articles-1", "articles", &listed)));
+    builder.build(Instant::now());
+    assert_eq!(builder.starting().count(), 1, "another pod that got the address starts");
+}
+
+#[test]
+fn what_a_pod_says_again_changes_nothing() {
+    let mut builder = synced();
+    let listed = json!([{"addresses": ["10.0.0.1"], "conditions": {"ready": false}}]);
+    builder.slice(Event::Apply(slice("articles-1", "articles", &listed)));
+    builder.build(Instant::now());
+    let pod = builder.starting().next().unwrap().clone();
+    for (says, change) in
+        [(false, Change::None), (true, Change::Visible), (true, Change::None), (false, Change::Visible)]
+    {
+        assert_eq!(builder.said(&pod, says), change);
+    }
+}
+
 /// Without it, every change in the cluster would forget which pods are busy.
 #[test]
 fn a_pod_keeps_its_count_across_snapshots() {

@@ -16,11 +16,17 @@ const SERVICE_NAME: &str = "kubernetes.io/service-name";
 /// Namespace and name of an object.
 pub(super) type Named = (String, String);
 
-/// The ready addresses of one slice.
+/// The pods of one slice that are not on their way out.
 pub(super) struct Slice {
     pub(super) service: Named,
     pub(super) role: Role,
-    pub(super) addresses: Vec<SocketAddr>,
+    pub(super) pods: Vec<Listed>,
+}
+
+/// One pod as its slice shows it.
+pub(super) struct Listed {
+    pub(super) address: SocketAddr,
+    pub(super) is_ready: bool,
 }
 
 /// Objects of one kind. A restarted watch fills `arriving` first, so that nothing vanishes in
@@ -81,7 +87,7 @@ impl Slice {
                 slice.labels().get(SERVICE_NAME).cloned().unwrap_or_default(),
             ),
             role: if slice.labels().contains_key(labels::STANDBY) { Role::Standby } else { Role::Reserved },
-            addresses: ready_addresses(slice, port),
+            pods: listed(slice, port),
         }
     }
 }
@@ -90,7 +96,7 @@ fn named(object: &impl ResourceExt) -> Named {
     (object.namespace().unwrap_or_default(), object.name_any())
 }
 
-fn ready_addresses(slice: &EndpointSlice, named: &str) -> Vec<SocketAddr> {
+fn listed(slice: &EndpointSlice, named: &str) -> Vec<Listed> {
     let port = slice
         .ports
         .iter()
@@ -100,18 +106,16 @@ fn ready_addresses(slice: &EndpointSlice, named: &str) -> Vec<SocketAddr> {
     let Some(port) = port.and_then(|port| u16::try_from(port).ok()) else {
         return Vec::new();
     };
-    slice
-        .endpoints
-        .iter()
-        .flatten()
-        .filter(|endpoint| {
-            let conditions = endpoint.conditions.clone().unwrap_or_default();
-            // Unknown readiness counts as ready: that is how Kubernetes defines the field.
-            conditions.ready.unwrap_or(true) && !conditions.terminating.unwrap_or(false)
-        })
+    let pods = slice.endpoints.iter().flatten().filter_map(|endpoint| {
+        let conditions = endpoint.conditions.clone().unwrap_or_default();
+        if conditions.terminating.unwrap_or(false) {
+            return None;
+        }
         // Kubernetes defines all addresses of an endpoint as the same pod; the first is enough.
-        .filter_map(|endpoint| endpoint.addresses.first())
-        .filter_map(|address| address.parse::<IpAddr>().ok())
-        .map(|address| SocketAddr::new(address, port))
-        .collect()
+        let address = endpoint.addresses.first()?.parse::<IpAddr>().ok()?;
+        // Unknown readiness counts as ready: that is how Kubernetes defines the field.
+        let is_ready = conditions.ready.unwrap_or(true);
+        Some(Listed { address: SocketAddr::new(address, port), is_ready })
+    });
+    pods.collect()
 }
