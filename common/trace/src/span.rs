@@ -39,13 +39,13 @@ pub fn attribute(name: &'static str, value: impl Into<Value>) -> Attribute {
     KeyValue::new(name, value)
 }
 
-/// Ends when it is dropped.
+/// Ends when it is dropped. Boxed, as many that wait have one, and mostly it is none.
 #[derive(Debug, Default)]
-pub struct Span(Option<Recorded>);
+pub struct Span(Option<Box<Recorded>>);
 
 impl From<Recorded> for Span {
     fn from(span: Recorded) -> Self {
-        Self(Some(span))
+        Self(Some(Box::new(span)))
     }
 }
 

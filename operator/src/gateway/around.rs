@@ -11,8 +11,7 @@ use axum::response::{IntoResponse, Response};
 use tower::{Layer, Service};
 
 use super::Gateway;
-use super::budget::{BodyCount, count_body};
-use super::error::Error;
+use super::budget::count_body;
 use super::observe::Watch;
 use super::presentation::Dress;
 use super::server::refuse_bad_head;
@@ -50,41 +49,25 @@ where
     fn call(&mut self, request: Request) -> Self::Future {
         // The one that is ready takes the request, its copy the next one.
         let next = self.inner.clone();
-        let inner = std::mem::replace(&mut self.inner, next);
-        Box::pin(around(self.gateway.clone(), request, inner))
+        let mut inner = std::mem::replace(&mut self.inner, next);
+        let gateway = self.gateway.clone();
+        // Before there is a future, so that nothing of the request stays behind while its answer is waited for.
+        let (mut request, watch) = Watch::begin(&gateway, request);
+        let (dress, acceptable) = Dress::of(&gateway, &request);
+        let handed = acceptable.and_then(|()| refuse_bad_head(&mut request)).map(|()| {
+            let counted = count_body(&gateway, &mut request);
+            (counted, Box::pin(inner.call(request)))
+        });
+        Box::pin(async move {
+            let response = match handed {
+                Ok((counted, answer)) => {
+                    let response = answer.await?;
+                    counted.note(&gateway);
+                    response
+                }
+                Err(error) => error.into_response(),
+            };
+            Ok(watch.end(dress.put_on(&gateway, response).await))
+        })
     }
-}
-
-async fn around<S>(gateway: Gateway, request: Request, inner: S) -> Result<Response, Infallible>
-where
-    S: Service<Request, Response = Response, Error = Infallible>,
-{
-    let (request, watch) = Watch::begin(&gateway, request).await;
-    let (dress, handed) = hand_on(&gateway, request, inner);
-    let response = match handed {
-        Ok((counted, answer)) => {
-            let response = answer.await?;
-            counted.note(&gateway);
-            response
-        }
-        Err(error) => error.into_response(),
-    };
-    Ok(watch.end(dress.put_on(&gateway, response).await))
-}
-
-/// Not async, so that nothing of the request stays behind while its answer is waited for.
-fn hand_on<S>(
-    gateway: &Gateway,
-    mut request: Request,
-    mut inner: S,
-) -> (Dress, Result<(BodyCount, S::Future), Error>)
-where
-    S: Service<Request>,
-{
-    let (dress, acceptable) = Dress::of(gateway, &request);
-    let handed = acceptable.and_then(|()| refuse_bad_head(&mut request)).map(|()| {
-        let counted = count_body(gateway, &mut request);
-        (counted, inner.call(request))
-    });
-    (dress, handed)
 }

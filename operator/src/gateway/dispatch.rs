@@ -36,8 +36,9 @@ pub(crate) struct Errand<'a> {
     pub(crate) deadline: Deadline,
 }
 
-/// Embeds all texts of a request. This is what every route that embeds ends in.
-pub(crate) async fn embed(waiter: &Waiter<'_>, work: Work, admitted: Admitted) -> Result<Body, Error> {
+/// Embeds all texts of a request. This is what every route that embeds ends in. The work goes from hand to hand in a box, as each
+/// hand is a future with room for it.
+pub(crate) async fn embed(waiter: &Waiter<'_>, work: Box<Work>, admitted: Admitted) -> Result<Body, Error> {
     let gateway = waiter.gateway();
     // Short texts take more than their bytes.
     let held = gateway.budget.begin();
@@ -100,8 +101,8 @@ pub(crate) async fn ready_pod(
 ) -> Result<Slot, Error> {
     let Message { class, texts, .. } = *message;
     let wish = Wish { class, texts, deadline: errand.deadline.at, claim, before };
-    let turn = errand.line.ask(wish, Instant::now()).map_err(|refusal| errand.refused(refusal))?;
-    let waiting = match turn {
+    let asked = errand.line.ask(wish, Instant::now()).map_err(|refusal| errand.refused(refusal));
+    let mut waiting = match asked? {
         Turn::Now(slot) => return Ok(lent(errand, slot)),
         Turn::Later(waiting) => waiting,
     };

@@ -96,7 +96,7 @@ async fn answer<T>(
         return Ok(ok(shape(Vec::new())));
     }
     let waiter = Waiter::new(gateway, key);
-    let work = Work::new(texts, form, headers);
+    let work = Box::new(Work::new(texts, form, headers));
     // Until the answer is written: what is read takes a multiple of its bytes.
     let held = gateway.budget.begin();
     let deadline = admitted.deadline;
@@ -131,7 +131,12 @@ async fn written(
     writing::write(&tenant, held, move || write(&answer)).await.ok().flatten()
 }
 
-async fn collect(waiter: &Waiter<'_>, work: Work, admitted: Admitted, held: &Held) -> Result<Bytes, Error> {
+async fn collect(
+    waiter: &Waiter<'_>,
+    work: Box<Work>,
+    admitted: Admitted,
+    held: &Held,
+) -> Result<Bytes, Error> {
     let deadline = admitted.deadline;
     let body = dispatch::embed(waiter, work, admitted).await?;
     let read = Limited::new(body, LARGEST_ANSWER).collect().await;

@@ -5,8 +5,10 @@ use axum::response::Response;
 use http::Uri;
 
 use super::Gateway;
+use super::admission::Admitted;
 use super::arrived::Arrived;
 use super::auth::Caller;
+use super::directory::EndpointKey;
 use super::dispatch::embed;
 use super::elastic::infer;
 use super::elastic::service_settings::service_name;
@@ -16,25 +18,35 @@ use super::request::{self, Target};
 use super::wake::Waiter;
 use super::work::{Form, Work};
 
-pub(crate) async fn infer(
+/// It may wait for long, and many with it. So what is over before that is boxed, and this is no async function, which would have
+/// room for its arguments until the answer.
+pub(crate) fn infer(
     State(gateway): State<Gateway>,
     target: Target,
     _caller: Caller,
     request: Request,
-) -> Result<Response, Error> {
-    // Boxed, as whatever else is over before the request waits: it may wait for long, and many with it.
-    let arrived = Box::pin(Arrived::read(&gateway, &target.id, &[], request)).await;
-    let Arrived { query: _, admitted, headers, body } = arrived?;
+) -> impl Future<Output = Result<Response, Error>> {
+    let read = Box::pin(read(gateway.clone(), target, request));
+    async move {
+        let (key, work, admitted) = read.await?;
+        let waiter = Waiter::new(&gateway, &key);
+        let answer = embed(&waiter, work, admitted).await.map(ok);
+        waiter.answer(answer)
+    }
+}
+
+async fn read(
+    gateway: Gateway,
+    target: Target,
+    request: Request,
+) -> Result<(EndpointKey, Box<Work>, Admitted), Error> {
+    let Arrived { query: _, admitted, headers, body } =
+        Arrived::read(&gateway, &target.id, &[], request).await?;
     let request = infer::parse(target.task, &body)?;
-    drop(body);
     gateway.find(&target)?;
     let form = Form::Inference { input_type: request.input_type() };
-    let work = Work::new(request.into_texts(), form, &headers);
-    drop(headers);
-    let key = target.key();
-    let waiter = Waiter::new(&gateway, &key);
-    let answer = embed(&waiter, work, admitted).await.map(ok);
-    waiter.answer(answer)
+    let work = Box::new(Work::new(request.into_texts(), form, &headers));
+    Ok((target.key(), work, admitted))
 }
 
 /// Sparse embeddings come as one answer; there is nothing to stream. What is wrong with the request is told first, as by

@@ -7,6 +7,7 @@ use axum::RequestPartsExt;
 use axum::body::{Body, Bytes};
 use axum::extract::{MatchedPath, RawPathParams, Request};
 use axum::response::Response;
+use futures::FutureExt;
 use http::header::USER_AGENT;
 use http::request::Parts;
 use http::{Method, StatusCode};
@@ -45,7 +46,7 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    pub(crate) async fn begin(gateway: &Gateway, request: Request) -> (Request, Self) {
+    pub(crate) fn begin(gateway: &Gateway, request: Request) -> (Request, Self) {
         let began = Instant::now();
         let (mut parts, body) = request.into_parts();
         let route = parts.extensions.get::<MatchedPath>();
@@ -54,8 +55,9 @@ impl Watch {
         let trace_id = span.trace_id().or_else(|| lexiscale_trace::trace_id(&parts.headers));
         // From here on the request's own headers say whose child is what is done for it.
         span.enter(&mut parts.headers);
-        let tenant = parts.extract_with_state::<Tenant, _>(gateway).await.ok();
-        let id = id(parts.extract::<RawPathParams>().await.ok());
+        let tenant = Tenant::of(&parts.extensions, gateway).ok();
+        // The router has put them there, so there is nothing to wait for.
+        let id = id(parts.extract::<RawPathParams>().now_or_never().and_then(Result::ok));
         let named = tenant.zip(id).map(|(Tenant(namespace), id)| EndpointKey { namespace, id });
         let key = known(gateway, named.as_ref());
         let in_flight = gateway.metrics.in_flight(operation, key.as_ref());

@@ -35,7 +35,11 @@ struct Shared<'a> {
     in_line: Mutex<Claim>,
 }
 
-pub(crate) async fn in_pieces(waiter: &Waiter<'_>, work: Work, admitted: Admitted) -> Result<Body, Error> {
+pub(crate) async fn in_pieces(
+    waiter: &Waiter<'_>,
+    work: Box<Work>,
+    admitted: Admitted,
+) -> Result<Body, Error> {
     let gateway = waiter.gateway();
     let shared = Shared {
         errand: Errand::new(waiter, admitted.deadline)?,

@@ -34,7 +34,8 @@ const SMALL: usize = 64 << 10;
 
 /// What a request says of the look of its answer.
 pub(crate) struct Dress {
-    rewriting: Option<Rewriting>,
+    /// Boxed, as few wish for it.
+    rewriting: Option<Box<Rewriting>>,
     media_type: MediaType,
     opaque_id: Option<HeaderValue>,
 }
@@ -59,7 +60,7 @@ impl Rewriting {
 impl Dress {
     /// An error, which is an answer too, where the client accepts no media type that there is.
     pub(crate) fn of(gateway: &Gateway, request: &Request) -> (Self, Result<(), Error>) {
-        let rewriting = Rewriting::of(gateway, request);
+        let rewriting = Rewriting::of(gateway, request).map(Box::new);
         let opaque_id = request.headers().get(&OPAQUE_ID).cloned();
         let (media_type, acceptable) = match MediaType::of_answer(text(request.headers(), &ACCEPT)) {
             Ok(media_type) => (media_type, Ok(())),
@@ -73,7 +74,7 @@ impl Dress {
         let Self { rewriting, media_type, opaque_id } = self;
         let mut response = match rewriting {
             None => response,
-            Some(rewriting) => Box::pin(rewrite(gateway, response, rewriting)).await,
+            Some(rewriting) => Box::pin(rewrite(gateway, response, *rewriting)).await,
         };
         let headers = response.headers_mut();
         headers.insert(PRODUCT, HeaderValue::from_static("Elasticsearch"));

@@ -1,4 +1,4 @@
-//! As much of an API server as the gateway looks at: two lists, two watches, one kind of patch. The real one refuses
+//! As much of an API server as the gateway looks at: three lists, their watches, one kind of patch. The real one refuses
 //! slices with loopback addresses, load is sent to nothing else here, and it is not on the path that is measured.
 
 use std::net::SocketAddr;
@@ -40,6 +40,7 @@ struct Shared {
 enum Kind {
     Endpoint,
     Slice,
+    Cache,
 }
 
 impl Api {
@@ -63,6 +64,7 @@ impl Api {
                 &format!("/apis/discovery.k8s.io/v1/namespaces/{NAMESPACE}/endpointslices"),
                 get(list_slices),
             )
+            .route(&format!("/apis/{VERSION}/namespaces/{NAMESPACE}/modelcaches"), get(list_caches))
             .with_state(Arc::clone(&shared));
         tokio::spawn(async move { axum::serve(listener, router).await });
         Ok(Self { address, shared })
@@ -120,6 +122,11 @@ async fn list_slices(State(shared): State<Arc<Shared>>, query: Parameters) -> Re
         "discovery.k8s.io/v1",
         &slices.collect::<Vec<_>>(),
     )
+}
+
+/// There is none, and nothing that is measured looks at them.
+async fn list_caches(State(shared): State<Arc<Shared>>, query: Parameters) -> Response {
+    list(&shared, Kind::Cache, &query, "ModelCacheList", VERSION, &[])
 }
 
 fn list(

@@ -152,9 +152,9 @@ fn note(samples: &mut [(f64, f64)], (number, took, late): (usize, Duration, Dura
 }
 
 impl Outcome {
-    pub(crate) fn append(&mut self, mut other: Self) {
-        self.took.append(&mut other.took);
-        self.late.append(&mut other.late);
+    pub(crate) fn append(&mut self, other: &Self) {
+        self.took.extend(&other.took);
+        self.late.extend(&other.late);
         self.busy = self.busy.max(other.busy);
     }
 

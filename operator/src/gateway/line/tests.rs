@@ -43,7 +43,7 @@ fn waiting(line: &Arc<Line>, wish: Wish) -> std::pin::Pin<Box<impl Future<Output
     let deadline = wish.deadline;
     match ask(line, wish) {
         Turn::Now(_) => panic!("a slot is free"),
-        Turn::Later(waiting) => Box::pin(waiting.slot(deadline)),
+        Turn::Later(mut waiting) => Box::pin(async move { waiting.slot(deadline).await }),
     }
 }
 
@@ -225,7 +225,7 @@ async fn slots_are_never_lost() {
                 let work = async {
                     let slot = match ask(&line, wish) {
                         Turn::Now(slot) => slot,
-                        Turn::Later(waiting) => waiting.slot(deadline).await?,
+                        Turn::Later(mut waiting) => waiting.slot(deadline).await?,
                     };
                     assert!(pods.iter().all(|pod| pod.pieces() <= 3));
                     tokio::time::sleep(Duration::from_millis(number % 7)).await;

@@ -49,7 +49,7 @@ impl Waiting {
         self.place.is_first
     }
 
-    pub(crate) async fn slot(mut self, deadline: Instant) -> Result<Slot, Ended> {
+    pub(crate) async fn slot(&mut self, deadline: Instant) -> Result<Slot, Ended> {
         let ended = self.served(deadline).await;
         match &ended {
             Ok(_) => {}
