@@ -265,6 +265,7 @@ pub async fn serve(
     tokio::spawn(ended.clone().run_until_cancelled_owned(follow_caches));
     tokio::spawn(ended.clone().run_until_cancelled_owned(page::record(gateway.clone())));
     tokio::spawn(ended.clone().run_until_cancelled_owned(follow));
+    tokio::spawn(ended.clone().run_until_cancelled_owned(wake::follow(gateway.clone(), known.clone())));
     if let Some(guard) = gateway.guard.clone() {
         guard.load_keys().await.context("failed to read the API keys")?;
         let ended = ended.clone();
