@@ -1,5 +1,5 @@
-//! What one core of the gateway carries, what it adds to a request at half of that, and what stalled connections do to it.
-//! nginx does the same beside it as a plain proxy.
+//! What one core of the gateway carries, and what it adds to a request at half of that. nginx does the same beside it as a plain
+//! proxy.
 //!
 //! The program under test has a core for itself. Load and stubs share the other one, so they must leave it idle enough
 //! not to be what is measured: how busy it was, and how late requests were sent, is printed.
@@ -47,8 +47,8 @@ pub(super) async fn measure(settings: &Settings, clock: &Clock, figures: &mut Fi
     ];
 
     carried(&nginx, &sides[1], duration, figures).await?;
-    carried(&stage.gateway, &sides[2], duration, figures).await?;
-    let (capacity, rate) = stage.half(clock, &sides[2].targets, duration).await?;
+    let capacity = carried(&stage.gateway, &sides[2], duration, figures).await?;
+    let rate = half(capacity, clock, &sides[2].targets, duration).await?;
     let mut random = fastrand::Rng::new();
     figures.add("added_at_requests_per_second", rate);
     figures.add("added_at_share_of_capacity", rate / capacity);
@@ -94,28 +94,28 @@ impl Stage {
         Ok(Self { _workers: workers, _api: api, pods, gateway })
     }
 
-    /// What the gateway carries in a second, and half of it, or less where load and stubs were too busy to measure then.
-    pub(super) async fn half(
-        &self,
-        clock: &Clock,
-        targets: &[Target],
-        duration: Duration,
-    ) -> Result<(f64, f64)> {
-        let capacity = capacity(&self.gateway, &targets[0], duration).await?.per_core_second;
-        let half = capacity / 2.0;
-        let arrivals = arrivals(half, duration.mul_f64(0.25), &mut fastrand::Rng::new());
-        let tried = open(clock, targets, &arrivals).await?;
-        Ok((capacity, half * (MOST_BUSY / tried.busy).min(1.0)))
+    /// Half of what the gateway carries in a second.
+    pub(super) async fn half(&self, clock: &Clock, targets: &[Target], duration: Duration) -> Result<f64> {
+        let capacity = capacity(&self.gateway, &targets[0], duration).await?;
+        half(capacity.per_core_second, clock, targets, duration).await
     }
 }
 
-async fn carried(process: &Process, side: &Side, duration: Duration, figures: &mut Figures) -> Result<()> {
+/// Less than half where load and stubs were too busy to measure then.
+async fn half(capacity: f64, clock: &Clock, targets: &[Target], duration: Duration) -> Result<f64> {
+    let half = capacity / 2.0;
+    let arrivals = arrivals(half, duration.mul_f64(0.25), &mut fastrand::Rng::new());
+    let tried = open(clock, targets, &arrivals).await?;
+    Ok(half * (MOST_BUSY / tried.busy).min(1.0))
+}
+
+async fn carried(process: &Process, side: &Side, duration: Duration, figures: &mut Figures) -> Result<f64> {
     let name = side.name;
     let Capacity { rate, busy, per_core_second } = capacity(process, &side.targets[0], duration).await?;
     figures.add(format!("carried_requests_per_second_{name}"), rate);
     figures.add(format!("carried_busy_share_of_core_{name}"), busy);
     figures.add(format!("requests_per_core_second_{name}"), per_core_second);
-    Ok(())
+    Ok(per_core_second)
 }
 
 struct Capacity {

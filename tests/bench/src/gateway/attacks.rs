@@ -25,7 +25,7 @@ pub(super) async fn measure(settings: &Settings, clock: &Clock, figures: &mut Fi
     let stage = Stage::set(settings, clock).await?;
     let address = stage.gateway.address;
     let targets = [Target::new(address, "/_inference/busy")];
-    let (_, rate) = stage.half(clock, &targets, duration).await?;
+    let rate = stage.half(clock, &targets, duration).await?;
     figures.add("attacks_beside_requests_per_second", rate);
     for attack in Attack::all() {
         let beside = Beside { clock, address, targets: &targets, attack };
