@@ -41,7 +41,7 @@ pub(crate) struct Errand<'a> {
 pub(crate) async fn embed(waiter: &Waiter<'_>, work: Box<Work>, admitted: Admitted) -> Result<Body, Error> {
     let gateway = waiter.gateway();
     // Short texts take more than their bytes.
-    let held = gateway.budget.begin();
+    let held = gateway.budget.begin(&waiter.key().namespace);
     held.grow(work.texts() * size_of::<String>() * 2).map_err(|OverBudget| too_many_bytes(gateway))?;
     let mut pieces = work.pieces(gateway.settings.piece_texts);
     match (pieces.next(), pieces.len()) {

@@ -18,6 +18,7 @@ use super::directory::EndpointKey;
 use super::dispatch::{self, too_late, too_many_bytes};
 use super::error::Error;
 use super::presentation::ok;
+use super::sending::Sending;
 use super::tenancy::Tenant;
 use super::wake::Waiter;
 use super::work::{Form, Work};
@@ -97,18 +98,19 @@ async fn answer<T>(
     }
     let waiter = Waiter::new(gateway, key);
     let work = Box::new(Work::new(texts, form, headers));
-    // Until the answer is written: what is read takes a multiple of its bytes.
-    let held = gateway.budget.begin();
+    // What is read takes a multiple of its bytes until it is written, and what is written its own until it is sent.
+    let held = gateway.budget.begin(&key.namespace);
     let deadline = admitted.deadline;
-    let answered = match collect(&waiter, work, admitted, &held).await {
+    let answered = match collect(&waiter, work, admitted.clone(), &held).await {
         Ok(bytes) => {
             let write = move |bytes: &[u8]| {
                 let rows = read(bytes).ok().filter(|rows| rows.len() == wanted)?;
                 Some(shape(rows))
             };
-            let written = timeout_at(deadline.at, written(key, bytes, held, write)).await;
+            let written = timeout_at(deadline.at, written(key, bytes, Arc::clone(&held), write)).await;
             match written {
-                Ok(written) => written.map(ok).ok_or_else(|| Error::WorkerAnswer { id: key.id.clone() }),
+                Ok(Some(written)) => Ok(ok(Sending::whole(written, admitted, held))),
+                Ok(None) => Err(Error::WorkerAnswer { id: key.id.clone() }),
                 Err(_) => Err(too_late(&key.id, deadline, "the answer to be written")),
             }
         }

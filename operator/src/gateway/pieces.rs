@@ -18,8 +18,8 @@ use super::admission::Admitted;
 use super::budget::{Held, OverBudget};
 use super::dispatch::{Errand, answer, ready_pod, too_many_bytes};
 use super::error::Error;
-use super::joined::Joined;
 use super::queue::Claim;
+use super::sending::Sending;
 use super::wake::Waiter;
 use super::work::{BrokenFrame, Work};
 
@@ -44,7 +44,7 @@ pub(crate) async fn in_pieces(
     let shared = Shared {
         errand: Errand::new(waiter, admitted.deadline)?,
         work: &work,
-        held: gateway.budget.begin(),
+        held: gateway.budget.begin(&waiter.key().namespace),
         in_line: Mutex::new(Claim::WhenRoom),
     };
     let mut ranges = work.pieces(gateway.settings.piece_texts).enumerate();
@@ -64,7 +64,7 @@ pub(crate) async fn in_pieces(
     drop(running);
     answers.sort_unstable_by_key(|(index, _)| *index);
     let entries = answers.into_iter().map(|(_, entries)| entries).collect();
-    Ok(Joined::body(work.form(), entries, admitted, shared.held))
+    Ok(Sending::joined(work.form(), entries, admitted, shared.held))
 }
 
 impl Shared<'_> {
