@@ -172,6 +172,29 @@ fn steady_load_proposes_nothing() {
     assert_eq!(life.decision, before);
 }
 
+/// Whoever looks why an overloaded endpoint does not grow finds it there, once, and its end too.
+#[test]
+fn a_maximum_that_stands_in_the_way_is_told_and_its_end_as_well() {
+    let mut life = life(1, 10, None);
+    for _ in 0..20 {
+        life.look(2000);
+    }
+    assert_eq!(life.is(), (10, "AtMaximum"));
+    assert!(life.decision.message.contains("the maximum is 10"), "{}", life.decision.message);
+    let told = life.decision.clone();
+    for _ in 0..20 {
+        life.look(2100);
+    }
+    assert_eq!(life.decision, told, "other numbers are no news");
+    for _ in 0..200 {
+        life.look(860);
+        if life.is() != (10, "AtMaximum") {
+            break;
+        }
+    }
+    assert_ne!(life.is().1, "AtMaximum");
+}
+
 #[test]
 fn a_wake_up_starts_the_idle_time_anew() {
     let mut life = life(0, 1, Some(IDLE));
