@@ -168,7 +168,7 @@ mod tests {
     fn what_standbys_take_is_late_at_no_number() {
         let mut trials = Trials::default();
         trials.learn(32, &Arrived { standby: 6.0, ..interval(100.0) });
-        assert!(late_at(&trials, 4) < 1e-6 && late_at(&trials, 1) > 20.0);
+        assert!(late_at(&trials, 4) < 1e-6 && late_at(&trials, 1) > 10.0);
     }
 
     #[test]
