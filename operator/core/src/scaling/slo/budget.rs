@@ -8,14 +8,14 @@ use super::kept::{Kept, left};
 const MEMORY: f64 = 3600.0;
 
 /// Requests below which a share says little.
-const FEWEST: f64 = 1000.0;
+const FEWEST: f64 = 200.0;
 
 /// Plans are careful: while no burst comes, waits end sooner than they reckon with, and what is late is their share to a power above one. So
 /// with nothing spent the plan may miss the goal: by four times where one request of a hundred may be late, by two where one of ten.
 const CAREFUL: f64 = 0.3;
 
 /// The part of the goal that is planned with when the budget is more than spent.
-const LEAST: f64 = 0.2;
+const LEAST: f64 = 0.1;
 
 /// The budget beyond which no more care helps, in terms of the goal's.
 const OVERSPENT: f64 = 1.25;
@@ -65,7 +65,7 @@ mod tests {
         budget.spend(1.0, 1000.0, 10.0);
         assert!((budget.margin(0.01) - 0.8).abs() < 0.01);
         budget.spend(1.0, 1000.0, 500.0);
-        assert!((budget.margin(0.01) - 0.2).abs() < 1e-9);
+        assert!((budget.margin(0.01) - 0.1).abs() < 1e-9);
         for _ in 0..4 * 3600 {
             budget.spend(1.0, 20.0, 0.0);
         }
