@@ -131,7 +131,7 @@ impl Pass<'_> {
         self.team.each(parts.collect(), |part| model.isa.run(part));
         self.wide_bytes(sizes.context());
         let weights = model.weights(&layer.attention_output, sizes.context());
-        self.to_sums(weights, 0..sizes.hidden / PANEL, Residual::Add);
+        self.sums(weights, 0..sizes.hidden / PANEL, Residual::Add);
         self.norm(&layer.attention_norm);
     }
 
@@ -156,7 +156,7 @@ impl Pass<'_> {
             self.team.each(parts.collect(), |part| model.isa.run(part));
             self.wide_bytes(sizes.run);
             let residual = if run == 0 { Residual::Add } else { Residual::Accumulate };
-            self.to_sums(narrowing, run * hidden_panels..(run + 1) * hidden_panels, residual);
+            self.sums(narrowing, run * hidden_panels..(run + 1) * hidden_panels, residual);
         }
         self.norm(&layer.output_norm);
     }
@@ -200,11 +200,11 @@ impl Pass<'_> {
         let model = self.model;
         let weights = model.weights(linear, model.sizes.hidden);
         let residual = Residual::Activation;
-        self.to_sums(weights, 0..model.sizes.hidden / PANEL, residual);
+        self.sums(weights, 0..model.sizes.hidden / PANEL, residual);
     }
 
     /// A layer of the hidden size. Where `panels` are those of a later run, columns still count from zero.
-    fn to_sums(&mut self, weights: Weights<'_>, panels: Range<usize>, residual: Residual) {
+    fn sums(&mut self, weights: Weights<'_>, panels: Range<usize>, residual: Residual) {
         let (model, tokens, hidden) = (self.model, self.tokens, self.model.sizes.hidden);
         let (rows, after) = match residual {
             Residual::Add => {
@@ -239,7 +239,8 @@ impl Pass<'_> {
         let ranges = self.parts(tokens);
         let bytes = self.space.wide_bytes.split(&ranges);
         let panels = &self.space.wide[..tokens * width];
-        let parts = ranges.into_iter().zip(bytes).map(|(rows, bytes)| Bytes { panels, tokens, rows, bytes });
+        let parts =
+            ranges.into_iter().zip(bytes).map(|(rows, bytes)| Quantised { panels, tokens, rows, bytes });
         self.team.each(parts.collect(), |part| model.isa.run(part));
     }
 
@@ -337,14 +338,14 @@ impl Work for Normalised<'_> {
     }
 }
 
-struct Bytes<'a> {
+struct Quantised<'a> {
     panels: &'a [f32],
     tokens: usize,
     rows: Range<usize>,
     bytes: ByteRowsMut<'a>,
 }
 
-impl Work for Bytes<'_> {
+impl Work for Quantised<'_> {
     type Output = ();
 
     #[inline(always)]

@@ -11,6 +11,8 @@ mod avx512;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod portable;
+#[cfg(test)]
+mod tests;
 
 /// Numbers in a vector, whatever the registers of the machine hold.
 pub(crate) const LANES: usize = 16;
@@ -38,6 +40,7 @@ pub(crate) struct Dot<'a> {
     /// A multiple of 16.
     pub(crate) depth: usize,
     /// What will be read next: brought nearer while this is computed.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "only requested there"))]
     pub(crate) ahead: &'a [u8],
 }
 

@@ -3,7 +3,7 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
@@ -26,9 +26,13 @@ struct Shared {
     pending: AtomicUsize,
     wake: Condvar,
     done: Condvar,
+    /// Whether the caller sleeps: waking is a system call, which nearly every job can do without.
+    caller_sleeps: AtomicBool,
 }
 
 struct State {
+    /// Helpers that sleep.
+    asleep: usize,
     job: Option<Job>,
     closed: bool,
     panic: Option<Box<dyn Any + Send>>,
@@ -42,11 +46,12 @@ impl Team {
     /// A team of this many threads, the caller's among them. If the system gives fewer, the team is smaller.
     pub fn new(threads: usize) -> Self {
         let shared = Arc::new(Shared {
-            state: Mutex::new(State { job: None, closed: false, panic: None }),
+            state: Mutex::new(State { asleep: 0, job: None, closed: false, panic: None }),
             posted: AtomicUsize::new(0),
             pending: AtomicUsize::new(0),
             wake: Condvar::new(),
             done: Condvar::new(),
+            caller_sleeps: AtomicBool::new(false),
         });
         let mut helpers = Vec::new();
         for index in 1..threads {
@@ -116,16 +121,21 @@ impl Shared {
         let mut state = lock(&self.state);
         state.job = Some(job);
         self.posted.fetch_add(1, Ordering::Release);
+        let asleep = state.asleep;
         drop(state);
-        self.wake.notify_all();
+        if asleep > 0 {
+            self.wake.notify_all();
+        }
     }
 
     fn wait(&self) -> Option<Box<dyn Any + Send>> {
         if !spin(|| self.pending.load(Ordering::Acquire) == 0) {
             let mut state = lock(&self.state);
-            while self.pending.load(Ordering::Acquire) != 0 {
+            self.caller_sleeps.store(true, Ordering::SeqCst);
+            while self.pending.load(Ordering::SeqCst) != 0 {
                 state = self.done.wait(state).unwrap_or_else(PoisonError::into_inner);
             }
+            self.caller_sleeps.store(false, Ordering::SeqCst);
         }
         let mut state = lock(&self.state);
         state.job = None;
@@ -139,7 +149,8 @@ impl Shared {
             if let Err(panic) = result {
                 lock(&self.state).panic = Some(panic);
             }
-            if self.pending.fetch_sub(1, Ordering::AcqRel) == 1 {
+            // In one order with the caller's store and load: either it sees the job done, or it is seen asleep.
+            if self.pending.fetch_sub(1, Ordering::SeqCst) == 1 && self.caller_sleeps.load(Ordering::SeqCst) {
                 // Under the lock, so that the caller cannot go to sleep between its look and this call.
                 drop(lock(&self.state));
                 self.done.notify_one();
@@ -152,7 +163,9 @@ impl Shared {
         spin(|| self.posted.load(Ordering::Acquire) != *seen);
         let mut state = lock(&self.state);
         while self.posted.load(Ordering::Acquire) == *seen {
+            state.asleep += 1;
             state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.asleep -= 1;
         }
         *seen = self.posted.load(Ordering::Acquire);
         if state.closed { None } else { state.job }
