@@ -111,8 +111,9 @@ impl Work for Screening<'_> {
                 let ahead = if index == 0 { ahead } else { &[] };
                 let panel = &decoder.panels[panel * bytes..][..bytes];
                 multiply(simd, rows, text.clone(), panel, ahead, &mut screen);
-                let strongest = screen.strongest;
-                *rescored += decide(simd, states, rows.width, decoder, first, pairs, &strongest, to);
+                let strongest = &{ screen.strongest };
+                let decision = Decision { states, width: rows.width, decoder, first, strongest };
+                *rescored += decision.decide(simd, pairs, to);
             }
         }
     }
@@ -172,66 +173,86 @@ impl Screen<'_> {
     }
 }
 
-/// Computes what is left, and appends the words above zero.
-#[inline(always)]
-#[expect(
-    clippy::too_many_arguments,
-    clippy::cast_possible_truncation,
-    reason = "inlined at its one call; ids are bounded"
-)]
-fn decide<S: Simd>(
-    simd: S,
-    states: &[f32],
+/// Rows of a word that are computed at once: the word is then read once for all of them.
+const TOGETHER: usize = 4;
+
+/// What is left of a panel, computed in 32-bit numbers.
+struct Decision<'a> {
+    states: &'a [f32],
     width: usize,
-    decoder: Decoder<'_>,
+    decoder: Decoder<'a>,
+    /// The panel's first id.
     first: usize,
-    pairs: &[Pair],
-    strongest: &[Strongest; PANEL],
-    to: &mut Vec<(u32, f32)>,
-) -> usize {
-    let mut best = [0.0_f32; PANEL];
-    let mut rescored = 0;
-    // The likeliest token of each word first: few others can then still be above it.
-    for (column, strongest) in strongest.iter().enumerate() {
-        if strongest.logit > f32::MIN && first + column < decoder.vocabulary {
-            best[column] =
-                best[column].max(logit(simd, states, width, decoder, strongest.row, first + column));
-            rescored += 1;
-        }
-    }
-    for pair in pairs {
-        let (column, row) = (usize::from(pair.column), pair.row as usize);
-        if pair.most > best[column] && row != strongest[column].row && first + column < decoder.vocabulary {
-            best[column] = best[column].max(logit(simd, states, width, decoder, row, first + column));
-            rescored += 1;
-        }
-    }
-    if rescored > 0 {
-        let found = best.iter().enumerate().filter(|(_, logit)| **logit > 0.0 && logit.is_finite());
-        to.extend(found.map(|(column, logit)| ((first + column) as u32, *logit)));
-    }
-    rescored
+    strongest: &'a [Strongest; PANEL],
 }
 
-/// Not a closure: those would be compiled without the instruction set.
-#[inline(always)]
-fn logit<S: Simd>(simd: S, states: &[f32], width: usize, decoder: Decoder<'_>, row: usize, id: usize) -> f32 {
-    let (state, word) = (&states[row * width..][..width], &decoder.numbers[id * width..][..width]);
-    inner(simd, state, word) + decoder.biases[id]
-}
-
-/// Four running sums hide the latency of the additions.
-#[inline(always)]
-fn inner<S: Simd>(simd: S, left: &[f32], right: &[f32]) -> f32 {
-    let mut sums = [simd.splat(0.0); VECTORS];
-    let (left, right) = (left.as_chunks::<LANES>().0, right.as_chunks::<LANES>().0);
-    for (left, right) in left.as_chunks::<VECTORS>().0.iter().zip(right.as_chunks::<VECTORS>().0) {
-        for (sum, (left, right)) in sums.iter_mut().zip(left.iter().zip(right)) {
-            *sum = simd.fused(simd.load(left), simd.load(right), *sum);
+impl Decision<'_> {
+    /// Appends the words above zero, and returns how many pairs were computed.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "ids are bounded")]
+    fn decide<S: Simd>(&self, simd: S, pairs: &mut [Pair], to: &mut Vec<(u32, f32)>) -> usize {
+        if pairs.is_empty() {
+            return 0;
         }
+        pairs.sort_unstable_by_key(|pair| (pair.column, pair.row));
+        let mut computed = 0;
+        for pairs in pairs.chunk_by(|left, right| left.column == right.column) {
+            let column = usize::from(pairs[0].column);
+            let id = self.first + column;
+            if id >= self.decoder.vocabulary {
+                continue;
+            }
+            // The likeliest token first: few others can then still be above it.
+            let likeliest = self.strongest[column].row;
+            let mut best = self.best::<S, 1>(simd, [likeliest], id);
+            computed += 1;
+            let (mut rows, mut waiting) = ([likeliest; TOGETHER], 0);
+            for pair in pairs {
+                if pair.most > best && pair.row as usize != likeliest {
+                    rows[waiting] = pair.row as usize;
+                    waiting += 1;
+                    computed += 1;
+                }
+                if waiting == TOGETHER {
+                    best = best.max(self.best::<S, TOGETHER>(simd, rows, id));
+                    waiting = 0;
+                }
+            }
+            for row in &rows[..waiting] {
+                best = best.max(self.best::<S, 1>(simd, [*row], id));
+            }
+            if best > 0.0 && best.is_finite() {
+                to.push((id as u32, best));
+            }
+        }
+        computed
     }
-    let [a, b, c, d] = sums;
-    sum(lanes(simd, simd.add(simd.add(a, b), simd.add(c, d))))
+
+    /// The largest logit of a word among some tokens.
+    #[inline(always)]
+    fn best<S: Simd, const N: usize>(&self, simd: S, rows: [usize; N], id: usize) -> f32 {
+        let word = self.decoder.numbers[id * self.width..][..self.width].as_chunks::<LANES>().0;
+        let mut states = [word; N];
+        for (state, row) in states.iter_mut().zip(rows) {
+            *state = self.states[row * self.width..][..self.width].as_chunks().0;
+        }
+        // Four running sums of each hide the latency of the additions.
+        let mut sums = [[simd.splat(0.0); VECTORS]; N];
+        for (index, word) in word.as_chunks::<VECTORS>().0.iter().enumerate() {
+            for (sums, state) in sums.iter_mut().zip(&states) {
+                let state = &state[index * VECTORS..][..VECTORS];
+                for (sum, (state, word)) in sums.iter_mut().zip(state.iter().zip(word)) {
+                    *sum = simd.fused(simd.load(state), simd.load(word), *sum);
+                }
+            }
+        }
+        let mut best = f32::MIN;
+        for [a, b, c, d] in sums {
+            let product = sum(lanes(simd, simd.add(simd.add(a, b), simd.add(c, d))));
+            best = best.max(product + self.decoder.biases[id]);
+        }
+        best
+    }
 }
 
 #[cfg(test)]

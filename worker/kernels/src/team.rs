@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-/// Rounds of spinning before a thread sleeps: about five microseconds. Longer, it would take time from whoever shares the
-/// core, and a descheduled partner would be waited for in vain.
-const SPINS: u32 = 200;
+/// Rounds of spinning before a thread sleeps, some ten microseconds: longer than two threads' shares of a step differ on
+/// a quiet machine, so a busy team hardly ever sleeps (with a fifth of it, a query of 16 tokens took twice as long).
+/// Much longer, it would take time from whoever shares the core, and wait in vain for a descheduled partner.
+const SPINS: u32 = 1000;
 
 /// Threads that run one text's work together. Callers that share a team take turns.
 pub struct Team {
