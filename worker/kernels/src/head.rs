@@ -106,6 +106,8 @@ impl Work for Screening<'_> {
                     scaled_biases: vectors(&decoder.scaled_biases[first..]),
                     scaled_norms: vectors(&decoder.scaled_norms[first..]),
                     strongest: [Strongest { logit: f32::MIN, row: 0 }; PANEL],
+                    seen: 0,
+                    words: decoder.numbers.get(first * rows.width..).unwrap_or_default(),
                     pairs,
                 };
                 let ahead = if index == 0 { ahead } else { &[] };
@@ -127,6 +129,10 @@ struct Screen<'a> {
     scaled_biases: &'a [[f32; LANES]; VECTORS],
     scaled_norms: &'a [[f32; LANES]; VECTORS],
     strongest: [Strongest; PANEL],
+    /// A bit for each word that was found.
+    seen: u64,
+    /// The panel's rows of the decoder.
+    words: &'a [f32],
     pairs: &'a mut Vec<Pair>,
 }
 
@@ -144,6 +150,14 @@ impl<S: Simd> Epilogue<S> for Screen<'_> {
                 found |= u64::from(simd.above(most, zero)) << (vector * LANES);
             }
             if found != 0 {
+                let mut new = found & !self.seen;
+                self.seen |= found;
+                while new != 0 {
+                    let start = new.trailing_zeros() as usize * self.rows.width;
+                    new &= new - 1;
+                    // Main memory answers while the rest of the panel is screened.
+                    simd.request(self.words.get(start..start + self.rows.width).unwrap_or_default());
+                }
                 let mut numbers = [[0.0; LANES]; VECTORS];
                 for (sum, numbers) in sums.iter().zip(&mut numbers) {
                     simd.store(*sum, numbers);

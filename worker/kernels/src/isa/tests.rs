@@ -144,7 +144,7 @@ fn dots<S: Simd, const R: usize>(simd: S, work: &Dot<'_>) -> Vec<u32> {
 #[test]
 fn sums_of_extreme_bytes_are_exact() {
     let mut random = Random(2);
-    for depth in [16, 48, 768, 4096] {
+    for depth in [32, 96, 768, 4096] {
         for (activation, weight) in
             [(Some(127), Some(255)), (Some(-128), Some(255)), (Some(-127), Some(0)), (None, None)]
         {
@@ -215,11 +215,11 @@ fn products_of_numbers_have_the_same_bits() {
 #[test]
 fn operands_that_are_too_short_are_refused() {
     for isa in Isa::available() {
-        for (rows, panel, start) in [(95, 1024, 6), (96, 1023, 6), (96, 1024, 5)] {
+        for (rows, panel, start) in [(191, 2048, 6), (192, 2047, 6), (192, 2048, 5)] {
             let (rows, panel, start) = (vec![0; rows], vec![0; panel], vec![0; start]);
             let refused = std::panic::catch_unwind(|| {
                 let work =
-                    Dot { rows: &rows, stride: 16, start: &start, panel: &panel, depth: 16, ahead: &[] };
+                    Dot { rows: &rows, stride: 32, start: &start, panel: &panel, depth: 32, ahead: &[] };
                 isa.run(Dots(work, ROWS))
             });
             assert!(refused.is_err(), "{}", isa.name());
