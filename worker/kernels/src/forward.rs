@@ -1,18 +1,20 @@
 //! A text through the model. Each step is cut by columns or by rows into one part for each thread; the parts do not touch each
 //! other's memory, and how many there are never changes a result.
 
+mod steps;
+
 use std::ops::Range;
 
 use crate::attention::Attention;
 use crate::dense::{After, Dense};
-use crate::head::{Decoder, Margin, Screening, margin};
-use crate::isa::{LANES, PANEL, Simd, Work};
+use crate::head::{Decoder, Screening};
+use crate::isa::PANEL;
 use crate::layout::{Layer, Linear, NormSections};
-use crate::math::{Norm, magnitude, normalise, quantise};
 use crate::model::{Model, Weights};
-use crate::rows::{ByteRowsMut, share, take};
+use crate::rows::{share, take};
 use crate::team::Team;
-use crate::workspace::{ThreadSpace, Workspace, row_of};
+use crate::workspace::{ThreadSpace, Workspace};
+use steps::{Embeddings, Margins, Normalised, Quantised};
 
 impl Model {
     /// The vocabulary ids whose largest logit over the tokens, bias included, is above zero, with that logit, by
@@ -277,105 +279,4 @@ enum Residual {
     Add,
     Accumulate,
     Activation,
-}
-
-/// Words and positions, normalised.
-struct Embeddings<'a> {
-    /// Ids and positions.
-    tokens: &'a [(u32, usize)],
-    last: usize,
-    words: &'a [f32],
-    positions: &'a [f32],
-    norm: Norm<'a>,
-    states: &'a mut [f32],
-    bytes: ByteRowsMut<'a>,
-    hidden: usize,
-}
-
-impl Work for Embeddings<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn work<S: Simd>(mut self, simd: S) {
-        let hidden = self.hidden;
-        let mut sum = vec![0.0; hidden];
-        let rows = self.tokens.iter().zip(self.states.chunks_exact_mut(hidden)).enumerate();
-        for (row, (&(id, position), state)) in rows {
-            let id = usize::try_from(id).map_or(self.last, |id| id.min(self.last));
-            let word = self.words[id * hidden..][..hidden].as_chunks::<LANES>().0;
-            let position = self.positions[position * hidden..][..hidden].as_chunks::<LANES>().0;
-            for (sum, (word, position)) in sum.as_chunks_mut().0.iter_mut().zip(word.iter().zip(position)) {
-                simd.store(simd.add(simd.load(word), simd.load(position)), sum);
-            }
-            let top = normalise(simd, self.norm, sum.as_chunks().0.iter(), state);
-            let scaled = quantise(simd, top, state.as_chunks().0.iter(), self.bytes.row(row));
-            self.bytes.set(row, scaled);
-        }
-    }
-}
-
-struct Normalised<'a> {
-    panels: &'a [f32],
-    tokens: usize,
-    norm: Norm<'a>,
-    rows: Range<usize>,
-    states: &'a mut [f32],
-    bytes: ByteRowsMut<'a>,
-    hidden: usize,
-}
-
-impl Work for Normalised<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn work<S: Simd>(mut self, simd: S) {
-        let states = self.states.chunks_exact_mut(self.hidden);
-        for (index, (row, state)) in self.rows.zip(states).enumerate() {
-            let top = normalise(simd, self.norm, row_of(self.panels, self.tokens, row), state);
-            let scaled = quantise(simd, top, state.as_chunks().0.iter(), self.bytes.row(index));
-            self.bytes.set(index, scaled);
-        }
-    }
-}
-
-struct Quantised<'a> {
-    panels: &'a [f32],
-    tokens: usize,
-    rows: Range<usize>,
-    bytes: ByteRowsMut<'a>,
-}
-
-impl Work for Quantised<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn work<S: Simd>(mut self, simd: S) {
-        for (index, row) in self.rows.enumerate() {
-            let top = magnitude(simd, row_of(self.panels, self.tokens, row));
-            let scaled = quantise(simd, top, row_of(self.panels, self.tokens, row), self.bytes.row(index));
-            self.bytes.set(index, scaled);
-        }
-    }
-}
-
-struct Margins<'a> {
-    states: &'a [f32],
-    rows: crate::rows::ByteRowsView<'a>,
-    hidden: usize,
-    loss: f32,
-    to: &'a mut [Margin],
-}
-
-impl Work for Margins<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn work<S: Simd>(self, simd: S) {
-        let states = self.states.chunks_exact(self.hidden);
-        for (((state, bytes), scale), to) in
-            states.zip(self.rows.bytes.chunks_exact(self.hidden)).zip(self.rows.scales).zip(self.to)
-        {
-            *to = margin(simd, state, bytes, *scale, self.loss);
-        }
-    }
 }
