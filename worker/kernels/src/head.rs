@@ -116,8 +116,10 @@ impl Work for Screening<'_> {
                 let ahead = if index == 0 { ahead } else { &[] };
                 let panel = &decoder.panels[panel * bytes..][..bytes];
                 multiply(simd, rows, text.clone(), panel, ahead, &mut screen);
-                let strongest = &{ screen.strongest };
-                let decision = Decision { states, width: rows.width, decoder, first, strongest };
+                // Padding of the last panel is no word, whatever a damaged file says of it.
+                let words = PANEL.min(decoder.vocabulary - first);
+                let (strongest, seen) = (&{ screen.strongest }, screen.seen & (u64::MAX >> (PANEL - words)));
+                let decision = Decision { states, width: rows.width, decoder, first, strongest, seen };
                 *rescored += decision.decide(simd, pairs, to);
             }
         }
@@ -190,6 +192,16 @@ impl Screen<'_> {
     }
 }
 
+/// The places of the bits that are set, lowest first.
+#[inline(always)]
+fn bits(mut set: u64) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let place = set.trailing_zeros() as usize;
+        set &= set.wrapping_sub(1);
+        (place < PANEL).then_some(place)
+    })
+}
+
 /// Rows of a word that are computed at once: the word is then read once for all of them.
 const TOGETHER: usize = 4;
 
@@ -201,45 +213,45 @@ struct Decision<'a> {
     /// The panel's first id.
     first: usize,
     strongest: &'a [Strongest; PANEL],
+    /// A bit for each word that was found.
+    seen: u64,
 }
 
 impl Decision<'_> {
     /// Appends the words above zero, and returns how many pairs were computed.
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "ids are bounded")]
-    fn decide<S: Simd>(&self, simd: S, pairs: &mut [Pair], to: &mut Vec<(u32, f32)>) -> usize {
+    fn decide<S: Simd>(&self, simd: S, pairs: &[Pair], to: &mut Vec<(u32, f32)>) -> usize {
         if pairs.is_empty() {
             return 0;
         }
-        pairs.sort_unstable_by_key(|pair| (pair.column, pair.row));
+        let mut best = [0.0_f32; PANEL];
         let mut computed = 0;
-        for pairs in pairs.chunk_by(|left, right| left.column == right.column) {
-            let column = usize::from(pairs[0].column);
-            let id = self.first + column;
-            if id >= self.decoder.vocabulary {
-                continue;
-            }
-            // The likeliest token first: few others can then still be above it.
-            let likeliest = self.strongest[column].row;
-            let mut best = self.best::<S, 1>(simd, [likeliest], id);
+        // The likeliest token of each word first: few others can then still be above it.
+        for column in bits(self.seen) {
+            best[column] = best[column].max(self.best::<S, 1>(simd, [self.strongest[column].row], column));
             computed += 1;
-            let (mut rows, mut waiting) = ([likeliest; TOGETHER], 0);
-            for pair in pairs {
-                if pair.most > best && pair.row as usize != likeliest {
-                    rows[waiting] = pair.row as usize;
-                    waiting += 1;
-                    computed += 1;
-                }
-                if waiting == TOGETHER {
-                    best = best.max(self.best::<S, TOGETHER>(simd, rows, id));
-                    waiting = 0;
+        }
+        let (mut rows, mut waiting) = ([[0_usize; TOGETHER]; PANEL], [0_usize; PANEL]);
+        for pair in pairs {
+            let (column, row) = (usize::from(pair.column), pair.row as usize);
+            let is_open = self.seen >> column & 1 == 1 && pair.most > best[column];
+            if is_open && row != self.strongest[column].row {
+                rows[column][waiting[column]] = row;
+                waiting[column] += 1;
+                computed += 1;
+                if waiting[column] == TOGETHER {
+                    best[column] = best[column].max(self.best::<S, TOGETHER>(simd, rows[column], column));
+                    waiting[column] = 0;
                 }
             }
-            for row in &rows[..waiting] {
-                best = best.max(self.best::<S, 1>(simd, [*row], id));
+        }
+        for column in bits(self.seen) {
+            for row in &rows[column][..waiting[column]] {
+                best[column] = best[column].max(self.best::<S, 1>(simd, [*row], column));
             }
-            if best > 0.0 && best.is_finite() {
-                to.push((id as u32, best));
+            if best[column] > 0.0 && best[column].is_finite() {
+                to.push(((self.first + column) as u32, best[column]));
             }
         }
         computed
@@ -247,7 +259,8 @@ impl Decision<'_> {
 
     /// The largest logit of a word among some tokens.
     #[inline(always)]
-    fn best<S: Simd, const N: usize>(&self, simd: S, rows: [usize; N], id: usize) -> f32 {
+    fn best<S: Simd, const N: usize>(&self, simd: S, rows: [usize; N], column: usize) -> f32 {
+        let id = self.first + column;
         let word = self.decoder.numbers[id * self.width..][..self.width].as_chunks::<LANES>().0;
         let mut states = [word; N];
         for (state, row) in states.iter_mut().zip(rows) {
