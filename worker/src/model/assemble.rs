@@ -103,6 +103,8 @@ pub fn assemble(
         pooling: Saturation::read(folder).map_err(|error| AssembleError::Convert(error.into()))?,
         max_tokens,
         vocabulary_size,
+        int8_refused: None,
+        golden: None,
         parameter_bytes: files.iter().find(|file| file.name == MODEL_FILE).map_or(0, |file| file.size),
         digest: digest(&files),
         files,
