@@ -8,6 +8,7 @@
 
 mod fetch;
 mod fetch_process;
+mod int8;
 mod requests;
 mod same_vector;
 mod serve_process;
