@@ -97,7 +97,11 @@ impl Metrics {
         };
         timed("queue", "Time from arrival to the model", &metrics.queue_seconds);
         timed("tokenize", "Time to tokenise the texts of one request", &metrics.tokenize_seconds);
-        timed("inference", "Time of one text in the model", &metrics.inference_seconds);
+        timed(
+            "inference",
+            "Time of one run of the model: a text, or some short ones",
+            &metrics.inference_seconds,
+        );
         let help = "Time of one request, waiting included";
         registry.register_with_unit("request", help, Unit::Seconds, metrics.request_seconds.clone());
         registry.register("requests", "Requests by route and outcome", metrics.requests.clone());
@@ -146,10 +150,12 @@ impl Metrics {
         }
     }
 
-    /// A text has run through the model.
-    pub fn ran(&self, tokens: usize, duration: Duration) {
-        self.texts.inc();
-        self.tokens.inc_by(tokens as u64);
+    /// Texts of these many tokens have run through the model together.
+    pub fn ran(&self, tokens: impl Iterator<Item = usize>, duration: Duration) {
+        for tokens in tokens {
+            self.texts.inc();
+            self.tokens.inc_by(tokens as u64);
+        }
         self.inference_seconds.observe(duration.as_secs_f64());
     }
 }

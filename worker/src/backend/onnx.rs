@@ -126,7 +126,13 @@ impl OnnxLane {
 }
 
 impl Lane for OnnxLane {
-    fn run(&mut self, tokens: &Tokens, _: Width) -> Result<SparseRow, BackendError> {
+    fn run(&mut self, texts: &[&Tokens], _: Width) -> Result<Vec<SparseRow>, BackendError> {
+        texts.iter().map(|tokens| self.row(tokens)).collect()
+    }
+}
+
+impl OnnxLane {
+    fn row(&mut self, tokens: &Tokens) -> Result<SparseRow, BackendError> {
         let fail = |error: ort::Error| BackendError { reason: error.to_string() };
         let Self { session, inputs, output: (name, kind), vocabulary_size, saturation, ids, ones, zeros } =
             self;
