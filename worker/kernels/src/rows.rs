@@ -76,7 +76,7 @@ impl ByteRowsMut<'_> {
 /// What happens to a block of sums while it is in registers.
 pub(crate) trait Epilogue<S: Simd> {
     /// Sums of `R` rows from `row` on, in 64 columns.
-    fn block<const R: usize>(&mut self, simd: S, row: usize, sums: [[S::Vector; VECTORS]; R]);
+    fn block<const R: usize>(&mut self, simd: S, row: usize, sums: &[[S::Vector; VECTORS]; R]);
 }
 
 /// Multiplies rows with one panel, block by block.
@@ -103,14 +103,21 @@ pub(crate) fn multiply<S: Simd, E: Epilogue<S>>(
         };
         let row = block.start;
         match block.len() {
-            1 => epilogue.block(simd, row, simd.dot::<1>(&work)),
-            2 => epilogue.block(simd, row, simd.dot::<2>(&work)),
-            3 => epilogue.block(simd, row, simd.dot::<3>(&work)),
-            4 => epilogue.block(simd, row, simd.dot::<4>(&work)),
-            5 => epilogue.block(simd, row, simd.dot::<5>(&work)),
-            _ => epilogue.block(simd, row, simd.dot::<6>(&work)),
+            1 => one::<S, E, 1>(simd, row, &work, epilogue),
+            2 => one::<S, E, 2>(simd, row, &work, epilogue),
+            3 => one::<S, E, 3>(simd, row, &work, epilogue),
+            4 => one::<S, E, 4>(simd, row, &work, epilogue),
+            5 => one::<S, E, 5>(simd, row, &work, epilogue),
+            _ => one::<S, E, 6>(simd, row, &work, epilogue),
         }
     }
+}
+
+#[inline(always)]
+fn one<S: Simd, E: Epilogue<S>, const R: usize>(simd: S, row: usize, work: &Dot<'_>, epilogue: &mut E) {
+    let mut sums = [[simd.splat(0.0); VECTORS]; R];
+    simd.dot(work, &mut sums);
+    epilogue.block(simd, row, &sums);
 }
 
 /// Part `index` of `parts` nearly equal ones.
