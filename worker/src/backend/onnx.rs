@@ -9,7 +9,7 @@ use ort::value::TensorRef;
 
 use super::{Backend, BackendError, TokenBatch};
 use crate::model::inspect::OutputKind;
-use crate::model::saturation::Saturation;
+use crate::model::saturation::Pooling;
 use crate::model::verify::VerifiedModel;
 use crate::pooling::SparseRow;
 
@@ -61,7 +61,7 @@ pub struct OnnxBackend {
     inputs: Vec<(String, InputKind)>,
     output: (String, OutputKind),
     vocabulary_size: usize,
-    saturation: Saturation,
+    pooling: Pooling,
     /// Segment ids of every text: always the first segment. Kept because it only ever grows.
     zeros: Vec<i64>,
 }
@@ -77,8 +77,8 @@ impl OnnxBackend {
             .map(|input| Ok((input.name().to_owned(), input_kind(input.name())?)))
             .collect::<Result<Vec<_>, LoadError>>()?;
         let output = output(&session, model.manifest().vocabulary_size)?;
-        let saturation = model.manifest().pooling;
-        Ok(Self { session, inputs, output, vocabulary_size, saturation, zeros: Vec::new() })
+        let pooling = model.manifest().pooling;
+        Ok(Self { session, inputs, output, vocabulary_size, pooling, zeros: Vec::new() })
     }
 
     fn rows(&self, batch: &TokenBatch, values: &[f32]) -> Vec<SparseRow> {
@@ -90,7 +90,7 @@ impl OnnxBackend {
                 .chunks_exact(self.vocabulary_size * batch.length())
                 .zip(batch.tokens())
                 .map(|(logits, tokens)| {
-                    SparseRow::from_logits(logits, self.vocabulary_size, *tokens, self.saturation)
+                    SparseRow::from_logits(logits, self.vocabulary_size, *tokens, self.pooling)
                 })
                 .collect(),
         }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::model::saturation::Saturation;
+use crate::model::saturation::Pooling;
 
 pub const MANIFEST_FILE: &str = "manifest.json";
 pub const MODEL_FILE: &str = "model.onnx";
@@ -12,7 +12,7 @@ pub const TOKENIZER_FILE: &str = "tokenizer.json";
 /// Changes when a reader of this version could not use the file.
 pub const FORMAT: u32 = 1;
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Manifest {
     pub format: u32,
@@ -27,14 +27,42 @@ pub struct Manifest {
     /// Version of the converter; none when the repository shipped the ONNX file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub converter: Option<u32>,
-    pub pooling: Saturation,
+    pub pooling: Pooling,
     pub max_tokens: u32,
     pub vocabulary_size: u32,
     /// Bytes of the model file, which is nearly all parameters.
     pub parameter_bytes: u64,
+    /// Present where queries need no inference.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub static_search: Option<StaticSearch>,
+    /// `sha256:` over the tokens by id and the tokenizer's file: what an index depends on beside the weights. Absent in
+    /// manifests of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vocabulary: Option<String>,
+    /// How near the int8 vectors come to those of fp32, where there are some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub golden: Option<Golden>,
     pub files: Vec<ManifestFile>,
     /// `sha256:` over names, sizes and hashes of the files.
     pub digest: String,
+}
+
+/// How queries are weighted without the model.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct StaticSearch {
+    /// A little-endian `f32` for each token id; 0 for tokens that do not count, special ones for example.
+    pub file: String,
+}
+
+/// int8 against fp32 on a built-in set of texts.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Golden {
+    pub mean_cosine: f64,
+    pub worst_cosine: f64,
+    /// Share of the strongest 100 terms of a text that are among them in both.
+    pub top100_kept: f64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

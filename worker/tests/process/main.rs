@@ -9,6 +9,8 @@
 mod batching;
 mod fetch;
 mod fetch_process;
+mod golden;
+mod hostile;
 mod requests;
 mod serve_process;
 mod shipped_onnx;

@@ -31,6 +31,9 @@ pub struct FetchedModel {
     /// Tokens of one text that the model sees.
     pub max_tokens: u32,
     pub vocabulary_size: u32,
+    /// `sha256:` over vocabulary and tokenizer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vocabulary: Option<String>,
     /// Estimate of what a worker with this model needs at its default limits.
     pub memory_bytes: u64,
     /// As the repository's card names it.
@@ -62,12 +65,13 @@ pub enum FetchReason {
     ChecksumMismatch,
     UnsupportedModel,
     InvalidModel,
+    UnsafeModel,
     Interrupted,
     Internal,
 }
 
 impl FetchReason {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::ModelNotFound,
         Self::RevisionNotFound,
         Self::Unauthorized,
@@ -76,6 +80,7 @@ impl FetchReason {
         Self::ChecksumMismatch,
         Self::UnsupportedModel,
         Self::InvalidModel,
+        Self::UnsafeModel,
         Self::Interrupted,
         Self::Internal,
     ];
@@ -90,6 +95,7 @@ impl FetchReason {
             Self::ChecksumMismatch => "ChecksumMismatch",
             Self::UnsupportedModel => "UnsupportedModel",
             Self::InvalidModel => "InvalidModel",
+            Self::UnsafeModel => "UnsafeModel",
             Self::Interrupted => "Interrupted",
             Self::Internal => "Internal",
         }
@@ -104,7 +110,8 @@ impl FetchReason {
             | Self::Unauthorized
             | Self::InsufficientStorage
             | Self::UnsupportedModel
-            | Self::InvalidModel => false,
+            | Self::InvalidModel
+            | Self::UnsafeModel => false,
         }
     }
 }
