@@ -71,6 +71,9 @@ pub struct ModelStatus {
     /// Digest over all files of the model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
+    /// Digest of the model's vocabulary and tokenizer. Vectors of two models meet in an index only if theirs are equal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vocabulary: Option<String>,
     /// Licence of the model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub license: Option<String>,

@@ -7,6 +7,7 @@ use lexiscale_wire::{CERTIFICATE_EXIT_CODE, FetchFailure, FetchReason, FetchRepo
 
 use crate::config::{Command, ConvertArgs, FetchArgs, ServeArgs};
 use crate::model::convert::{Converted, convert};
+use crate::model::intake::{self, ChildError};
 use crate::serve::ServeError;
 use crate::telemetry::chain;
 use crate::{fetch, serve, termination};
@@ -19,6 +20,7 @@ pub fn run(command: Command) -> ExitCode {
         Command::Fetch(arguments) => fetch(&arguments),
         Command::Serve(arguments) => serve(&arguments),
         Command::Convert(arguments) => convert_files(&arguments),
+        Command::Intake => intake(),
     }
 }
 
@@ -89,22 +91,27 @@ fn exit_code(error: &ServeError) -> ExitCode {
 fn convert_files(arguments: &ConvertArgs) -> ExitCode {
     let started = Instant::now();
     match convert(&arguments.input, &arguments.output) {
-        Ok(Converted { family, vocabulary_size, positions, saturation, bytes }) => {
+        Ok(Converted { family, vocabulary_size, positions, pooling, bytes }) => {
             let milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-            tracing::info!(
-                ?family,
-                vocabulary_size,
-                positions,
-                ?saturation,
-                bytes,
-                milliseconds,
-                "converted"
-            );
+            tracing::info!(?family, vocabulary_size, positions, ?pooling, bytes, milliseconds, "converted");
             ExitCode::SUCCESS
         }
         Err(error) => {
             tracing::error!("{}", chain(&error));
             ExitCode::FAILURE
+        }
+    }
+}
+
+fn intake() -> ExitCode {
+    match intake::run_child() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{}", chain(&error));
+            match error {
+                ChildError::Task(_) | ChildError::Limits(_) => ExitCode::from(intake::OWN_FAILURE),
+                ChildError::Answer { .. } => ExitCode::FAILURE,
+            }
         }
     }
 }

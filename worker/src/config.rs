@@ -11,6 +11,7 @@ use crate::embedder::Settings;
 use crate::fetch;
 use crate::model::fetch::Wish;
 use crate::model::hub::{Timeouts, Token};
+use crate::model::intake::Intake;
 use crate::model::retry::RetryPolicy;
 use crate::model::source::{RevisionName, Source};
 use crate::precision::PrecisionSetting;
@@ -22,6 +23,9 @@ use crate::telemetry::LogFormat;
 const LIBRARY: &str = "/usr/lib/aarch64-linux-gnu/libonnxruntime.so.1";
 #[cfg(not(target_arch = "aarch64"))]
 const LIBRARY: &str = "/usr/lib/x86_64-linux-gnu/libonnxruntime.so.1";
+
+/// Whatever file this program was started from.
+const OWN_PROGRAM: &str = "/proc/self/exe";
 
 const TERMINATION_LOG: &str = "/dev/termination-log";
 
@@ -37,7 +41,13 @@ pub struct Cli {
     pub log_format: LogFormat,
 
     /// Which log lines there are: a level, or levels by module.
-    #[arg(long, global = true, default_value = "info", env = "RUST_LOG", value_name = "FILTER")]
+    #[arg(
+        long,
+        global = true,
+        default_value = "info,tk_encode=warn",
+        env = "RUST_LOG",
+        value_name = "FILTER"
+    )]
     pub log_filter: String,
 }
 
@@ -47,8 +57,11 @@ pub enum Command {
     Fetch(FetchArgs),
     /// Serve a published model over HTTP.
     Serve(ServeArgs),
-    /// Turn a BERT or DistilBERT masked-language model from safetensors into ONNX with pooling inside.
+    /// Turn a masked-language model from safetensors into ONNX with pooling inside.
     Convert(ConvertArgs),
+    /// Read a downloaded model's files; what `fetch` runs beside itself.
+    #[command(hide = true)]
+    Intake,
 }
 
 #[derive(Args, Debug)]
@@ -89,6 +102,10 @@ pub struct FetchArgs {
     #[arg(long, value_name = "SECONDS", default_value_t = 30.0, value_parser = seconds)]
     idle_timeout: f64,
 
+    /// The ONNX Runtime library, on which a model is tried out before it is published.
+    #[arg(long, value_name = "FILE", default_value = LIBRARY, env = "ORT_DYLIB_PATH")]
+    onnxruntime: PathBuf,
+
     /// File for the report on how the fetch ended, as JSON.
     #[arg(long, value_name = "FILE", default_value = TERMINATION_LOG)]
     pub termination_log: PathBuf,
@@ -108,6 +125,11 @@ impl FetchArgs {
                 timeouts: Timeouts {
                     idle: Duration::from_secs_f64(self.idle_timeout),
                     ..Timeouts::default()
+                },
+                intake: Intake::Child {
+                    program: PathBuf::from(OWN_PROGRAM),
+                    runtime: Some(self.onnxruntime.clone()),
+                    limits: None,
                 },
             },
             listen: self.listen,

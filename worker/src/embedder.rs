@@ -133,6 +133,7 @@ impl Embedder {
             digest: manifest.digest.clone(),
             max_tokens: manifest.max_tokens,
             vocabulary_size: manifest.vocabulary_size,
+            vocabulary: manifest.vocabulary.clone(),
             threads: u32::try_from(settings.threads).unwrap_or(u32::MAX),
             precision: choice.precision,
             version: env!("CARGO_PKG_VERSION").to_owned(),

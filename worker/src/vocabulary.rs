@@ -6,6 +6,9 @@ use std::fmt;
 use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::model::manifest::hexadecimal;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Vocabulary {
@@ -103,6 +106,22 @@ impl Vocabulary {
         Ok(Self { tokens })
     }
 
+    /// `sha256:` over the tokens by id and the tokenizer's file. What is indexed under one is found under the same one only.
+    pub fn digest(&self, tokenizer_json: &str) -> String {
+        let mut hash = Sha256::new();
+        for token in self.tokens() {
+            hash.update(token.len().to_le_bytes());
+            hash.update(token);
+        }
+        hash.update(Sha256::digest(tokenizer_json));
+        format!("sha256:{}", hexadecimal(&hash.finalize()))
+    }
+
+    /// By id.
+    pub fn tokens(&self) -> impl Iterator<Item = &str> {
+        self.tokens.iter().map(|token| &**token)
+    }
+
     pub fn token(&self, id: u32) -> &str {
         usize::try_from(id).ok().and_then(|id| self.tokens.get(id)).map_or("", |token| token)
     }
@@ -125,6 +144,21 @@ mod tests {
         let json = r#"{"model":{"vocab":{"a":0,"b":1,"out of range":9}},"added_tokens":[{"id":1,"content":"[PAD]"}]}"#;
         let vocabulary = Vocabulary::parse(json, 3).unwrap();
         assert_eq!([0, 1, 2].map(|id| vocabulary.token(id)), ["a", "[PAD]", "[id 2]"]);
+    }
+
+    /// A model whose tokens moved by one answers with plausible words that nobody meant.
+    #[test]
+    fn the_digest_depends_on_every_token_and_on_the_tokenizer() {
+        let digest = |json: &str| Vocabulary::parse(json, 2).unwrap().digest(json);
+        let ab = r#"{"model":{"vocab":{"a":0,"b":1}}}"#;
+        assert_eq!(digest(ab), digest(ab));
+        let others = [
+            r#"{"model":{"vocab":{"a":1,"b":0}}}"#,
+            r#"{"model":{"vocab":{"a":0,"b":1}},"normalizer":null}"#,
+        ];
+        for other in others {
+            assert_ne!(digest(ab), digest(other), "{other}");
+        }
     }
 
     #[test]

@@ -53,7 +53,7 @@ impl NativeBackend {
             return Err(NativeError::Vocabulary { found, expected });
         }
         tracing::info!(instructions = model.isa().name(), "mapped the int8 model");
-        let saturation = verified.manifest().pooling;
+        let saturation = verified.manifest().pooling.saturation;
         Ok(Self { shared: Arc::new(Shared { model, team: Team::new(threads), saturation }) })
     }
 }

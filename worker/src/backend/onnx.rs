@@ -11,7 +11,7 @@ use ort::value::TensorRef;
 
 use super::{Backend, BackendError, Lane, Width};
 use crate::model::inspect::OutputKind;
-use crate::model::saturation::Saturation;
+use crate::model::saturation::Pooling;
 use crate::model::verify::VerifiedModel;
 use crate::pooling::SparseRow;
 use crate::tokenize::Tokens;
@@ -64,7 +64,7 @@ pub struct OnnxBackend {
     environment: Environment,
     file: PathBuf,
     vocabulary_size: u32,
-    saturation: Saturation,
+    pooling: Pooling,
 }
 
 /// A session and what it is fed with.
@@ -73,7 +73,7 @@ pub struct OnnxLane {
     inputs: Vec<(String, InputKind)>,
     output: (String, OutputKind),
     vocabulary_size: usize,
-    saturation: Saturation,
+    pooling: Pooling,
     ids: Vec<i64>,
     /// The mask of every text: nothing is padded.
     ones: Vec<i64>,
@@ -87,7 +87,7 @@ impl OnnxBackend {
             environment: runtime.environment.clone(),
             file: model.model_file(),
             vocabulary_size: model.manifest().vocabulary_size,
-            saturation: model.manifest().pooling,
+            pooling: model.manifest().pooling,
         }
     }
 }
@@ -103,7 +103,7 @@ impl Backend for OnnxBackend {
 
 impl OnnxLane {
     pub fn load(backend: &OnnxBackend) -> Result<Self, LoadError> {
-        let OnnxBackend { environment, file, vocabulary_size, saturation } = backend;
+        let OnnxBackend { environment, file, vocabulary_size, pooling } = backend;
         let session =
             session(environment, file).map_err(|error| LoadError::Session { reason: error.to_string() })?;
         let inputs = session
@@ -117,7 +117,7 @@ impl OnnxLane {
             inputs,
             output,
             vocabulary_size: usize::try_from(*vocabulary_size).unwrap_or(usize::MAX),
-            saturation: *saturation,
+            pooling: *pooling,
             ids: Vec::new(),
             ones: Vec::new(),
             zeros: Vec::new(),
@@ -134,7 +134,7 @@ impl Lane for OnnxLane {
 impl OnnxLane {
     fn row(&mut self, tokens: &Tokens) -> Result<SparseRow, BackendError> {
         let fail = |error: ort::Error| BackendError { reason: error.to_string() };
-        let Self { session, inputs, output: (name, kind), vocabulary_size, saturation, ids, ones, zeros } =
+        let Self { session, inputs, output: (name, kind), vocabulary_size, pooling, ids, ones, zeros } =
             self;
         let length = tokens.ids.len();
         ids.clear();
@@ -165,7 +165,7 @@ impl OnnxLane {
         }
         Ok(match kind {
             OutputKind::Pooled => SparseRow::from_dense(values),
-            OutputKind::Logits => SparseRow::from_logits(values, *vocabulary_size, length, *saturation),
+            OutputKind::Logits => SparseRow::from_logits(values, *vocabulary_size, length, *pooling),
         })
     }
 }

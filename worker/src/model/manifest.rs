@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::model::saturation::Saturation;
+use crate::model::saturation::Pooling;
 
 pub const MANIFEST_FILE: &str = "manifest.json";
 pub const MODEL_FILE: &str = "model.onnx";
@@ -29,11 +29,18 @@ pub struct Manifest {
     /// Version of the converter; none when the repository shipped the ONNX file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub converter: Option<u32>,
-    pub pooling: Saturation,
+    pub pooling: Pooling,
     pub max_tokens: u32,
     pub vocabulary_size: u32,
     /// Bytes of the ONNX file, which is nearly all parameters.
     pub parameter_bytes: u64,
+    /// Present where queries need no inference.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub static_search: Option<StaticSearch>,
+    /// `sha256:` over the tokens by id and the tokenizer's file: what an index depends on beside the weights. Absent in
+    /// manifests of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vocabulary: Option<String>,
     /// Why there is no int8 file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub int8_refused: Option<String>,
@@ -45,12 +52,12 @@ pub struct Manifest {
     pub digest: String,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+/// How queries are weighted without the model.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct ManifestFile {
-    pub name: String,
-    pub size: u64,
-    pub sha256: String,
+pub struct StaticSearch {
+    /// A little-endian `f32` for each token id; 0 for tokens that do not count, special ones for example.
+    pub file: String,
 }
 
 /// int8 against fp32 on a built-in set of texts.
@@ -61,6 +68,14 @@ pub struct Golden {
     pub worst_cosine: f64,
     /// Share of the strongest 100 terms of a text that are among them in both.
     pub top100_kept: f64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ManifestFile {
+    pub name: String,
+    pub size: u64,
+    pub sha256: String,
 }
 
 impl Manifest {
@@ -143,11 +158,13 @@ pub(crate) mod tests {
             revision: "0".repeat(40),
             license: None,
             converter: None,
-            pooling: Saturation::Log,
+            pooling: Pooling::default(),
             max_tokens: 512,
             vocabulary_size: 7,
             parameter_bytes: 1,
             int8_refused: None,
+            static_search: None,
+            vocabulary: None,
             golden: None,
             digest: digest(&files),
             files,

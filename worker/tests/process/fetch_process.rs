@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::fetch::offset;
-use crate::support::models::{demo_source, small_source};
+use crate::support::models::{demo_source, library, small_source};
 use crate::support::process::Worker;
 
 const REPOSITORY: &str = "lexiscale/demo-splade-tiny";
@@ -41,6 +41,7 @@ impl Volume {
             .into_iter()
             .chain(["--output", self.output().to_str().unwrap()])
             .chain(["--termination-log", termination.to_str().unwrap()])
+            .chain(["--onnxruntime", library().to_str().unwrap()])
             .map(str::to_owned)
             .collect()
     }

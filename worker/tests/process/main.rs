@@ -8,6 +8,8 @@
 
 mod fetch;
 mod fetch_process;
+mod golden;
+mod hostile;
 mod int8;
 mod requests;
 mod same_vector;

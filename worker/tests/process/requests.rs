@@ -60,6 +60,7 @@ fn app_with(lanes: usize, tokenizers: usize) -> App {
         digest: "sha256:0".to_owned(),
         max_tokens: 24,
         vocabulary_size: 2,
+        vocabulary: Some("sha256:1".to_owned()),
         threads: 1,
         precision: Precision::Fp32,
         version: "0".to_owned(),
@@ -231,7 +232,7 @@ async fn a_caller_who_left_costs_no_arithmetic() {
 
 /// Gateways that share a worker see by it what the others sent.
 #[tokio::test(flavor = "multi_thread")]
-async fn every_answer_tells_how_many_texts_are_left() {
+async fn every_answer_tells_how_many_texts_are_left_and_whose_tokens_it_has() {
     let app = Arc::new(ready_app());
     let load =
         |answer: &axum::response::Response| answer.headers()["x-lexiscale-load"].to_str().unwrap().to_owned();
@@ -244,6 +245,7 @@ async fn every_answer_tells_how_many_texts_are_left() {
     app.gate.release(1);
     let answer = running.await.unwrap().unwrap();
     assert_eq!((answer.status(), load(&answer).as_str()), (StatusCode::OK, "2"));
+    assert_eq!(answer.headers()["x-lexiscale-vocabulary"], "sha256:1");
     app.gate.release(2);
     assert_eq!(waiting.await.unwrap().status, StatusCode::OK);
     assert_eq!(app.embedder.load(), 0);

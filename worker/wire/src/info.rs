@@ -39,6 +39,9 @@ pub struct WorkerInfo {
     /// Tokens of one text that the model sees, special tokens included.
     pub max_tokens: u32,
     pub vocabulary_size: u32,
+    /// Digest of vocabulary and tokenizer. Absent for models that were cached by older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vocabulary: Option<String>,
     pub threads: u32,
     pub precision: Precision,
     /// Version of the worker.

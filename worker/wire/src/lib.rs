@@ -44,6 +44,9 @@ pub const LOAD_HEADER: &str = "x-lexiscale-load";
 
 /// Response header with the arithmetic of the model that made the vectors: `fp32` or `int8`.
 pub const PRECISION_HEADER: &str = "x-lexiscale-precision";
+/// Response header with the digest of the vocabulary and tokenizer that an answer's tokens come from. Vectors under another one do not
+/// meet those of this one in an index.
+pub const VOCABULARY_HEADER: &str = "x-lexiscale-vocabulary";
 
 /// Response header with the microseconds that the worker's model worked on this request. Only the worker knows them: it has one
 /// model for all who ask, and each sees the others' work as its own.

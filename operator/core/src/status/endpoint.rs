@@ -342,6 +342,7 @@ fn model_status(
         source: spec.map_or_else(|| endpoint.model.source.to_string(), |spec| spec.source.clone()),
         revision: status.and_then(|status| status.revision.clone()),
         digest: status.and_then(|status| status.digest.clone()),
+        vocabulary: status.and_then(|status| status.vocabulary.clone()),
         license: spec.and_then(|spec| spec.license.clone()),
         cache: served.cache.clone(),
         precision: served.precision,
