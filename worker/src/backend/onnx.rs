@@ -134,8 +134,7 @@ impl Lane for OnnxLane {
 impl OnnxLane {
     fn row(&mut self, tokens: &Tokens) -> Result<SparseRow, BackendError> {
         let fail = |error: ort::Error| BackendError { reason: error.to_string() };
-        let Self { session, inputs, output: (name, kind), vocabulary_size, pooling, ids, ones, zeros } =
-            self;
+        let Self { session, inputs, output: (name, kind), vocabulary_size, pooling, ids, ones, zeros } = self;
         let length = tokens.ids.len();
         ids.clear();
         ids.extend(tokens.ids.iter().map(|id| i64::from(*id)));

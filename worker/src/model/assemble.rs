@@ -15,7 +15,8 @@ use crate::model::golden::GoldenError;
 use crate::model::inspect::{InspectError, inspect};
 use crate::model::layout::{Layout, LayoutError};
 use crate::model::manifest::{
-    FORMAT, INT8_FILE, MANIFEST_FILE, MODEL_FILE, Manifest, ManifestFile, StaticSearch, TOKENIZER_FILE, digest,
+    FORMAT, INT8_FILE, MANIFEST_FILE, MODEL_FILE, Manifest, ManifestFile, StaticSearch, TOKENIZER_FILE,
+    digest,
 };
 use crate::model::select::{ModelFiles, Selection};
 use crate::model::static_search::{self, QUERY_WEIGHTS_FILE, StaticSearchError};
