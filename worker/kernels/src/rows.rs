@@ -90,6 +90,7 @@ pub(crate) fn multiply<S: Simd, E: Epilogue<S>>(
     epilogue: &mut E,
 ) {
     let blocks = range.len().div_ceil(ROWS);
+    let mut sums = [[simd.splat(0.0); VECTORS]; ROWS];
     for index in 0..blocks {
         let block = share(&range, index, blocks);
         let near = share(&(0..ahead.len() / PANEL), index, blocks);
@@ -103,21 +104,27 @@ pub(crate) fn multiply<S: Simd, E: Epilogue<S>>(
         };
         let row = block.start;
         match block.len() {
-            1 => one::<S, E, 1>(simd, row, &work, epilogue),
-            2 => one::<S, E, 2>(simd, row, &work, epilogue),
-            3 => one::<S, E, 3>(simd, row, &work, epilogue),
-            4 => one::<S, E, 4>(simd, row, &work, epilogue),
-            5 => one::<S, E, 5>(simd, row, &work, epilogue),
-            _ => one::<S, E, 6>(simd, row, &work, epilogue),
+            1 => one::<S, E, 1>(simd, row, &work, &mut sums, epilogue),
+            2 => one::<S, E, 2>(simd, row, &work, &mut sums, epilogue),
+            3 => one::<S, E, 3>(simd, row, &work, &mut sums, epilogue),
+            4 => one::<S, E, 4>(simd, row, &work, &mut sums, epilogue),
+            5 => one::<S, E, 5>(simd, row, &work, &mut sums, epilogue),
+            _ => one::<S, E, ROWS>(simd, row, &work, &mut sums, epilogue),
         }
     }
 }
 
 #[inline(always)]
-fn one<S: Simd, E: Epilogue<S>, const R: usize>(simd: S, row: usize, work: &Dot<'_>, epilogue: &mut E) {
-    let mut sums = [[simd.splat(0.0); VECTORS]; R];
-    simd.dot(work, &mut sums);
-    epilogue.block(simd, row, &sums);
+fn one<S: Simd, E: Epilogue<S>, const R: usize>(
+    simd: S,
+    row: usize,
+    work: &Dot<'_>,
+    sums: &mut [[S::Vector; VECTORS]; ROWS],
+    epilogue: &mut E,
+) {
+    let sums = sums.first_chunk_mut::<R>().expect("no block has more rows");
+    simd.dot(work, sums);
+    epilogue.block(simd, row, sums);
 }
 
 /// Part `index` of `parts` nearly equal ones.
