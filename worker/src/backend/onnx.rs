@@ -176,6 +176,8 @@ fn session(environment: &Environment, model: &Path) -> ort::Result<Session> {
         .with_inter_threads(1)?
         .with_intra_op_spinning(false)?
         .with_inter_op_spinning(false)?
+        // Packed, the weights would be copied, once for each lane; as they are, all lanes share the mapped file.
+        .with_prepacking(false)?
         // Reserving for the largest shape seen would keep the memory of one long text for ever.
         .with_memory_pattern(false)?;
     builder.commit_from_file(model)

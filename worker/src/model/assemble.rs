@@ -10,13 +10,15 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::model::config::Window;
-use crate::model::convert::{CONVERTER_VERSION, ConvertError, Packed, convert_pooled, pack_pooled};
+use crate::model::convert::{
+    CONVERTER_VERSION, ConvertError, Packed, Placement, convert_pooled, pack_pooled,
+};
 use crate::model::golden::GoldenError;
 use crate::model::inspect::{InspectError, inspect};
 use crate::model::layout::{Layout, LayoutError};
 use crate::model::manifest::{
     FORMAT, INT8_FILE, MANIFEST_FILE, MODEL_FILE, Manifest, ManifestFile, StaticSearch, TOKENIZER_FILE,
-    digest,
+    WEIGHTS_FILE, digest,
 };
 use crate::model::select::{ModelFiles, Selection};
 use crate::model::static_search::{self, QUERY_WEIGHTS_FILE, StaticSearchError};
@@ -102,7 +104,8 @@ pub fn assemble(
             None
         }
         ModelFiles::Safetensors(_) => {
-            convert_pooled(&root, layout.pooling, &model)?;
+            convert_pooled(&root, layout.pooling, &model, Placement::Beside(WEIGHTS_FILE))?;
+            names.push(WEIGHTS_FILE.to_owned());
             match pack_pooled(&root, layout.pooling, &staging.join(INT8_FILE))? {
                 Packed::Written { bytes: _ } => names.push(INT8_FILE.to_owned()),
                 Packed::Refused { reason } => int8_refused = Some(reason),
@@ -146,7 +149,11 @@ pub fn assemble(
         max_tokens,
         vocabulary_size,
         int8_refused,
-        parameter_bytes: files.iter().find(|file| file.name == MODEL_FILE).map_or(0, |file| file.size),
+        parameter_bytes: files
+            .iter()
+            .filter(|file| [MODEL_FILE, WEIGHTS_FILE].contains(&file.name.as_str()))
+            .map(|file| file.size)
+            .sum(),
         static_search,
         vocabulary: Some(vocabulary.digest(&checked.json)),
         golden: None,

@@ -19,6 +19,7 @@ use crate::model::weights::{Weights, WeightsError};
 use graph::{Graph, Tensor};
 
 pub use native::Packed;
+pub use writer::Placement;
 
 /// Changes whenever the converter's output does, so that a cache can tell what made its files.
 pub const CONVERTER_VERSION: u32 = 2;
@@ -64,15 +65,20 @@ pub struct Converted {
 
 /// Reads `config.json` and the safetensors of `folder` and writes the ONNX file.
 pub fn convert(folder: &Path, output: &Path) -> Result<Converted, ConvertError> {
-    convert_pooled(folder, Pooling::read(folder)?, output)
+    convert_pooled(folder, Pooling::read(folder)?, output, Placement::Inside)
 }
 
 /// The same for a folder whose pooling is known from elsewhere.
-pub fn convert_pooled(folder: &Path, pooling: Pooling, output: &Path) -> Result<Converted, ConvertError> {
+pub fn convert_pooled(
+    folder: &Path,
+    pooling: Pooling,
+    output: &Path,
+    placement: Placement<'_>,
+) -> Result<Converted, ConvertError> {
     let config = ModelConfig::parse(&read_small(&folder.join("config.json"))?)?;
     let weights = Weights::open(folder)?;
     let graph = build(&config, pooling, &weights)?;
-    let bytes = writer::write(&graph, &weights, output)?;
+    let bytes = writer::write(&graph, &weights, output, placement)?;
     Ok(Converted {
         family: config.family,
         vocabulary_size: config.vocabulary_size,

@@ -7,6 +7,8 @@ use crate::model::saturation::Pooling;
 
 pub const MANIFEST_FILE: &str = "manifest.json";
 pub const MODEL_FILE: &str = "model.onnx";
+/// The weights of a converted ONNX file.
+pub const WEIGHTS_FILE: &str = "model.weights";
 /// For the engine of our own; only where it knows the architecture.
 pub const INT8_FILE: &str = "model.int8";
 pub const TOKENIZER_FILE: &str = "tokenizer.json";
@@ -32,7 +34,7 @@ pub struct Manifest {
     pub pooling: Pooling,
     pub max_tokens: u32,
     pub vocabulary_size: u32,
-    /// Bytes of the ONNX file, which is nearly all parameters.
+    /// Bytes of the ONNX file and its weights, which are nearly all parameters.
     pub parameter_bytes: u64,
     /// Present where queries need no inference.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -83,7 +85,7 @@ impl Manifest {
         self.file_bytes(INT8_FILE).is_some()
     }
 
-    fn file_bytes(&self, name: &str) -> Option<u64> {
+    pub fn file_bytes(&self, name: &str) -> Option<u64> {
         self.files.iter().find(|file| file.name == name).map(|file| file.size)
     }
 
@@ -99,11 +101,13 @@ impl Manifest {
     }
 
     /// What a worker with this model in fp32 needs at its default limits: ONNX Runtime and the process itself, the weights
-    /// with some slack, and intermediate values.
+    /// with some slack, and intermediate values. Weights beside the ONNX file are mapped once for all threads; those within it are
+    /// read by each thread for itself, and two of them are reckoned with.
     pub fn memory_bytes(&self) -> u64 {
         const PROCESS: u64 = 128 * 1024 * 1024;
         const TEXTS: u64 = 128 * 1024 * 1024;
-        PROCESS + TEXTS + self.parameter_bytes + self.parameter_bytes / 2
+        let copies = if self.file_bytes(WEIGHTS_FILE).is_some() { 0 } else { self.parameter_bytes };
+        PROCESS + TEXTS + copies + self.parameter_bytes + self.parameter_bytes / 2
     }
 
     /// The same for int8: the file is mapped as it is, and a text needs little.
