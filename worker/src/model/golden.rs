@@ -81,7 +81,7 @@ pub fn judge(staging: &Path, root: &Path, runtime: &OnnxRuntime) -> Result<Optio
 
 /// A tokenizer without special tokens makes nothing of an empty text, and nothing has no weights.
 fn rows(lane: &mut dyn Lane, tokens: &[Tokens]) -> Result<Vec<SparseRow>, BackendError> {
-    let row = |tokens: &Tokens| {
+    let row = |tokens: &Tokens| -> Result<SparseRow, BackendError> {
         if tokens.ids.is_empty() {
             return Ok(SparseRow::default());
         }
