@@ -56,7 +56,14 @@ async fn int8_keeps_what_matters_of_the_demo_model() {
 /// Random weights are harder on 8 bits than trained ones; what counts is that no tensor is mistaken for another.
 #[tokio::test]
 async fn every_architecture_that_is_packed_gives_nearly_its_fp32_vectors() {
-    for name in ["bert-f32", "bert-bf16-untied", "distilbert-f16", "distilbert-f32-sharded"] {
+    for name in [
+        "bert-f32",
+        "bert-bf16-untied",
+        "distilbert-f16",
+        "distilbert-f32-sharded",
+        "roberta-f32",
+        "xlm-roberta-f16-untied",
+    ] {
         let source = small_source(name);
         let published = publish(&source);
         let reference = Reference::read(&source.join("reference.json"));
