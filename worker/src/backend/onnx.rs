@@ -1,5 +1,7 @@
 //! ONNX Runtime behind the [`Backend`] trait. One session, used by one thread.
 
+pub mod limit;
+
 use std::path::{Path, PathBuf};
 
 use ort::environment::Environment;

@@ -104,6 +104,7 @@ pub fn assemble(
         max_tokens,
         vocabulary_size,
         parameter_bytes: files.iter().find(|file| file.name == MODEL_FILE).map_or(0, |file| file.size),
+        static_search: None,
         digest: digest(&files),
         files,
     };

@@ -32,9 +32,20 @@ pub struct Manifest {
     pub vocabulary_size: u32,
     /// Bytes of the model file, which is nearly all parameters.
     pub parameter_bytes: u64,
+    /// Present where queries need no inference.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub static_search: Option<StaticSearch>,
     pub files: Vec<ManifestFile>,
     /// `sha256:` over names, sizes and hashes of the files.
     pub digest: String,
+}
+
+/// How queries are weighted without the model.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct StaticSearch {
+    /// A little-endian `f32` for each token id; 0 for tokens that do not count, special ones for example.
+    pub file: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -5,8 +5,13 @@ use crate::model::saturation::Saturation;
 use crate::model::weights::{INDEX_FILE, SINGLE_FILE};
 
 /// Taken when they are there.
-const OPTIONAL: [&str; 4] =
-    ["tokenizer_config.json", "special_tokens_map.json", "modules.json", "sentence_bert_config.json"];
+const OPTIONAL: [&str; 5] = [
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "modules.json",
+    "sentence_bert_config.json",
+    "config_sentence_transformers.json",
+];
 const REQUIRED: [&str; 2] = ["config.json", "tokenizer.json"];
 /// In the order in which they are preferred.
 const ONNX: [&str; 2] = ["onnx/model.onnx", "model.onnx"];

@@ -9,6 +9,7 @@
 mod batching;
 mod fetch;
 mod fetch_process;
+mod outputs;
 mod requests;
 mod serve_process;
 mod shipped_onnx;

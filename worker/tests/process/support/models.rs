@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
+use lexiscale_wire::Pruning;
 use lexiscale_worker::backend::onnx::OnnxRuntime;
 use lexiscale_worker::embedder::{Embedder, Settings};
 use lexiscale_worker::metrics::Metrics;
@@ -85,6 +86,6 @@ pub(crate) fn metrics() -> Arc<Metrics> {
 }
 
 pub(crate) fn open(published: &Path, threads: usize, queue: Limits) -> Embedder {
-    let settings = Settings { threads, queue, max_texts: 1024 };
+    let settings = Settings { threads, queue, max_texts: 1024, pruning: Pruning::default() };
     Embedder::open(&published.join("model"), runtime(), settings, metrics()).unwrap()
 }
