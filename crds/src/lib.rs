@@ -21,10 +21,11 @@ mod service_settings;
 
 pub use chunking_settings::{ChunkingSettings, ChunkingStrategy, SeparatorGroup};
 pub use conditions::{ConditionType, Conditions};
-pub use deployment_settings::{CacheSettings, DeploymentSettings};
+pub use deployment_settings::{CacheSettings, DeploymentSettings, OutputSettings};
 pub use inference_endpoint::{InferenceEndpoint, InferenceEndpointSpec, Service, TaskSettings, TaskType};
 pub use inference_endpoint_status::{
-    AllocationStatus, Failure, InferenceEndpointStatus, ModelStatus, ScalingDecision, StandbyStatus,
+    AllocationStatus, Failure, InferenceEndpointStatus, ModelStatus, ScalingDecision, SizingStatus,
+    StandbyStatus,
 };
 pub use model_cache::{CachePhase, CacheProgress, ModelCache, ModelCacheSpec, ModelCacheStatus};
 pub use scaling_settings::{ScalingMode, ScalingSettings};

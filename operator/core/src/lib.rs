@@ -21,6 +21,7 @@ pub mod quantity;
 pub mod rollout;
 pub mod scaling;
 pub mod settings;
+pub mod sizing;
 pub mod standby;
 pub mod status;
 pub mod validated;
