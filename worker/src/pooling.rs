@@ -1,5 +1,7 @@
 //! From a model's output to a sparse row. PURE.
 
+use lexiscale_wire::Pruning;
+
 use crate::model::saturation::{Pooling, Reduction, Saturation};
 
 /// Token ids and weights above zero, strongest first, equal weights by ascending id.
@@ -11,11 +13,14 @@ pub struct SparseRow {
 impl SparseRow {
     /// From one weight for each vocabulary entry. What is not a number is no weight.
     pub fn from_dense(weights: &[f32]) -> Self {
-        let mut entries: Vec<(u32, f32)> = (0_u32..)
-            .zip(weights)
-            .filter(|(_, weight)| **weight > 0.0 && weight.is_finite())
-            .map(|(id, weight)| (id, *weight))
-            .collect();
+        // Most are zero: they are left out before anything is made of the rest.
+        let above_zero = (0_u32..).zip(weights).filter(|(_, weight)| **weight > 0.0);
+        Self::from_entries(above_zero.map(|(id, weight)| (id, *weight)).collect())
+    }
+
+    /// From weights by id in whatever order, no id twice. What is not above zero or not finite is left out.
+    pub fn from_entries(mut entries: Vec<(u32, f32)>) -> Self {
+        entries.retain(|(_, weight)| *weight > 0.0 && weight.is_finite());
         strongest_first(&mut entries);
         Self { entries }
     }
@@ -61,6 +66,13 @@ impl SparseRow {
 
     pub fn entries(&self) -> &[(u32, f32)] {
         &self.entries
+    }
+
+    /// With as many of its weights as `pruning` gives out.
+    #[must_use]
+    pub fn pruned(mut self, pruning: Pruning) -> Self {
+        self.entries.truncate(pruning.kept(&self.entries));
+        self
     }
 }
 

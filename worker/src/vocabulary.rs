@@ -1,6 +1,8 @@
 //! Token strings by id, read from `tokenizer.json` itself: the tokenizer keeps some vocabularies in a form that is meant
 //! for decoding, and people search by the strings of the file. PURE.
 
+mod keys;
+
 use std::fmt;
 
 use serde::de::{MapAccess, SeqAccess, Visitor};
@@ -10,9 +12,12 @@ use sha2::{Digest, Sha256};
 
 use crate::model::manifest::hexadecimal;
 
+use self::keys::Keys;
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Vocabulary {
     tokens: Vec<Box<str>>,
+    keys: Keys,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -103,7 +108,8 @@ impl Vocabulary {
                 *token = format!("[id {id}]").into();
             }
         }
-        Ok(Self { tokens })
+        let keys = Keys::new(&tokens);
+        Ok(Self { tokens, keys })
     }
 
     /// `sha256:` over the tokens by id and the tokenizer's file. What is indexed under one is found under the same one only.
@@ -124,6 +130,16 @@ impl Vocabulary {
 
     pub fn token(&self, id: u32) -> &str {
         usize::try_from(id).ok().and_then(|id| self.tokens.get(id)).map_or("", |token| token)
+    }
+
+    /// The token's name as a key of an answer's object: `"token":`. None for an id beyond the vocabulary.
+    pub fn key(&self, id: u32) -> Option<&[u8]> {
+        self.keys.key(id)
+    }
+
+    /// A number that tokens share whose keys are equal; none for the others, which are nearly all.
+    pub fn twin(&self, id: u32) -> Option<u32> {
+        self.keys.twin(id)
     }
 
     pub fn len(&self) -> usize {
@@ -165,5 +181,16 @@ mod tests {
     fn a_list_of_pieces_is_a_vocabulary_too() {
         let vocabulary = Vocabulary::parse(r#"{"model":{"vocab":[["<s>",0.0],["▁a",-1.5]]}}"#, 2).unwrap();
         assert_eq!([0, 1].map(|id| vocabulary.token(id)), ["<s>", "▁a"]);
+    }
+
+    #[test]
+    fn keys_are_escaped_and_know_their_twins() {
+        let json = r#"{"model":{"vocab":{"a.b":0,"\"":1,"é\n":2,"a__b":3,"c":4}}}"#;
+        let vocabulary = Vocabulary::parse(json, 5).unwrap();
+        let key = |id| vocabulary.key(id).map(|key| String::from_utf8(key.to_vec()).unwrap());
+        let keys = [0, 1, 2, 3, 4].map(|id| key(id).unwrap());
+        assert_eq!(keys, [r#""a__b":"#, r#""\"":"#, r#""é\n":"#, r#""a__b":"#, r#""c":"#]);
+        assert_eq!(key(5), None);
+        assert_eq!([0, 1, 3, 4].map(|id| vocabulary.twin(id)), [Some(0), None, Some(0), None]);
     }
 }

@@ -2,6 +2,8 @@
 //! once, and where several threads share the work on one text, where they part it decides the last digits of its vector.
 //! So a text that is alone is no faster here; the engine of our own is (see `docs/decisions/021`).
 
+pub mod limit;
+
 use std::path::{Path, PathBuf};
 
 use ort::environment::Environment;

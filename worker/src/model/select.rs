@@ -7,6 +7,7 @@ use crate::model::manifest::is_safe_name;
 use crate::model::saturation::Pooling;
 use crate::model::static_search::IDF_FILE;
 use crate::model::weights::{INDEX_FILE, SINGLE_FILE};
+use crate::prompts::PROMPTS_FILE;
 
 /// Taken from the model's folder when they are there.
 const OPTIONAL: [&str; 3] = ["tokenizer_config.json", "special_tokens_map.json", "sentence_bert_config.json"];
@@ -70,7 +71,7 @@ pub fn select(names: &[String]) -> Result<Selection, SelectError> {
     }
     let mut small: Vec<String> =
         REQUIRED.into_iter().chain(OPTIONAL).filter(|name| has(name)).map(below_root).collect();
-    let at_top = [MODULES_FILE, ROUTER_FILE];
+    let at_top = [MODULES_FILE, ROUTER_FILE, PROMPTS_FILE];
     small.extend(at_top.into_iter().filter(|name| has_at_top(name)).map(str::to_owned));
     small.extend(names.iter().filter(|name| is_safe_name(name) && Pooling::is_config_file(name)).cloned());
     let table = table(names);

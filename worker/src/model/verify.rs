@@ -96,6 +96,11 @@ impl VerifiedModel {
     pub fn tokenizer_file(&self) -> PathBuf {
         self.folder.join(TOKENIZER_FILE)
     }
+
+    /// Another file of the model, where its manifest lists it.
+    pub fn listed_file(&self, name: &str) -> Option<PathBuf> {
+        self.manifest.files.iter().any(|file| file.name == name).then(|| self.folder.join(name))
+    }
 }
 
 /// The manifest of a folder, with its own consistency checked but not its files.

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use lexiscale_wire::{InferenceResponse, Precision, WorkerInfo};
+use lexiscale_wire::{InferenceResponse, Precision, Pruning, WorkerInfo};
 use lexiscale_worker::embedder::{Embedder, OpenError, Settings};
 use lexiscale_worker::model::manifest::{Golden, INT8_FILE, MODEL_FILE, Manifest};
 use lexiscale_worker::model::verify::{VerifiedModel, read_manifest};
@@ -83,7 +83,13 @@ fn edit_manifest(folder: &std::path::Path, edit: impl FnOnce(&mut Manifest)) {
 }
 
 fn precision(published: &std::path::Path, setting: PrecisionSetting) -> Result<Precision, OpenError> {
-    let settings = Settings { threads: 1, precision: setting, queue_capacity: 9, max_texts: 9 };
+    let settings = Settings {
+        threads: 1,
+        precision: setting,
+        queue_capacity: 9,
+        max_texts: 9,
+        pruning: Pruning::default(),
+    };
     let model = published.join("model");
     let opened = Embedder::open(&model, &|| Ok(runtime().clone()), settings, metrics());
     opened.map(|embedder| embedder.info().precision)

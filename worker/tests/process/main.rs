@@ -11,6 +11,7 @@ mod fetch_process;
 mod golden;
 mod hostile;
 mod int8;
+mod outputs;
 mod requests;
 mod same_vector;
 mod serve_process;

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use lexiscale_wire::{InputType, SparseEmbedding};
-use lexiscale_worker::embedder::{Embedder, Texts, Truncation};
+use lexiscale_wire::{InputType, Options, SparseEmbedding, TruncationDirection};
+use lexiscale_worker::embedder::{Embedder, Texts};
 use lexiscale_worker::model::verify::VerifiedModel;
 use lexiscale_worker::precision::PrecisionSetting;
 use lexiscale_worker::tokenize::Tokenizer;
@@ -29,7 +29,7 @@ const SMALL_MODELS: [&str; 12] = [
 ];
 
 pub(crate) fn texts(texts: Vec<String>) -> Texts {
-    Texts { texts, input_type: Some(InputType::Ingest), truncation: Truncation::Cut, timeout: None }
+    Texts { texts, input_type: Some(InputType::Ingest), options: Options::default(), timeout: None }
 }
 
 async fn compare_alone(embedder: &Embedder, reference: &Reference) {
@@ -132,4 +132,26 @@ fn a_long_text_has_the_ids_of_its_beginning() {
     assert_eq!((blank.ids.len(), blank.is_truncated), (2, false));
     let late = tokenizer.encode(&format!("{}end", " ".repeat(1_000_000))).unwrap();
     assert_eq!((late.ids.len(), late.is_truncated), (3, false));
+}
+
+/// The end of a long text is found without reading megabytes of it, and is what reading them would have given.
+#[test]
+fn a_text_that_is_cut_on_the_left_has_the_ids_of_its_end() {
+    let tokenizer = Tokenizer::load(&demo_source().join("tokenizer.json"), 512).unwrap();
+    let left = TruncationDirection::Left;
+    let end = "the last words of a long text, which are what counts here: antidisestablishmentarianism.";
+    for unit in ["word ", "東京 は ", "a.b,c! ", "                          x"] {
+        // The blank keeps the last word of the one from growing into the first of the other.
+        let text = format!("{} {end}", unit.repeat(3_000));
+        let whole = tokenizer.encode_plain(&unit.repeat(3_000), left).unwrap();
+        let found = tokenizer.encode_cut(&text, left).unwrap();
+        assert!(found.is_truncated && whole.is_truncated && found.ids.len() == 512);
+        let (inner, alone) = (&found.ids[1..511], tokenizer.encode_plain(end, left).unwrap());
+        assert!(inner.ends_with(&alone.ids), "{unit:?}");
+        let before = &whole.ids[alone.ids.len()..];
+        assert_eq!(&inner[..inner.len() - alone.ids.len()], before, "{unit:?}");
+        assert_eq!([found.ids[0], found.ids[511]], [101, 102], "the special tokens stay");
+    }
+    let short = "hello world";
+    assert_eq!(tokenizer.encode_cut(short, left).unwrap(), tokenizer.encode(short).unwrap());
 }

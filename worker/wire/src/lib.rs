@@ -5,6 +5,7 @@ mod embedding;
 mod error;
 mod info;
 mod load;
+mod options;
 mod progress;
 mod report;
 mod request;
@@ -13,10 +14,11 @@ mod size;
 
 pub use embedding::{SparseEmbedding, TokenWeight};
 pub use error::{WorkerError, WorkerErrorKind};
-pub use info::{Precision, WorkerInfo};
+pub use info::{Precision, Sizing, WorkerInfo};
 pub use load::{
     COUNTED_HEADER, EndpointLoad, GatewayLoad, GaveUp, LOAD_PATH, LoadCounters, Times, WorkerLoad,
 };
+pub use options::{Format, MaxRatio, MinWeight, Options, OutOfBounds, Pruning, TruncationDirection};
 pub use progress::{Phase, Progress};
 pub use report::{
     FetchFailure, FetchReason, FetchReport, FetchedInt8, FetchedModel, TERMINATION_MESSAGE_BYTES,
@@ -51,3 +53,10 @@ pub const VOCABULARY_HEADER: &str = "x-lexiscale-vocabulary";
 /// Response header with the microseconds that the worker's model worked on this request. Only the worker knows them: it has one
 /// model for all who ask, and each sees the others' work as its own.
 pub const WORKED_HEADER: &str = "x-lexiscale-worked-us";
+
+/// Response header with the number of tokens that the request came to: those that the model saw, special tokens included, after
+/// texts were cut.
+pub const TOKENS_HEADER: &str = "x-lexiscale-tokens";
+
+/// Where a worker says what it serves.
+pub const INFO_PATH: &str = "/info";
