@@ -3,6 +3,7 @@
 //! The API server has checked nearly all of it by the rules in the CRD. It is checked once more because an object may have
 //! been stored under older rules, and because only the operator knows the catalog.
 
+mod output;
 mod scaling;
 
 use std::{collections::BTreeMap, num::NonZeroU32};
@@ -11,8 +12,9 @@ use k8s_openapi::api::core::v1::Toleration;
 use kube::ResourceExt;
 use lexiscale_crds::{
     AdaptiveAllocations, CacheSettings, DeploymentSettings, InferenceEndpoint, InferenceEndpointSpec,
-    ServiceSettings,
+    PrecisionSetting, ServiceSettings,
 };
+use lexiscale_wire::Pruning;
 
 use crate::{
     catalog::{Catalog, UnknownModel},
@@ -33,6 +35,7 @@ pub struct ValidatedEndpoint {
     pub model: ModelRef,
     pub allocations: Allocations,
     pub threads: Threads,
+    pub precision: PrecisionSetting,
     /// At most `threads`; absent means the operator's setting.
     pub cpu_request: Option<Cpu>,
     /// Absent means an estimate from the model's size.
@@ -43,6 +46,8 @@ pub struct ValidatedEndpoint {
     pub scaling: Option<Policy>,
     /// Allocations that are kept warm beside those.
     pub standby: u32,
+    /// What workers give out of each vector.
+    pub pruning: Pruning,
 }
 
 /// How many allocations are asked for.
@@ -149,6 +154,8 @@ pub enum Invalid {
     NoTargetLatency,
     #[error("deployment.scaling.{field} is {given}, but must be {bounds}")]
     Scaling { field: &'static str, given: String, bounds: &'static str },
+    #[error("deployment.output.{field} is {given}, but must be {bounds}")]
+    Output { field: &'static str, given: String, bounds: &'static str },
     #[error(
         "inference id {id:?} belongs to InferenceEndpoint {holder}, which is older; delete one of the two"
     )]
@@ -182,7 +189,8 @@ impl Invalid {
             | Self::CpuRequest { .. }
             | Self::ScalingOfFixed
             | Self::NoTargetLatency
-            | Self::Scaling { .. } => "InvalidSpec",
+            | Self::Scaling { .. }
+            | Self::Output { .. } => "InvalidSpec",
         }
     }
 }
@@ -225,6 +233,7 @@ impl ValidatedEndpoint {
             deployment,
         } = &endpoint.spec;
         let DeploymentSettings {
+            precision,
             cpu_request,
             memory,
             cache,
@@ -232,6 +241,7 @@ impl ValidatedEndpoint {
             tolerations,
             priority_class_name,
             scaling,
+            output,
             pod_labels,
             pod_annotations,
         } = deployment.clone().unwrap_or_default();
@@ -248,6 +258,7 @@ impl ValidatedEndpoint {
             model: catalog.resolve(*service, model_id.as_deref())?,
             allocations,
             threads,
+            precision: precision.unwrap_or_default(),
             cpu_request,
             memory: quantity(memory, "memory")?,
             cache,
@@ -260,6 +271,7 @@ impl ValidatedEndpoint {
             },
             scaling: scaling::policy(allocations, scaling.as_ref())?,
             standby: scaling::standby(scaling.as_ref())?,
+            pruning: output::pruning(output.as_ref())?,
         })
     }
 }

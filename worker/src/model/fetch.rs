@@ -9,13 +9,15 @@ mod partial;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use lexiscale_wire::{FetchedModel, Phase};
+use lexiscale_wire::{FetchedInt8, FetchedModel, Phase};
 use tokio_util::sync::CancellationToken;
 
-use crate::model::assemble::{Origin, assemble};
+use crate::backend::native;
+use crate::model::assemble::Origin;
 use crate::model::config::ModelConfig;
 use crate::model::download::{DownloadError, Downloader, Wanted, pause};
 use crate::model::hub::{Hub, RemoteFile, Revision, Timeouts, Token};
+use crate::model::intake::{Intake, Job};
 use crate::model::manifest::{Manifest, is_safe_name};
 use crate::model::progress::Tracker;
 use crate::model::publish::publish;
@@ -24,6 +26,7 @@ use crate::model::select::{ModelFiles, Selection, select};
 use crate::model::source::{RevisionName, Source};
 use crate::model::space;
 use crate::model::verify::VerifiedModel;
+use crate::precision;
 use error::volume;
 use partial::{lock, partial_name, remove_folder, remove_other_partials};
 
@@ -45,6 +48,8 @@ pub struct Wish {
     pub max_bytes: u64,
     pub retry: RetryPolicy,
     pub timeouts: Timeouts,
+    /// Where the model's files are read.
+    pub intake: Intake,
 }
 
 pub fn fetch(wish: &Wish, tracker: &Tracker, cancel: &CancellationToken) -> Result<FetchedModel, FetchError> {
@@ -110,7 +115,7 @@ fn fetch_revision(
     for file in &wanted {
         downloader.fetch(file)?;
         // Before hundreds of megabytes are spent on it: is this a model that can be converted at all?
-        if file.name == "config.json" && matches!(selection.model, ModelFiles::Safetensors(_)) {
+        if file.name == selection.config() && matches!(selection.model, ModelFiles::Safetensors(_)) {
             let json = fs_err::read(partial.join(&file.name)).map_err(|source| volume(partial, source))?;
             ModelConfig::parse(&json)?;
         }
@@ -127,7 +132,8 @@ fn fetch_revision(
     };
     let staging = partial.join("publish");
     remove_folder(&staging)?;
-    let manifest = assemble(partial, &selection, origin, &staging)?;
+    let job = Job { folder: partial, selection: &selection, origin: &origin, staging: &staging };
+    let manifest = wish.intake.run(job, cancel)?;
     tracker.phase(Phase::Publishing);
     let published = wish.output.join(PUBLISHED);
     publish(&staging, &published).map_err(|source| volume(&published, source))?;
@@ -218,8 +224,8 @@ fn wanted(
 fn check_space(output: &Path, partial: &Path, bytes: u64, selection: &Selection) -> Result<(), FetchError> {
     let converted = match selection.model {
         // In the converted file the word embeddings lie twice, once for each side of the model. For a small model they
-        // are nearly everything.
-        ModelFiles::Safetensors(_) => bytes.saturating_mul(2),
+        // are nearly everything. The int8 file has them once, and a quarter of the rest.
+        ModelFiles::Safetensors(_) => bytes.saturating_mul(3),
         ModelFiles::Onnx(_) => 0,
     };
     let here = partial_bytes(output).min(bytes);
@@ -231,6 +237,16 @@ fn check_space(output: &Path, partial: &Path, bytes: u64, selection: &Selection)
     Ok(())
 }
 
+/// How workers of `precision: auto` decide, told before there are any. Where the model was cached, its workers run too.
+fn int8(manifest: &Manifest) -> FetchedInt8 {
+    let (automatic, message) = match precision::automatic(manifest, native::integer_speed()) {
+        Ok(message) => (true, message),
+        Err(message) => (false, message),
+    };
+    let memory_bytes = manifest.int8_memory_bytes();
+    FetchedInt8 { available: manifest.has_int8(), automatic, message, memory_bytes }
+}
+
 fn report(manifest: &Manifest, message: String) -> FetchedModel {
     FetchedModel {
         message,
@@ -240,7 +256,9 @@ fn report(manifest: &Manifest, message: String) -> FetchedModel {
         files: u32::try_from(manifest.files.len()).unwrap_or(u32::MAX),
         max_tokens: manifest.max_tokens,
         vocabulary_size: manifest.vocabulary_size,
+        vocabulary: manifest.vocabulary.clone(),
         memory_bytes: manifest.memory_bytes(),
+        int8: Some(int8(manifest)),
         license: manifest.license.clone(),
     }
 }

@@ -3,16 +3,20 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::model::saturation::Saturation;
+use crate::model::saturation::Pooling;
 
 pub const MANIFEST_FILE: &str = "manifest.json";
 pub const MODEL_FILE: &str = "model.onnx";
+/// The weights of a converted ONNX file.
+pub const WEIGHTS_FILE: &str = "model.weights";
+/// For the engine of our own; only where it knows the architecture.
+pub const INT8_FILE: &str = "model.int8";
 pub const TOKENIZER_FILE: &str = "tokenizer.json";
 
 /// Changes when a reader of this version could not use the file.
 pub const FORMAT: u32 = 1;
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Manifest {
     pub format: u32,
@@ -27,14 +31,45 @@ pub struct Manifest {
     /// Version of the converter; none when the repository shipped the ONNX file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub converter: Option<u32>,
-    pub pooling: Saturation,
+    pub pooling: Pooling,
     pub max_tokens: u32,
     pub vocabulary_size: u32,
-    /// Bytes of the model file, which is nearly all parameters.
+    /// Bytes of the ONNX file and its weights, which are nearly all parameters.
     pub parameter_bytes: u64,
+    /// Present where queries need no inference.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub static_search: Option<StaticSearch>,
+    /// `sha256:` over the tokens by id and the tokenizer's file: what an index depends on beside the weights. Absent in
+    /// manifests of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vocabulary: Option<String>,
+    /// Why there is no int8 file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub int8_refused: Option<String>,
+    /// How near the int8 vectors come to those of fp32, where there are some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub golden: Option<Golden>,
     pub files: Vec<ManifestFile>,
     /// `sha256:` over names, sizes and hashes of the files.
     pub digest: String,
+}
+
+/// How queries are weighted without the model.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct StaticSearch {
+    /// A little-endian `f32` for each token id; 0 for tokens that do not count, special ones for example.
+    pub file: String,
+}
+
+/// int8 against fp32 on a built-in set of texts.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Golden {
+    pub mean_cosine: f64,
+    pub worst_cosine: f64,
+    /// Share of the strongest 100 terms of a text that are among them in both.
+    pub top100_kept: f64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -46,6 +81,14 @@ pub struct ManifestFile {
 }
 
 impl Manifest {
+    pub fn has_int8(&self) -> bool {
+        self.file_bytes(INT8_FILE).is_some()
+    }
+
+    pub fn file_bytes(&self, name: &str) -> Option<u64> {
+        self.files.iter().find(|file| file.name == name).map(|file| file.size)
+    }
+
     /// Whether a fetch of this source and revision would end in this model.
     pub fn answers(&self, source: &str, revision: &str) -> bool {
         self.format == FORMAT
@@ -57,12 +100,20 @@ impl Manifest {
         self.files.iter().map(|file| file.size).sum()
     }
 
-    /// What a worker with this model needs at its default limits: ONNX Runtime and the process itself, the weights with
-    /// some slack, and one batch of intermediate values. Measured peaks under full load are 0.3 to 0.9 of it.
+    /// What a worker with this model in fp32 needs at its default limits: ONNX Runtime and the process itself, the weights
+    /// with some slack, and intermediate values. Weights beside the ONNX file are mapped once for all threads; those within it are
+    /// read by each thread for itself, and two of them are reckoned with.
     pub fn memory_bytes(&self) -> u64 {
         const PROCESS: u64 = 128 * 1024 * 1024;
-        const BATCH: u64 = 128 * 1024 * 1024;
-        PROCESS + BATCH + self.parameter_bytes + self.parameter_bytes / 2
+        const TEXTS: u64 = 128 * 1024 * 1024;
+        let copies = if self.file_bytes(WEIGHTS_FILE).is_some() { 0 } else { self.parameter_bytes };
+        PROCESS + TEXTS + copies + self.parameter_bytes + self.parameter_bytes / 2
+    }
+
+    /// The same for int8: the file is mapped as it is, and a text needs little.
+    pub fn int8_memory_bytes(&self) -> Option<u64> {
+        const PROCESS: u64 = 96 * 1024 * 1024;
+        self.file_bytes(INT8_FILE).map(|bytes| PROCESS + bytes + bytes / 8)
     }
 }
 
@@ -96,8 +147,33 @@ pub fn is_safe_name(name: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// A manifest with or without an int8 file.
+    pub(crate) fn manifest_with(int8: bool) -> Manifest {
+        let file = |name: &str| ManifestFile { name: name.to_owned(), size: 1, sha256: "00".repeat(32) };
+        let names = [MODEL_FILE, TOKENIZER_FILE, INT8_FILE];
+        let files: Vec<_> = names[..if int8 { 3 } else { 2 }].iter().map(|name| file(name)).collect();
+        Manifest {
+            format: FORMAT,
+            source: "hf://lexiscale/test".to_owned(),
+            requested_revision: "main".to_owned(),
+            revision: "0".repeat(40),
+            license: None,
+            converter: None,
+            pooling: Pooling::default(),
+            max_tokens: 512,
+            vocabulary_size: 7,
+            parameter_bytes: 1,
+            int8_refused: None,
+            static_search: None,
+            vocabulary: None,
+            golden: None,
+            digest: digest(&files),
+            files,
+        }
+    }
 
     #[test]
     fn the_digest_does_not_depend_on_the_order_of_files() {

@@ -12,13 +12,15 @@ use lexiscale_hub::{Fault, Hub, Repository, Request, RunningHub};
 use lexiscale_wire::{FetchReason, FetchedModel};
 use lexiscale_worker::model::fetch::{FetchError, Wish, fetch};
 use lexiscale_worker::model::hub::{Timeouts, Token};
+use lexiscale_worker::model::intake::Intake;
 use lexiscale_worker::model::progress::Tracker;
 use lexiscale_worker::model::retry::RetryPolicy;
 use lexiscale_worker::model::verify::VerifiedModel;
+use lexiscale_worker::precision::PrecisionSetting;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::models::{LIMITS, open, small_source};
+use crate::support::models::{library, open, small_source};
 use crate::support::reference::Reference;
 use crate::vectors::texts;
 
@@ -52,6 +54,11 @@ impl Fetcher {
                 total_attempts: 20,
                 first_delay: Duration::from_millis(1),
                 longest_delay: Duration::from_millis(5),
+            },
+            intake: Intake::Child {
+                program: env!("CARGO_BIN_EXE_lexiscale-worker").into(),
+                runtime: Some(library()),
+                limits: None,
             },
             timeouts: Timeouts { connect: Duration::from_secs(5), idle: Duration::from_secs(20) },
         };
@@ -109,7 +116,7 @@ async fn a_model_is_fetched_once_and_serves() {
     assert_eq!(hub.requests().len(), asked, "the second run asks the hub nothing at all");
 
     let reference = Reference::read(&small_source("distilbert-f32-sharded").join("reference.json"));
-    let embedder = open(fetcher.volume.path(), 1, LIMITS);
+    let embedder = open(fetcher.volume.path(), 1, PrecisionSetting::Fp32);
     for expected in &reference.texts {
         let found = embedder.embed(texts(vec![expected.text.clone()])).await.unwrap();
         reference.compare(expected, &embedder.name(&found[0].row));

@@ -7,12 +7,13 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use http::{Request, StatusCode};
 use lexiscale_trace::Traces;
-use lexiscale_wire::{Precision, WorkerInfo};
-use lexiscale_worker::embedder::{Embedder, Parts, Settings};
-use lexiscale_worker::engine::Engine;
+use lexiscale_wire::{Precision, Pruning, WorkerInfo};
+use lexiscale_worker::backend::Width;
+use lexiscale_worker::embedder::{Embedder, Extras, Parts, Settings};
+use lexiscale_worker::engine::{Dimensions, Engine};
 use lexiscale_worker::lifecycle::Lifecycle;
 use lexiscale_worker::metrics::Metrics;
-use lexiscale_worker::queue::Limits;
+use lexiscale_worker::precision::PrecisionSetting;
 use lexiscale_worker::server::{AppState, router};
 use lexiscale_worker::tokenize::{Tokenizer, Tokens};
 use lexiscale_worker::vocabulary::Vocabulary;
@@ -31,40 +32,54 @@ struct App {
     registry: Arc<RwLock<Registry>>,
 }
 
-/// One text at a time and room for two that wait.
-const LIMITS: Limits = Limits { capacity: 2, batch_texts: 1, batch_tokens: 64 };
+/// Texts that may wait.
+const CAPACITY: usize = 2;
 
 fn app() -> App {
-    app_with_threads(1)
+    app_with(1, 1)
 }
 
-fn app_with_threads(threads: usize) -> App {
+/// `tokenizers` is the number of requests that are tokenised at once.
+fn app_with(lanes: usize, tokenizers: usize) -> App {
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
     let registry = Arc::new(RwLock::new(registry));
     let (backend, gate) = slow_backend();
     let json = fs_err::read_to_string(small_source("bert-f32").join("tokenizer.json")).unwrap();
     let warm_up = Tokens { ids: vec![2, 3], is_truncated: false };
-    gate.release(1);
-    let engine = Engine::start(Box::new(backend), 512, &warm_up, LIMITS, Arc::clone(&metrics)).unwrap();
-    assert_eq!(gate.next_batch().texts(), 1, "the warm-up ran before there was an engine");
+    let warm_ups = if lanes > 1 { lanes + 1 } else { 1 };
+    gate.release(warm_ups);
+    let dimensions = Dimensions { threads: lanes, capacity: CAPACITY };
+    let engine = Engine::start(&backend, dimensions, &warm_up, Arc::clone(&metrics)).unwrap();
+    for _ in 0..warm_ups {
+        assert_eq!(gate.next().0, warm_up, "each lane ran it before there was an engine");
+    }
     let info = WorkerInfo {
         model: "hf://lexiscale/test".to_owned(),
         revision: "0".repeat(40),
         digest: "sha256:0".to_owned(),
         max_tokens: 24,
         vocabulary_size: 2,
+        vocabulary: Some("sha256:1".to_owned()),
         threads: 1,
         precision: Precision::Fp32,
         version: "0".to_owned(),
+        sizing: None,
     };
     let parts = Parts {
         tokenizer: Tokenizer::parse(&json, 24).unwrap(),
         vocabulary: Vocabulary::parse(&json, 2).unwrap(),
         engine,
+        extras: Extras::default(),
         info,
     };
-    let settings = Settings { threads, queue: LIMITS, max_texts: 4 };
+    let settings = Settings {
+        threads: tokenizers,
+        precision: PrecisionSetting::Fp32,
+        queue_capacity: CAPACITY,
+        max_texts: 4,
+        pruning: Pruning::default(),
+    };
     let embedder = Arc::new(Embedder::new(parts, settings, Arc::clone(&metrics)));
     let lifecycle = Lifecycle::default();
     let registered = Arc::clone(&registry);
@@ -107,10 +122,10 @@ impl App {
         tokio::spawn(async move { app.ask(request).await })
     }
 
-    /// Waits for a batch without keeping the test's other tasks from running.
-    async fn next_batch(self: &Arc<Self>) -> lexiscale_worker::backend::TokenBatch {
+    /// Waits for a text to start without keeping the test's other tasks from running.
+    async fn next(self: &Arc<Self>) -> (Tokens, Width) {
         let app = Arc::clone(self);
-        tokio::task::spawn_blocking(move || app.gate.next_batch()).await.unwrap()
+        tokio::task::spawn_blocking(move || app.gate.next()).await.unwrap()
     }
 
     async fn wait_for_metric(&self, line: &str) {
@@ -157,7 +172,7 @@ async fn nothing_is_served_before_the_model_is_warm() {
 async fn a_full_queue_answers_429_and_takes_requests_again_when_it_is_not() {
     let app = Arc::new(ready_app());
     let running = app.spawn(infer(r#"{"input":["a"]}"#));
-    app.next_batch().await;
+    app.next().await;
     let waiting = app.spawn(infer(r#"{"input":["b","c"]}"#));
     app.wait_for_metric("queue_texts 2").await;
     let refused = app.ask(infer(r#"{"input":["d"]}"#)).await;
@@ -175,7 +190,7 @@ async fn a_full_queue_answers_429_and_takes_requests_again_when_it_is_not() {
 #[tokio::test]
 async fn texts_that_wait_for_the_tokenizer_count_too() {
     // Without threads nothing gets through the tokenizer.
-    let app = app_with_threads(0);
+    let app = app_with(1, 0);
     app.lifecycle.ready(Arc::clone(&app.embedder));
     let waiting = app.ask(infer(r#"{"input":["a","b"]}"#));
     tokio::pin!(waiting);
@@ -206,7 +221,7 @@ async fn a_request_that_can_never_fit_is_told_so() {
 async fn a_caller_who_left_costs_no_arithmetic() {
     let app = Arc::new(ready_app());
     let running = app.spawn(infer(r#"{"input":["a"]}"#));
-    app.next_batch().await;
+    app.next().await;
     let leaving = app.spawn(infer(r#"{"input":["b"]}"#));
     app.wait_for_metric("queue_texts 1").await;
     leaving.abort();
@@ -214,18 +229,18 @@ async fn a_caller_who_left_costs_no_arithmetic() {
     app.gate.release(1);
     assert_eq!(running.await.unwrap().status, StatusCode::OK);
     app.wait_for_metric(r#"dropped_texts_total{reason="Abandoned"} 1"#).await;
-    assert!(!app.gate.has_batch());
+    assert!(!app.gate.has_next());
     app.wait_for_metric(r#"requests_total{route="Inference",outcome="Abandoned"} 1"#).await;
 }
 
 /// Gateways that share a worker see by it what the others sent.
 #[tokio::test(flavor = "multi_thread")]
-async fn every_answer_tells_how_many_texts_are_left() {
+async fn every_answer_tells_how_many_texts_are_left_and_whose_tokens_it_has() {
     let app = Arc::new(ready_app());
     let load =
         |answer: &axum::response::Response| answer.headers()["x-lexiscale-load"].to_str().unwrap().to_owned();
     let running = tokio::spawn(app.router.clone().oneshot(infer(r#"{"input":["a"]}"#)));
-    app.next_batch().await;
+    app.next().await;
     let waiting = app.spawn(infer(r#"{"input":["b","a"]}"#));
     app.wait_for_metric("queue_texts 2").await;
     let refused = app.router.clone().oneshot(infer(r#"{"input":["a"]}"#)).await.unwrap();
@@ -233,6 +248,7 @@ async fn every_answer_tells_how_many_texts_are_left() {
     app.gate.release(1);
     let answer = running.await.unwrap().unwrap();
     assert_eq!((answer.status(), load(&answer).as_str()), (StatusCode::OK, "2"));
+    assert_eq!(answer.headers()["x-lexiscale-vocabulary"], "sha256:1");
     app.gate.release(2);
     assert_eq!(waiting.await.unwrap().status, StatusCode::OK);
     assert_eq!(app.embedder.load(), 0);
@@ -242,7 +258,7 @@ async fn every_answer_tells_how_many_texts_are_left() {
 async fn a_request_past_its_time_costs_no_arithmetic() {
     let app = Arc::new(ready_app());
     let running = app.spawn(infer(r#"{"input":["a"]}"#));
-    app.next_batch().await;
+    app.next().await;
     let mut late = infer(r#"{"input":["b"]}"#);
     late.headers_mut().insert("x-lexiscale-timeout-ms", "0".parse().unwrap());
     let late = app.spawn(late);
@@ -252,27 +268,46 @@ async fn a_request_past_its_time_costs_no_arithmetic() {
     let late = late.await.unwrap();
     assert_eq!(late.status, StatusCode::TOO_MANY_REQUESTS);
     assert!(late.body.contains("time was over"), "{}", late.body);
-    assert!(!app.gate.has_batch());
+    assert!(!app.gate.has_next());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn searches_overtake_documents() {
     let app = Arc::new(ready_app());
     let running = app.spawn(infer(r#"{"input":["a"]}"#));
-    app.next_batch().await;
+    app.next().await;
     let document = app.spawn(infer(r#"{"input":["one"],"input_type":"ingest"}"#));
     app.wait_for_metric("queue_texts 1").await;
     let search = app.spawn(infer(r#"{"input":["two"],"input_type":"search"}"#));
     app.wait_for_metric("queue_texts 2").await;
     app.gate.release(1);
     let [one, two] = [12, 13];
-    assert_eq!(app.next_batch().await.ids()[1], two);
+    assert_eq!(app.next().await.0.ids[1], two);
     app.gate.release(1);
-    assert_eq!(app.next_batch().await.ids()[1], one);
+    assert_eq!(app.next().await.0.ids[1], one);
     app.gate.release(1);
     for task in [running, document, search] {
         assert_eq!(task.await.unwrap().status, StatusCode::OK);
     }
+}
+
+/// Whoever asks alone gets all threads; whoever asks beside others gets one, and nobody is computed on a thread too many.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_text_alone_is_wide_and_texts_of_a_list_run_side_by_side() {
+    let app = app_with(2, 1);
+    app.lifecycle.ready(Arc::clone(&app.embedder));
+    let app = Arc::new(app);
+    let alone = app.spawn(infer(r#"{"input":["a"]}"#));
+    assert_eq!(app.next().await.1, Width::All);
+    let list = app.spawn(infer(r#"{"input":["b","c"]}"#));
+    app.wait_for_metric("queue_texts 2").await;
+    assert!(!app.gate.has_next(), "the other lane waits until the first text is done");
+    app.gate.release(1);
+    assert_eq!(alone.await.unwrap().status, StatusCode::OK);
+    let widths = [app.next().await.1, app.next().await.1];
+    assert_eq!(widths, [Width::One; 2], "both run before either has ended");
+    app.gate.release(2);
+    assert_eq!(list.await.unwrap().status, StatusCode::OK);
 }
 
 /// One poisoned text must not take the worker, and with it everybody's requests, down.
@@ -305,15 +340,38 @@ async fn draining_answers_what_still_comes_but_is_not_ready() {
 #[tokio::test(flavor = "multi_thread")]
 async fn tei_clients_get_indices_and_values() {
     let app = Arc::new(ready_app());
-    app.gate.release(3);
+    app.gate.release(4);
     let answer = app.ask(post("/embed_sparse", r#"{"inputs":"a"}"#)).await;
     assert_eq!(answer.body, r#"[[{"index":1,"value":1.0}]]"#);
     let answer = app.ask(post("/embed_sparse", r#"{"inputs":["a","b"],"truncate":true}"#)).await;
     assert_eq!(answer.body, r#"[[{"index":1,"value":1.0}],[{"index":1,"value":1.0}]]"#);
+    let arrays = app.ask(post("/embed_sparse", r#"{"inputs":"a","format":"arrays","top_k":5}"#)).await;
+    assert_eq!(arrays.body, r#"[{"indices":[1],"values":[1.0]}]"#);
     let long = format!(r#"{{"inputs":"{}","truncate":false}}"#, "a ".repeat(30));
     let answer = app.ask(post("/embed_sparse", &long)).await;
     assert_eq!(answer.status, StatusCode::PAYLOAD_TOO_LARGE);
     assert!(answer.body.contains("text 0 is longer than the 24 tokens"), "{}", answer.body);
+}
+
+/// Whoever pays by the token needs their number, and gateways add it up.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_tells_how_many_tokens_it_took() {
+    let app = ready_app();
+    app.gate.release(4);
+    let header = |answer: &axum::response::Response, name: &str| {
+        answer.headers().get(name).map(|value| value.to_str().unwrap().to_owned())
+    };
+    let body = r#"{"input":["a","hello world"]}"#;
+    let answer = app.router.clone().oneshot(infer(body)).await.unwrap();
+    assert_eq!(header(&answer, "x-lexiscale-tokens").as_deref(), Some("7"), "special tokens count");
+    assert_eq!(header(&answer, "content-type").as_deref(), Some("application/json"));
+    let body = format!(r#"{{"inputs":["{}"]}}"#, "a ".repeat(100));
+    let answer = app.router.clone().oneshot(post("/embed_sparse", &body)).await.unwrap();
+    assert_eq!(header(&answer, "x-compute-tokens").as_deref(), Some("24"), "what was cut off does not");
+    let refused = app.router.clone().oneshot(infer("{}")).await.unwrap();
+    assert_eq!(header(&refused, "x-lexiscale-tokens"), None);
+    app.wait_for_metric("request_tokens_sum 31.0").await;
+    app.wait_for_metric("serialize_seconds_count 2").await;
 }
 
 #[tokio::test]
@@ -321,7 +379,7 @@ async fn bad_requests_are_refused_by_name() {
     let app = ready_app();
     let deep = format!(r#"{{"input":{}"#, "[".repeat(200));
     let not_text = "\u{0}\u{1}";
-    let table: [(Request<Body>, u16, &str); 22] = [
+    let table: [(Request<Body>, u16, &str); 26] = [
         (infer(""), 400, "EOF"),
         (infer("{"), 400, "EOF"),
         (infer(r#"[["a"],null]"#), 400, "must be a JSON object"),
@@ -342,6 +400,10 @@ async fn bad_requests_are_refused_by_name() {
         (infer(&deep), 400, "recursion limit"),
         (post("/embed_sparse", r#"{"inputs":[]}"#), 400, "must not be an empty array"),
         (post("/embed_sparse", r#"{"input":"a"}"#), 400, "unknown field `input`"),
+        (infer(r#"{"input":["a"],"max_ratio":1.5}"#), 400, "max_ratio is 1.5, but must be from 0 to 1"),
+        (infer(r#"{"input":["a"],"top_k":0}"#), 400, "nonzero"),
+        (infer(r#"{"input":["a"],"prompt_name":"query"}"#), 400, "the model has no prompt"),
+        (post("/embed_sparse", r#"{"inputs":"a","format":"csv"}"#), 400, "unknown variant `csv`"),
         (get("/_inference"), 405, "method GET is not allowed"),
         (post("/embed", "{}"), 404, "no route /embed"),
     ];

@@ -31,11 +31,32 @@ pub struct FetchedModel {
     /// Tokens of one text that the model sees.
     pub max_tokens: u32,
     pub vocabulary_size: u32,
-    /// Estimate of what a worker with this model needs at its default limits.
+    /// `sha256:` over vocabulary and tokenizer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vocabulary: Option<String>,
+    /// Estimate of what a worker with this model in fp32 needs at its default limits.
     pub memory_bytes: u64,
+    /// Absent from older reports.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub int8: Option<FetchedInt8>,
     /// As the repository's card names it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub license: Option<String>,
+}
+
+/// The model's int8 form.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FetchedInt8 {
+    /// Whether there is one.
+    pub available: bool,
+    /// Whether `auto` takes it.
+    pub automatic: bool,
+    /// How near it comes to fp32, or what is in the way.
+    pub message: String,
+    /// As `memory_bytes` above.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,12 +83,13 @@ pub enum FetchReason {
     ChecksumMismatch,
     UnsupportedModel,
     InvalidModel,
+    UnsafeModel,
     Interrupted,
     Internal,
 }
 
 impl FetchReason {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::ModelNotFound,
         Self::RevisionNotFound,
         Self::Unauthorized,
@@ -76,6 +98,7 @@ impl FetchReason {
         Self::ChecksumMismatch,
         Self::UnsupportedModel,
         Self::InvalidModel,
+        Self::UnsafeModel,
         Self::Interrupted,
         Self::Internal,
     ];
@@ -90,6 +113,7 @@ impl FetchReason {
             Self::ChecksumMismatch => "ChecksumMismatch",
             Self::UnsupportedModel => "UnsupportedModel",
             Self::InvalidModel => "InvalidModel",
+            Self::UnsafeModel => "UnsafeModel",
             Self::Interrupted => "Interrupted",
             Self::Internal => "Internal",
         }
@@ -104,7 +128,8 @@ impl FetchReason {
             | Self::Unauthorized
             | Self::InsufficientStorage
             | Self::UnsupportedModel
-            | Self::InvalidModel => false,
+            | Self::InvalidModel
+            | Self::UnsafeModel => false,
         }
     }
 }

@@ -15,7 +15,7 @@ use k8s_openapi::{
         util::intstr::IntOrString,
     },
 };
-use lexiscale_wire::READY_PATH;
+use lexiscale_wire::{Pruning, READY_PATH};
 
 use super::{
     ReadyCache, Workers,
@@ -92,6 +92,7 @@ fn template(workers: &Workers<'_>, cache: &ReadyCache) -> PodTemplateSpec {
     annotations.insert(labels::MODEL_CACHE.to_owned(), cache.name.clone());
     annotations.insert(labels::MODEL_ID.to_owned(), endpoint.model.id.clone());
     annotations.insert(labels::DIGEST.to_owned(), cache.digest.clone());
+    annotations.insert(labels::PRECISION.to_owned(), cache.precision.as_str().to_owned());
     let mut template = PodTemplateSpec {
         metadata: Some(ObjectMeta {
             labels: Some(pod_labels),
@@ -136,10 +137,14 @@ fn container(workers: &Workers<'_>, cache: &ReadyCache) -> Container {
     let Workers { endpoint, settings, .. } = workers;
     let model = format!("{}/model", pod::CACHE_FOLDER);
     let threads = endpoint.threads.get().to_string();
+    let precision = cache.precision.as_str();
     let listen = format!("0.0.0.0:{PORT}");
     let mut arguments =
-        ["serve", "--model", &model, "--threads", &threads, "--listen", &listen].map(str::to_owned).to_vec();
+        ["serve", "--model", &model, "--threads", &threads, "--precision", precision, "--listen", &listen]
+            .map(str::to_owned)
+            .to_vec();
     arguments.extend(settings.otlp_endpoint.as_ref().map(|collector| format!("--otlp-endpoint={collector}")));
+    arguments.extend(output_arguments(endpoint.pruning));
     let has_tls = settings.worker_tls_secret.is_some();
     if has_tls {
         arguments.extend(tls::arguments());
@@ -182,6 +187,15 @@ fn resources(workers: &Workers<'_>, cache: &ReadyCache) -> ResourceRequirements 
         Some(BTreeMap::from([("cpu".to_owned(), cpu.into()), ("memory".to_owned(), memory.into())]))
     };
     ResourceRequirements { requests: both(request), limits: both(limit), claims: None }
+}
+
+/// Only what is set, so that endpoints without it do not roll.
+fn output_arguments(pruning: Pruning) -> impl Iterator<Item = String> {
+    let Pruning { top_k, max_ratio, min_weight } = pruning;
+    let top_k = top_k.map(|count| format!("--top-k={count}"));
+    let max_ratio = max_ratio.map(|ratio| format!("--max-ratio={}", f32::from(ratio)));
+    let min_weight = min_weight.map(|weight| format!("--min-weight={}", f32::from(weight)));
+    [top_k, max_ratio, min_weight].into_iter().flatten()
 }
 
 /// What an allocation reserves.
