@@ -70,6 +70,7 @@ pub(crate) fn succeeded(model: &str) -> FetchReport {
         vocabulary_size: 30522,
         memory_bytes: 100_000_000,
         license: None,
+        source_digest: None,
     })
 }
 

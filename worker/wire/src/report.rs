@@ -21,7 +21,7 @@ pub enum FetchReport {
 #[serde(rename_all = "camelCase")]
 pub struct FetchedModel {
     pub message: String,
-    /// The commit that the asked revision resolved to.
+    /// The commit, or the digest of a place without commits, that the asked revision resolved to.
     pub revision: String,
     /// `sha256:` over the published files.
     pub digest: String,
@@ -36,6 +36,9 @@ pub struct FetchedModel {
     /// As the repository's card names it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub license: Option<String>,
+    /// `sha256:` over the files as the source had them. What is fetched again must have the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_digest: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,7 +60,10 @@ pub enum FetchReason {
     ModelNotFound,
     RevisionNotFound,
     Unauthorized,
+    /// The source, or what it redirects to, is where downloads may not go.
+    AddressNotAllowed,
     HubUnreachable,
+    TooSlow,
     InsufficientStorage,
     ChecksumMismatch,
     UnsupportedModel,
@@ -67,11 +73,13 @@ pub enum FetchReason {
 }
 
 impl FetchReason {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::ModelNotFound,
         Self::RevisionNotFound,
         Self::Unauthorized,
+        Self::AddressNotAllowed,
         Self::HubUnreachable,
+        Self::TooSlow,
         Self::InsufficientStorage,
         Self::ChecksumMismatch,
         Self::UnsupportedModel,
@@ -85,7 +93,9 @@ impl FetchReason {
             Self::ModelNotFound => "ModelNotFound",
             Self::RevisionNotFound => "RevisionNotFound",
             Self::Unauthorized => "Unauthorized",
+            Self::AddressNotAllowed => "AddressNotAllowed",
             Self::HubUnreachable => "HubUnreachable",
+            Self::TooSlow => "TooSlow",
             Self::InsufficientStorage => "InsufficientStorage",
             Self::ChecksumMismatch => "ChecksumMismatch",
             Self::UnsupportedModel => "UnsupportedModel",
@@ -98,10 +108,15 @@ impl FetchReason {
     /// Whether another try of the same fetch may succeed without anybody changing anything.
     pub fn is_transient(self) -> bool {
         match self {
-            Self::HubUnreachable | Self::ChecksumMismatch | Self::Interrupted | Self::Internal => true,
+            Self::HubUnreachable
+            | Self::TooSlow
+            | Self::ChecksumMismatch
+            | Self::Interrupted
+            | Self::Internal => true,
             Self::ModelNotFound
             | Self::RevisionNotFound
             | Self::Unauthorized
+            | Self::AddressNotAllowed
             | Self::InsufficientStorage
             | Self::UnsupportedModel
             | Self::InvalidModel => false,

@@ -8,16 +8,22 @@ use lexiscale_wire::{ByteSize, FetchReason};
 use crate::model::assemble::AssembleError;
 use crate::model::config::ConfigError;
 use crate::model::convert::ConvertError;
+use crate::model::credentials::CredentialsError;
 use crate::model::download::DownloadError;
-use crate::model::hub::HubError;
 use crate::model::inspect::InspectError;
+use crate::model::remote::RemoteError;
 use crate::model::select::SelectError;
 use crate::model::space;
+use crate::model::unpack::UnpackError;
 
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
     #[error(transparent)]
-    Hub(#[from] HubError),
+    Remote(#[from] RemoteError),
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
+    #[error(transparent)]
+    Unpack(#[from] UnpackError),
     #[error(transparent)]
     Download(#[from] DownloadError),
     #[error(transparent)]
@@ -26,12 +32,23 @@ pub enum FetchError {
     Config(#[from] ConfigError),
     #[error(transparent)]
     Assemble(#[from] AssembleError),
-    #[error("the hub lists {name:?}, which is not a name that is written to a volume")]
+    #[error("the source lists {name:?}, which is not a name that is written to a volume")]
     Name { name: String },
-    #[error("the hub does not say how large {name} is")]
+    #[error("the source does not say how large {name} is")]
     UnknownSize { name: String },
-    #[error("the hub does not announce a hash of {name}, so its content cannot be verified")]
+    #[error("the source does not announce a hash of {name}, so its content cannot be verified")]
     UnknownHash { name: String },
+    #[error("{name} is used, but the checksums that are given do not name it")]
+    Unvouched { name: String },
+    #[error("{name} has sha256 {found} instead of {expected}")]
+    Vouched { name: String, found: String, expected: String },
+    #[error("SHA256SUMS cannot be used: {reason}")]
+    Sums { reason: String },
+    #[error(
+        "the files of the source have digest {found}, but this cache was first filled with {pinned}; delete the \
+         ModelCache to take what is there now"
+    )]
+    Pinned { found: String, pinned: String },
     #[error("the model's files have {}, more than the {} that are allowed", ByteSize(*bytes), ByteSize(*limit))]
     TooLarge { bytes: u64, limit: u64 },
     #[error("the volume has {} free, but {} are needed for this model", ByteSize(*available), ByteSize(*needed))]
@@ -52,9 +69,15 @@ impl FetchError {
             return FetchReason::InsufficientStorage;
         }
         match self {
-            Self::Hub(error) | Self::Download(DownloadError::Hub(error)) => hub_reason(error),
+            Self::Remote(error) | Self::Download(DownloadError::Remote(error)) => remote_reason(error),
+            Self::Credentials(CredentialsError::Nothing) => FetchReason::Unauthorized,
             Self::Download(DownloadError::Broken { .. }) => FetchReason::HubUnreachable,
-            Self::Download(DownloadError::Wrong { .. }) => FetchReason::ChecksumMismatch,
+            Self::Download(DownloadError::TooSlow { .. } | DownloadError::TooLong { .. }) => {
+                FetchReason::TooSlow
+            }
+            Self::Download(DownloadError::Wrong { .. }) | Self::Vouched { .. } | Self::Pinned { .. } => {
+                FetchReason::ChecksumMismatch
+            }
             Self::Download(DownloadError::Interrupted) => FetchReason::Interrupted,
             Self::NoSpace { .. } => FetchReason::InsufficientStorage,
             Self::Select(_) => FetchReason::UnsupportedModel,
@@ -63,10 +86,20 @@ impl FetchError {
             Self::Name { .. }
             | Self::UnknownSize { .. }
             | Self::UnknownHash { .. }
+            | Self::Unvouched { .. }
+            | Self::Sums { .. }
+            | Self::Unpack(
+                UnpackError::Read { .. }
+                | UnpackError::Entries { .. }
+                | UnpackError::TooLarge { .. }
+                | UnpackError::Twice { .. },
+            )
             | Self::TooLarge { .. } => FetchReason::InvalidModel,
-            Self::Download(DownloadError::Write { .. }) | Self::Locked { .. } | Self::Volume { .. } => {
-                FetchReason::Internal
-            }
+            Self::Credentials(CredentialsError::Read { .. })
+            | Self::Unpack(UnpackError::Write { .. })
+            | Self::Download(DownloadError::Write { .. })
+            | Self::Locked { .. }
+            | Self::Volume { .. } => FetchReason::Internal,
         }
     }
 
@@ -76,28 +109,31 @@ impl FetchError {
             FetchReason::HubUnreachable
             | FetchReason::Interrupted
             | FetchReason::Internal
+            | FetchReason::TooSlow
             | FetchReason::Unauthorized => true,
             FetchReason::ModelNotFound
             | FetchReason::RevisionNotFound
             | FetchReason::InsufficientStorage
             | FetchReason::ChecksumMismatch
+            | FetchReason::AddressNotAllowed
             | FetchReason::UnsupportedModel
             | FetchReason::InvalidModel => false,
         }
     }
 }
 
-fn hub_reason(error: &HubError) -> FetchReason {
+fn remote_reason(error: &RemoteError) -> FetchReason {
     match error {
-        HubError::RepositoryNotFound { .. } => FetchReason::ModelNotFound,
-        HubError::RevisionNotFound { .. } => FetchReason::RevisionNotFound,
-        HubError::FileNotFound { .. } => FetchReason::InvalidModel,
-        HubError::Unauthorized { .. } => FetchReason::Unauthorized,
-        HubError::Status { .. }
-        | HubError::Unreachable { .. }
-        | HubError::Listing { .. }
-        | HubError::Redirect { .. }
-        | HubError::Address { .. } => FetchReason::HubUnreachable,
+        RemoteError::Refused(_) => FetchReason::AddressNotAllowed,
+        RemoteError::ModelNotFound { .. } => FetchReason::ModelNotFound,
+        RemoteError::RevisionNotFound { .. } | RemoteError::Changed { .. } => FetchReason::RevisionNotFound,
+        RemoteError::FileNotFound { .. } | RemoteError::Unusable { .. } => FetchReason::InvalidModel,
+        RemoteError::Unauthorized { .. } => FetchReason::Unauthorized,
+        RemoteError::Status { .. }
+        | RemoteError::Unreachable { .. }
+        | RemoteError::Listing { .. }
+        | RemoteError::Redirect { .. } => FetchReason::HubUnreachable,
+        RemoteError::NotMounted { .. } | RemoteError::Read { .. } => FetchReason::Internal,
     }
 }
 
