@@ -66,6 +66,15 @@ pub struct ModelCacheSpec {
     #[schemars(schema_with = "rules::checksums")]
     pub checksums: BTreeMap<String, String>,
 
+    /// Public key in PEM (ECDSA over P-256, or Ed25519). `SHA256SUMS` beside the files must be signed by it, in `SHA256SUMS.sig` as
+    /// `cosign sign-blob` writes it, and must name every file that is used. Cannot be changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        length(max = 1024),
+        regex(pattern = r"^-----BEGIN PUBLIC KEY-----\s[A-Za-z0-9+/=\s]+-----END PUBLIC KEY-----\s*$")
+    )]
+    pub public_key: Option<String>,
+
     /// Size of the model's files in bytes, where it is known. A volume that is too small for them is told before anything is
     /// downloaded.
     #[serde(default, skip_serializing_if = "Option::is_none")]

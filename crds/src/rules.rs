@@ -207,9 +207,10 @@ pub(crate) fn cache_source_unchanged() -> Rule {
         "self.source == oldSelf.source \
          && has(self.revision) == has(oldSelf.revision) && (!has(self.revision) || self.revision == oldSelf.revision) \
          && has(self.hubEndpoint) == has(oldSelf.hubEndpoint) && (!has(self.hubEndpoint) || self.hubEndpoint == oldSelf.hubEndpoint) \
-         && has(self.checksums) == has(oldSelf.checksums) && (!has(self.checksums) || self.checksums == oldSelf.checksums)",
+         && has(self.checksums) == has(oldSelf.checksums) && (!has(self.checksums) || self.checksums == oldSelf.checksums) \
+         && has(self.publicKey) == has(oldSelf.publicKey) && (!has(self.publicKey) || self.publicKey == oldSelf.publicKey)",
     )
-    .message("source, revision, hubEndpoint and checksums cannot be changed; create another ModelCache")
+    .message("source, revision, hubEndpoint, checksums and publicKey cannot be changed; create another ModelCache")
 }
 
 /// A Kubernetes quantity of more than zero; `example` is what the message offers.

@@ -16,6 +16,7 @@ use crate::model::download::Pace;
 use crate::model::fetch::Wish;
 use crate::model::remote::Access;
 use crate::model::retry::RetryPolicy;
+use crate::model::signature::PublicKey;
 use crate::model::source::{RevisionName, Source, is_sha256};
 use crate::model::transport::Timeouts;
 use crate::queue::Limits;
@@ -119,6 +120,10 @@ pub struct BundleLoadArgs {
     #[arg(long, value_name = "DIR")]
     pub output: PathBuf,
 
+    /// Key in PEM that must have signed the bundle's `SHA256SUMS`.
+    #[arg(long, value_name = "PEM")]
+    public_key: Option<PublicKey>,
+
     /// Largest model.
     #[arg(long, value_name = "BYTES", default_value_t = MAX_BYTES)]
     max_bytes: u64,
@@ -142,6 +147,7 @@ impl BundleLoadArgs {
             },
             secret: None,
             checksums: BTreeMap::new(),
+            public_key: self.public_key.clone(),
             pinned: None,
             max_bytes: self.max_bytes,
             retry: RetryPolicy::default(),
@@ -197,6 +203,10 @@ struct DownloadArgs {
     #[arg(long = "checksum", value_name = "FILE=SHA256", value_parser = checksum)]
     checksums: Vec<(String, String)>,
 
+    /// Key in PEM (ECDSA over P-256, or Ed25519) that must have signed `SHA256SUMS`, with the signature in `SHA256SUMS.sig` beside it.
+    #[arg(long, value_name = "PEM")]
+    public_key: Option<PublicKey>,
+
     /// Digest over the files that an earlier fetch reported as sourceDigest.
     #[arg(long, value_name = "DIGEST")]
     pinned_digest: Option<String>,
@@ -241,6 +251,7 @@ impl DownloadArgs {
             },
             secret: self.secret_folder.clone(),
             checksums: self.checksums.iter().cloned().collect(),
+            public_key: self.public_key.clone(),
             pinned: self.pinned_digest.clone(),
             max_bytes: self.max_bytes,
             retry: RetryPolicy { attempts: self.attempts, ..RetryPolicy::default() },

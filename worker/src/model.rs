@@ -18,6 +18,7 @@ pub mod remote;
 pub mod retry;
 pub mod saturation;
 pub mod select;
+pub mod signature;
 pub mod source;
 pub mod space;
 pub mod sums;

@@ -24,6 +24,7 @@ struct Entry {
     license: Option<String>,
     hub_endpoint: Option<String>,
     checksums: BTreeMap<String, String>,
+    public_key: Option<String>,
     bytes: Option<u64>,
 }
 
@@ -73,6 +74,7 @@ struct FileEntry {
     hub_endpoint: Option<String>,
     #[serde(default)]
     checksums: BTreeMap<String, String>,
+    public_key: Option<String>,
     bytes: Option<u64>,
 }
 
@@ -91,7 +93,7 @@ impl Catalog {
     }
 
     fn add(&mut self, entry: FileEntry) -> Result<(), CatalogError> {
-        let FileEntry { ids, source, revision, license, hub_endpoint, checksums, bytes } = entry;
+        let FileEntry { ids, source, revision, license, hub_endpoint, checksums, public_key, bytes } = entry;
         let Some(first) = ids.first() else {
             return Err(CatalogError::NoIds(source));
         };
@@ -103,6 +105,7 @@ impl Catalog {
             license,
             hub_endpoint,
             checksums,
+            public_key,
             bytes,
         };
         for id in ids {
@@ -125,9 +128,18 @@ impl Catalog {
     }
 
     fn lookup(&self, id: &str) -> Option<ModelRef> {
-        let Entry { source, revision, license, hub_endpoint, checksums, bytes } =
+        let Entry { source, revision, license, hub_endpoint, checksums, public_key, bytes } =
             self.models.get(id)?.clone();
-        Some(ModelRef { id: id.to_owned(), source, revision, license, hub_endpoint, checksums, bytes })
+        Some(ModelRef {
+            id: id.to_owned(),
+            source,
+            revision,
+            license,
+            hub_endpoint,
+            checksums,
+            public_key,
+            bytes,
+        })
     }
 
     /// The servers that entries name.
@@ -172,6 +184,7 @@ fn named(id: &str, source: ModelSource, revision: Revision) -> ModelRef {
         license: None,
         hub_endpoint: None,
         checksums: BTreeMap::new(),
+        public_key: None,
         bytes: None,
     }
 }

@@ -278,6 +278,7 @@ fn persistence(reason: lexiscale_wire::FetchReason, has_secret: bool) -> Persist
         FetchReason::Unauthorized if has_secret => Persistence::Outage,
         FetchReason::ChecksumMismatch | FetchReason::Internal | FetchReason::TooSlow => Persistence::Mishap,
         FetchReason::AddressNotAllowed
+        | FetchReason::SignatureInvalid
         | FetchReason::ModelNotFound
         | FetchReason::RevisionNotFound
         | FetchReason::Unauthorized

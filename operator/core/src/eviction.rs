@@ -1,10 +1,13 @@
 //! Which unused caches go when a namespace's volumes become too large together. PURE.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use lexiscale_crds::{InferenceEndpoint, ModelCache};
 
 use crate::{labels, quantity::Bytes, settings::Settings};
+
+/// An endpoint that has just made a cache says so in its status a moment later.
+const GRACE: SignedDuration = SignedDuration::from_mins(1);
 
 /// Whether this cache has to go now. Only what the operator made for endpoints goes, only when no endpoint uses it, and the longest
 /// unused first. What users made is theirs.
@@ -13,6 +16,7 @@ pub fn of(
     siblings: &[ModelCache],
     users: &[&InferenceEndpoint],
     settings: &Settings,
+    now: Timestamp,
 ) -> Option<()> {
     let limit = settings.cache_limit?;
     if !users.is_empty() {
@@ -20,7 +24,8 @@ pub fn of(
     }
     let live = || siblings.iter().filter(|sibling| sibling.metadata.deletion_timestamp.is_none());
     let mut total: u64 = live().map(|sibling| size(sibling, settings).get()).fold(0, u64::saturating_add);
-    let mut unused: Vec<&ModelCache> = live().filter(|sibling| unused_since(sibling).is_some()).collect();
+    let is_over = |sibling: &&ModelCache| unused_since(sibling).is_some_and(|since| since + GRACE <= now);
+    let mut unused: Vec<&ModelCache> = live().filter(is_over).collect();
     unused.sort_by_key(|sibling| (unused_since(sibling), sibling.name_any()));
     for candidate in unused {
         if total <= limit.get() {

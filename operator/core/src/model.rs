@@ -163,6 +163,8 @@ pub struct ModelRef {
     pub hub_endpoint: Option<String>,
     /// sha256 of each file, where the catalog vouches for them.
     pub checksums: BTreeMap<String, String>,
+    /// Key that must have signed them, in PEM.
+    pub public_key: Option<String>,
     /// Size of all files, where the catalog knows it.
     pub bytes: Option<u64>,
 }
@@ -182,6 +184,7 @@ pub struct CacheKey {
     /// The address that the download is given, where its place is not in the source itself.
     endpoint: Option<String>,
     checksums: BTreeMap<String, String>,
+    public_key: Option<String>,
 }
 
 impl CacheKey {
@@ -192,6 +195,7 @@ impl CacheKey {
             revision: model.revision.clone(),
             endpoint: endpoint(&model.source, model.hub_endpoint.as_deref(), servers),
             checksums: model.checksums.clone(),
+            public_key: model.public_key.clone(),
         }
     }
 
@@ -202,6 +206,7 @@ impl CacheKey {
             revision: spec.revision.as_deref().map_or(Ok(Revision::default()), str::parse).ok()?,
             endpoint: endpoint(&source, spec.hub_endpoint.as_deref(), servers),
             checksums: spec.checksums.clone(),
+            public_key: spec.public_key.clone(),
             source,
         })
     }
@@ -216,6 +221,10 @@ impl CacheKey {
 
     pub fn checksums(&self) -> &BTreeMap<String, String> {
         &self.checksums
+    }
+
+    pub fn public_key(&self) -> Option<&str> {
+        self.public_key.as_deref()
     }
 
     /// The address that the download is given.
@@ -238,10 +247,11 @@ impl CacheKey {
     pub fn cache_name(&self) -> String {
         // The file list will be part of the key once it can be chosen; today it is always "all that the worker needs".
         const FILES: &str = "*";
-        let Self { source, revision, endpoint, checksums } = self;
+        let Self { source, revision, endpoint, checksums, public_key } = self;
         let endpoint = endpoint.as_deref().unwrap_or_default();
-        let vouched: String = checksums.iter().map(|(name, sha256)| format!("\n{name} {sha256}")).collect();
-        let key = format!("{source}\n{}\n{endpoint}\n{FILES}{vouched}", revision.as_str());
+        let vouched: String = checksums.iter().flat_map(|(name, sha256)| ["\n", name, " ", sha256]).collect();
+        let signer = public_key.as_ref().map(|key| format!("\n{key}")).unwrap_or_default();
+        let key = format!("{source}\n{}\n{endpoint}\n{FILES}{vouched}{signer}", revision.as_str());
         keyed(source.short_name(), &key)
     }
 }
@@ -272,6 +282,7 @@ mod tests {
             license: None,
             hub_endpoint: hub.map(str::to_owned),
             checksums: BTreeMap::new(),
+            public_key: None,
             bytes: None,
         };
         CacheKey::of_model(&model, Servers::default())
@@ -295,6 +306,7 @@ mod tests {
             revision: None,
             hub_endpoint: None,
             checksums: BTreeMap::new(),
+            public_key: None,
             bytes: None,
             license: None,
             storage: None,

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::model::fetch::{FetchError, Gathered, Wish, gather};
 use crate::model::manifest::ManifestFile;
 use crate::model::progress::Tracker;
+use crate::model::signature::SIGNATURE_FILE;
 use crate::model::sums::{self, SUMS_FILE};
 
 /// For the reader: source, revision and licence.
@@ -62,16 +63,31 @@ fn pack(wish: &Wish, gathered: &Gathered, part: &Path) -> io::Result<()> {
     let Gathered { folder, revision, license, files } = gathered;
     let label = Label { source: wish.source.to_string(), revision, license: license.as_deref() };
     let label = serde_json::to_vec_pretty(&label)?;
-    let sums = sums::format(
-        files.iter().map(|ManifestFile { name, sha256, size: _ }| (name.as_str(), sha256.as_str())),
+    // What was signed is the source's own list, byte for byte.
+    let signed = wish.public_key.as_ref().map(|_| read_signed(folder)).transpose()?;
+    let (sums, signature) = signed.map_or_else(
+        || {
+            let listed =
+                files.iter().map(|ManifestFile { name, sha256, size: _ }| (name.as_str(), sha256.as_str()));
+            (sums::format(listed), None)
+        },
+        |(sums, signature)| (sums, Some(signature)),
     );
     let mut tar = tar::Builder::new(File::create(part)?);
     append(&mut tar, BUNDLE_FILE, label.len() as u64, label.as_slice())?;
     append(&mut tar, SUMS_FILE, sums.len() as u64, sums.as_bytes())?;
+    if let Some(signature) = signature {
+        append(&mut tar, SIGNATURE_FILE, signature.len() as u64, signature.as_bytes())?;
+    }
     for ManifestFile { name, size, sha256: _ } in files {
         append(&mut tar, name, *size, File::open(folder.join(name))?)?;
     }
     tar.into_inner()?.sync_all()
+}
+
+fn read_signed(folder: &Path) -> io::Result<(String, String)> {
+    let read = |name: &str| fs_err::read_to_string(folder.join(name));
+    Ok((read(SUMS_FILE)?, read(SIGNATURE_FILE)?))
 }
 
 /// With the same owner and time for every bundle: the same files make the same bytes.

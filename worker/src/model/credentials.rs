@@ -40,6 +40,8 @@ pub struct Credentials {
     pub user: Option<(Hidden, Hidden)>,
     pub s3: Option<S3Keys>,
     pub region: Option<String>,
+    /// Certificates in PEM. With them, no others are trusted.
+    pub authority: Option<String>,
     /// As `kubectl create secret docker-registry` makes it.
     docker: Option<Hidden>,
 }
@@ -61,7 +63,7 @@ pub enum CredentialsError {
     },
     #[error(
         "the Secret that storage.secretName names is not there, or has none of the keys token, username and password, \
-         AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, .dockerconfigjson"
+         AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, .dockerconfigjson, ca.crt"
     )]
     Nothing,
 }
@@ -97,10 +99,11 @@ impl Credentials {
             user: read(&["username"])?.zip(read(&["password"])?),
             s3: id.zip(secret).map(|(id, secret)| S3Keys { id, secret, session }),
             region: read(&["AWS_REGION", "region"])?.map(|region| region.0),
+            authority: read(&["ca.crt"])?.map(|pem| pem.0),
             docker: read(&[".dockerconfigjson"])?,
         };
-        let Self { token, user, s3, region: _, docker } = &found;
-        if token.is_none() && user.is_none() && s3.is_none() && docker.is_none() {
+        let Self { token, user, s3, region: _, authority, docker } = &found;
+        if token.is_none() && user.is_none() && s3.is_none() && authority.is_none() && docker.is_none() {
             return Err(CredentialsError::Nothing);
         }
         Ok(found)

@@ -6,6 +6,7 @@
 mod archives;
 mod error;
 mod partial;
+mod signed;
 mod wanted;
 
 use std::collections::BTreeMap;
@@ -25,6 +26,7 @@ use crate::model::publish::publish;
 use crate::model::remote::{self, Access, Remote, Revision};
 use crate::model::retry::{Attempts, RetryPolicy, chance};
 use crate::model::select::{ModelFiles, Selection, select};
+use crate::model::signature::PublicKey;
 use crate::model::source::{RevisionName, Source};
 use crate::model::space;
 use crate::model::verify::VerifiedModel;
@@ -49,6 +51,8 @@ pub struct Wish {
     pub secret: Option<PathBuf>,
     /// sha256 of each file, where somebody vouches for them.
     pub checksums: BTreeMap<String, String>,
+    /// Key that must have signed the list of all files' sha256.
+    pub public_key: Option<PublicKey>,
     /// Digest over the files that an earlier fetch for the same purpose brought.
     pub pinned: Option<String>,
     pub max_bytes: u64,
@@ -164,7 +168,11 @@ impl Run<'_> {
     fn download(&self) -> Result<(Selection, Vec<ManifestFile>), FetchError> {
         let names: Vec<String> = self.revision.files.iter().map(|file| file.name.clone()).collect();
         let selection = select(&names)?;
-        let wanted = wanted::wanted(self.wish, self.remote, self.revision, &selection)?;
+        let vouched = match &self.wish.public_key {
+            Some(key) => self.vouched(signed::checksums(self, key)?)?,
+            None => self.wish.checksums.clone(),
+        };
+        let wanted = wanted::wanted(&vouched, self.remote, self.revision, &selection)?;
         let bytes: u64 = wanted.iter().map(|file| file.size).fold(0, u64::saturating_add);
         self.check_size(bytes, converted_bytes(bytes, &selection))?;
         self.tracker.plan(u32::try_from(wanted.len()).unwrap_or(u32::MAX), bytes);
@@ -182,6 +190,14 @@ impl Run<'_> {
             files.push(ManifestFile { name, size: file.size, sha256 });
         }
         Ok((selection, files))
+    }
+
+    /// What a signature vouches for, which must not contradict what the wish does.
+    fn vouched(&self, signed: BTreeMap<String, String>) -> Result<BTreeMap<String, String>, FetchError> {
+        for (name, expected) in &self.wish.checksums {
+            wanted::check_vouched(&signed, name, expected)?;
+        }
+        Ok(signed)
     }
 
     fn check_config(&self, selection: &Selection) -> Result<(), FetchError> {

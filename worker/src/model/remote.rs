@@ -95,14 +95,14 @@ pub struct Access {
 
 pub fn open(source: &Source, access: &Access) -> Result<Box<dyn Remote>, RemoteError> {
     let Access { endpoint, credentials, policy, timeouts, claim_folder } = access;
-    let client = Client::new(policy.clone(), *timeouts);
+    let client = Client::new(policy.clone(), *timeouts, credentials.authority.as_deref())?;
     let endpoint = endpoint.as_deref().map(|text| text.trim_end_matches('/'));
     Ok(match source {
         Source::Hub { repository } => {
             let endpoint = Address::parse(endpoint.unwrap_or(hub::PUBLIC))?;
-            Box::new(hub::Hub::new(client, endpoint, repository.clone(), credentials.clone()))
+            Box::new(hub::Hub::new(client, endpoint, repository.clone(), credentials))
         }
-        Source::Web { address } => Box::new(web::Web::new(client, address, credentials.clone())?),
+        Source::Web { address } => Box::new(web::Web::new(client, address, credentials)?),
         Source::Bucket { bucket, prefix } => {
             Box::new(bucket::Bucket::new(client, endpoint, bucket, prefix, credentials)?)
         }
@@ -116,7 +116,7 @@ pub fn open(source: &Source, access: &Access) -> Result<Box<dyn Remote>, RemoteE
                 Some(endpoint) => Address::parse(endpoint)?,
                 None => Address::parse(&format!("https://{}", image.registry()))?,
             };
-            Box::new(registry::Registry::new(client, endpoint, image.clone(), credentials.clone()))
+            Box::new(registry::Registry::new(client, endpoint, image.clone(), credentials))
         }
     })
 }

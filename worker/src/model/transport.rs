@@ -10,6 +10,7 @@ use std::time::Duration;
 use http::header::{AUTHORIZATION, LOCATION, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri};
 use ureq::config::Config;
+use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 use ureq::{Agent, Body, Error};
@@ -55,12 +56,19 @@ pub struct Answer {
 }
 
 impl Client {
-    pub fn new(policy: AddressPolicy, timeouts: Timeouts) -> Self {
+    /// `authority`: certificates in PEM that are trusted in the place of the public ones.
+    pub fn new(
+        policy: AddressPolicy,
+        timeouts: Timeouts,
+        authority: Option<&str>,
+    ) -> Result<Self, RemoteError> {
+        let roots = authority.map(certificates).transpose()?.unwrap_or(RootCerts::WebPki);
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
             // A proxy would resolve names by itself, and nobody would have judged what it connects to.
             .proxy(None)
+            .tls_config(TlsConfig::builder().root_certs(roots).build())
             .timeout_resolve(Some(timeouts.connect))
             .timeout_connect(Some(timeouts.connect))
             .timeout_recv_response(Some(timeouts.idle))
@@ -69,7 +77,7 @@ impl Client {
             .user_agent(concat!("lexiscale-worker/", env!("CARGO_PKG_VERSION")))
             .build();
         let resolver = JudgingResolver { policy: policy.clone(), inner: DefaultResolver::default() };
-        Self { agent: Agent::with_parts(config, DefaultConnector::default(), resolver), policy }
+        Ok(Self { agent: Agent::with_parts(config, DefaultConnector::default(), resolver), policy })
     }
 
     pub fn send(&self, ask: &Ask<'_>) -> Result<Answer, RemoteError> {
@@ -112,6 +120,19 @@ impl Client {
             error => unreachable(error),
         })
     }
+}
+
+fn certificates(pem: &str) -> Result<RootCerts, RemoteError> {
+    let certificate = |item| match item {
+        Ok(PemItem::Certificate(certificate)) => Some(certificate),
+        Ok(_) | Err(_) => None,
+    };
+    let found: Vec<_> = parse_pem(pem.as_bytes()).filter_map(certificate).collect();
+    if found.is_empty() {
+        let (what, reason) = ("ca.crt of the Secret".to_owned(), "it holds no certificate in PEM".to_owned());
+        return Err(RemoteError::Unusable { what, reason });
+    }
+    Ok(RootCerts::from(found))
 }
 
 /// Seconds that an overloaded server asks to be left alone for.

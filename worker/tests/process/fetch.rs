@@ -65,6 +65,7 @@ impl Fetcher {
             access: access(Some(hub.url())),
             secret: None,
             checksums: BTreeMap::new(),
+            public_key: None,
             pinned: None,
             max_bytes: 1 << 30,
             retry: RetryPolicy {

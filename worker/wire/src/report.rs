@@ -66,6 +66,8 @@ pub enum FetchReason {
     TooSlow,
     InsufficientStorage,
     ChecksumMismatch,
+    /// The list of checksums is not signed by the key that is asked for.
+    SignatureInvalid,
     UnsupportedModel,
     InvalidModel,
     Interrupted,
@@ -73,7 +75,7 @@ pub enum FetchReason {
 }
 
 impl FetchReason {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::ModelNotFound,
         Self::RevisionNotFound,
         Self::Unauthorized,
@@ -82,6 +84,7 @@ impl FetchReason {
         Self::TooSlow,
         Self::InsufficientStorage,
         Self::ChecksumMismatch,
+        Self::SignatureInvalid,
         Self::UnsupportedModel,
         Self::InvalidModel,
         Self::Interrupted,
@@ -98,6 +101,7 @@ impl FetchReason {
             Self::TooSlow => "TooSlow",
             Self::InsufficientStorage => "InsufficientStorage",
             Self::ChecksumMismatch => "ChecksumMismatch",
+            Self::SignatureInvalid => "SignatureInvalid",
             Self::UnsupportedModel => "UnsupportedModel",
             Self::InvalidModel => "InvalidModel",
             Self::Interrupted => "Interrupted",
@@ -117,6 +121,7 @@ impl FetchReason {
             | Self::RevisionNotFound
             | Self::Unauthorized
             | Self::AddressNotAllowed
+            | Self::SignatureInvalid
             | Self::InsufficientStorage
             | Self::UnsupportedModel
             | Self::InvalidModel => false,

@@ -196,6 +196,9 @@ impl Download<'_> {
         for (name, sha256) in self.key.checksums() {
             add("--checksum", &format!("{name}={sha256}"));
         }
+        if let Some(key) = self.key.public_key() {
+            add("--public-key", key);
+        }
         if let Some(digest) = self.pinned {
             add("--pinned-digest", digest);
         }

@@ -74,6 +74,7 @@ fn spec(endpoint: &ValidatedEndpoint, settings: &Settings) -> ModelCacheSpec {
             Place::Web { .. } | Place::Claim { .. } | Place::Registry { .. } => None,
         }),
         checksums: model.checksums.clone(),
+        public_key: model.public_key.clone(),
         bytes: model.bytes.and_then(|bytes| i64::try_from(bytes).ok()),
         license: model.license.clone(),
         storage: storage(&endpoint.cache),

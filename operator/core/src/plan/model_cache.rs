@@ -146,7 +146,7 @@ pub fn plan(
         let doomed = Doomed { kind: ChildKind::Job, name: job.name_any(), uid: job.uid()? };
         (unwanted && job.metadata.deletion_timestamp.is_none()).then_some(Write::Delete(doomed))
     });
-    let eviction = eviction::of(object, siblings, &users, settings).map(|()| Write::DiscardCache {
+    let eviction = eviction::of(object, siblings, &users, settings, now).map(|()| Write::DiscardCache {
         name: object.name_any(),
         uid: identity.uid().to_owned(),
         resource_version: object.resource_version().unwrap_or_default(),

@@ -300,6 +300,28 @@ fn arguments(pod: &serde_json::Value) -> Vec<&str> {
     pod["containers"][0]["args"].as_array().unwrap().iter().map(|text| text.as_str().unwrap()).collect()
 }
 
+/// Ten endpoints with workers of their own, and one download for all of them.
+#[test]
+fn ten_endpoints_of_one_model_download_it_once() {
+    let mut world = World::new(settings());
+    for number in 0..10 {
+        world = world.with(endpoint(&format!("search-{number}")));
+    }
+    world.settle();
+    assert_eq!((world.caches.len(), jobs(&world).len()), (1, 1));
+    world.succeed_download();
+    world.settle();
+    assert_eq!((world.caches.len(), jobs(&world).len()), (1, 1));
+    let claims: Vec<_> = world.get::<PersistentVolumeClaim>().iter().map(ResourceExt::name_any).collect();
+    let deployments = world.get::<Deployment>();
+    assert_eq!((deployments.len(), claims.len()), (10, 1));
+    for deployment in deployments {
+        let volumes = deployment.spec.template.spec.unwrap().volumes.unwrap();
+        let claim = volumes.iter().find_map(|volume| volume.persistent_volume_claim.as_ref()).unwrap();
+        assert_eq!(claim.claim_name, claims[0]);
+    }
+}
+
 /// A Secret is for the download and for nobody else; workers run what it brought.
 #[test]
 fn a_secret_is_mounted_into_the_download_only() {

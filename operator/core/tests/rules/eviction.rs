@@ -6,7 +6,7 @@ use lexiscale_core::{labels, plan::Write, quantity::Bytes};
 use lexiscale_crds::{ModelCache, ModelCacheStatus};
 
 use crate::{
-    fixtures::{at, endpoint, settings, users_cache},
+    fixtures::{at, endpoint, now, settings, users_cache},
     world::World,
 };
 
@@ -44,6 +44,16 @@ fn the_longest_unused_go_first_and_only_as_many_as_needed() {
         world.caches = caches.to_vec();
         assert_eq!(evicted(&mut world), gone, "{limit}");
     }
+}
+
+/// A cache is made before its endpoint's status says what it is for.
+#[test]
+fn what_has_only_just_become_unused_stays_for_a_moment() {
+    let mut world = limited(1);
+    world.caches = vec![unused("fresh", now().as_second() - 59)];
+    assert_eq!(evicted(&mut world), Vec::<String>::new());
+    world.caches = vec![unused("fresh", now().as_second() - 60)];
+    assert_eq!(evicted(&mut world), ["fresh"]);
 }
 
 /// Deleting what somebody made, or what workers read, is no way to save room.

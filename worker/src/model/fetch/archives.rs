@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 
 use super::error::volume;
 use super::partial::remove_folder;
+use super::signed::of_folder;
 use super::wanted::{check_vouched, one};
 use super::{FetchError, Run, converted_bytes};
 use crate::model::bundle::BUNDLE_FILE;
 use crate::model::manifest::ManifestFile;
 use crate::model::remote::RemoteFile;
 use crate::model::select::{Selection, select};
+use crate::model::signature::SIGNATURE_FILE;
 use crate::model::sums::{self, SUMS_FILE};
 use crate::model::unpack::unpack;
 use crate::model::verify::sha256_of;
@@ -22,11 +24,10 @@ const FOLDER: &str = ".archives";
 pub(super) fn fetch(run: &Run<'_>) -> Result<(Selection, Vec<ManifestFile>), FetchError> {
     let folder = run.partial.join(FOLDER);
     fs_err::create_dir_all(&folder).map_err(|source| volume(&folder, source))?;
-    let wish = super::Wish { checksums: BTreeMap::new(), ..run.wish.clone() };
     let archives = &run.revision.archives;
     let wanted: Vec<_> = archives
         .iter()
-        .map(|archive: &RemoteFile| one(&wish, run.remote, run.revision, archive.clone()))
+        .map(|archive: &RemoteFile| one(&BTreeMap::new(), run.remote, run.revision, archive.clone()))
         .collect::<Result<_, _>>()?;
     let bytes: u64 = wanted.iter().map(|archive| archive.size).fold(0, u64::saturating_add);
     run.check_size(bytes, bytes)?;
@@ -51,11 +52,15 @@ pub(super) fn fetch(run: &Run<'_>) -> Result<(Selection, Vec<ManifestFile>), Fet
     remove_folder(&folder)?;
     check_sums(run, &names)?;
     let selection = select(&names)?;
+    let vouched = match &run.wish.public_key {
+        Some(key) => run.vouched(of_folder(run.partial, key)?)?,
+        None => run.wish.checksums.clone(),
+    };
     let mut files = Vec::new();
     for name in selection.names() {
         let path = run.partial.join(name);
         let sha256 = sha256_of(&path).map_err(|source| volume(&path, source))?;
-        check_vouched(run.wish, name, &sha256)?;
+        check_vouched(&vouched, name, &sha256)?;
         files.push(ManifestFile { name: name.to_owned(), size: size_of(run, name)?, sha256 });
     }
     run.check_config(&selection)?;
@@ -77,7 +82,8 @@ fn check_sums(run: &Run<'_>, names: &[String]) -> Result<(), FetchError> {
     let path = run.partial.join(SUMS_FILE);
     let text = fs_err::read_to_string(&path).map_err(|source| volume(&path, source))?;
     let listed = sums::parse(&text).map_err(|reason| FetchError::Sums { reason })?;
-    for name in names.iter().filter(|name| *name != SUMS_FILE && *name != BUNDLE_FILE) {
+    let about = [SUMS_FILE, SIGNATURE_FILE, BUNDLE_FILE];
+    for name in names.iter().filter(|name| !about.contains(&name.as_str())) {
         let Some((_, expected)) = listed.iter().find(|(listed, _)| listed == name) else {
             return Err(FetchError::Unvouched { name: name.clone() });
         };

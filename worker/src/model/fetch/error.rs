@@ -42,6 +42,8 @@ pub enum FetchError {
     Unvouched { name: String },
     #[error("{name} has sha256 {found} instead of {expected}")]
     Vouched { name: String, found: String, expected: String },
+    #[error("the signature of SHA256SUMS is not what the public key asks for: {reason}")]
+    Signature { reason: String },
     #[error("SHA256SUMS cannot be used: {reason}")]
     Sums { reason: String },
     #[error(
@@ -79,6 +81,7 @@ impl FetchError {
                 FetchReason::ChecksumMismatch
             }
             Self::Download(DownloadError::Interrupted) => FetchReason::Interrupted,
+            Self::Signature { .. } => FetchReason::SignatureInvalid,
             Self::NoSpace { .. } => FetchReason::InsufficientStorage,
             Self::Select(_) => FetchReason::UnsupportedModel,
             Self::Config(error) => config_reason(error),
@@ -115,6 +118,7 @@ impl FetchError {
             | FetchReason::RevisionNotFound
             | FetchReason::InsufficientStorage
             | FetchReason::ChecksumMismatch
+            | FetchReason::SignatureInvalid
             | FetchReason::AddressNotAllowed
             | FetchReason::UnsupportedModel
             | FetchReason::InvalidModel => false,

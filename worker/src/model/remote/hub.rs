@@ -29,7 +29,7 @@ impl Hub {
         client: Client,
         endpoint: Address,
         repository: String,
-        credentials: Credentials,
+        credentials: &Credentials,
     ) -> Self {
         Self { client, endpoint, repository, authorization: credentials.authorization() }
     }

@@ -37,7 +37,7 @@ impl Registry {
         client: Client,
         endpoint: Address,
         image: ImageReference,
-        credentials: Credentials,
+        credentials: &Credentials,
     ) -> Self {
         let basic = credentials.of_registry(image.registry());
         Self {
@@ -45,7 +45,7 @@ impl Registry {
             endpoint,
             image,
             basic,
-            token: Mutex::new(credentials.token.and_then(|token| bearer(token.reveal()))),
+            token: Mutex::new(credentials.token.as_ref().and_then(|token| bearer(token.reveal()))),
         }
     }
 

@@ -12,6 +12,7 @@ use super::{Content, Hash, Remote, RemoteError, RemoteFile, Resume, Revision, Un
 use crate::model::address_policy::Address;
 use crate::model::credentials::Credentials;
 use crate::model::manifest::is_safe_name;
+use crate::model::signature::SIGNATURE_FILE;
 use crate::model::source::{RevisionName, is_archive};
 use crate::model::sums::{self, MAX_SUMS_BYTES, SUMS_FILE};
 use crate::model::transport::{Ask, Client, text};
@@ -29,7 +30,7 @@ impl Web {
     pub(super) fn new(
         client: Client,
         address: &Address,
-        credentials: Credentials,
+        credentials: &Credentials,
     ) -> Result<Self, RemoteError> {
         let text = address.as_str();
         let end = text.rfind('/').map_or(text.len(), |slash| slash + 1);
@@ -94,6 +95,10 @@ impl Web {
             let found = self.probe(&name)?;
             let file = found.ok_or(RemoteError::FileNotFound { what: self.what(), file: name })?;
             files.push(RemoteFile { hash: Some(Hash::Sha256(sum)), ..file });
+        }
+        // The list itself, and a signature beside it, for those who ask for one.
+        for name in [list, SIGNATURE_FILE] {
+            files.extend(self.probe(name)?);
         }
         Ok(Some(files))
     }

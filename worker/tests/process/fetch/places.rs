@@ -2,6 +2,7 @@
 
 mod registry;
 mod s3;
+mod tls;
 
 use std::path::Path;
 
@@ -216,6 +217,66 @@ async fn a_bundle_is_made_and_loaded_and_damage_is_told() {
     let mut fetcher = Fetcher::new(&hub).of("pvc://claim/demo.tar");
     fetcher.wish.access.claim_folder = Some(stick.path().to_owned());
     assert_eq!(fetcher.reason().await.0, FetchReason::InvalidModel);
+}
+
+/// One key for a model wherever it lies; who signs does not have to be who serves.
+#[tokio::test]
+async fn a_signed_list_vouches_at_every_place() {
+    use ring::signature::{Ed25519KeyPair, KeyPair};
+    let pair = |seed: u8| Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).unwrap();
+    let pem = |pair: &Ed25519KeyPair| {
+        let mut der = vec![0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
+        der.extend(pair.public_key().as_ref());
+        let body = base64(&der);
+        format!("-----BEGIN PUBLIC KEY-----\n{body}\n-----END PUBLIC KEY-----\n")
+    };
+    let root = volume();
+    let folder = root.path().join("team/bert");
+    let hub = hub_of(&folder).await;
+    let address = |hub: &lexiscale_hub::RunningHub| format!("{}/{REPOSITORY}/resolve/{COMMIT}/", hub.url());
+    let fetcher = |hub: &lexiscale_hub::RunningHub, source: &str, signer: u8| {
+        let mut fetcher = Fetcher::new(hub);
+        if !source.starts_with("hf://") {
+            fetcher = fetcher.of(source);
+        }
+        fetcher.wish.access.claim_folder = Some(root.path().to_owned());
+        fetcher.wish.public_key = Some(pem(&pair(signer)).parse().unwrap());
+        fetcher
+    };
+    let (reason, message) = fetcher(&hub, &format!("hf://{REPOSITORY}"), 1).reason().await;
+    assert_eq!(reason, FetchReason::SignatureInvalid);
+    assert!(message.contains("there is no SHA256SUMS"), "{message}");
+    write_sums(&folder);
+    let list = fs_err::read(folder.join("SHA256SUMS")).unwrap();
+    fs_err::write(folder.join("SHA256SUMS.sig"), base64(pair(1).sign(&list).as_ref())).unwrap();
+    let hub = hub_of(&folder).await;
+    for source in [&format!("hf://{REPOSITORY}"), &address(&hub), "pvc://claim/team/bert"] {
+        fetcher(&hub, source, 1).run().await.unwrap();
+        let (reason, message) = fetcher(&hub, source, 2).reason().await;
+        assert_eq!(reason, FetchReason::SignatureInvalid, "{source}");
+        assert!(message.contains("it is not of this list by this key"), "{message}");
+    }
+    // The signature goes with the bundle.
+    let bundle = root.path().join("signed.tar");
+    let mut maker = fetcher(&hub, "pvc://claim/team/bert", 1);
+    maker.wish.output = maker.volume.path().to_owned();
+    let (wish, tracker, cancel, file) =
+        (maker.wish.clone(), maker.tracker.clone(), maker.cancel.clone(), bundle.clone());
+    let made = tokio::task::spawn_blocking(move || bundle::create(&wish, &file, &tracker, &cancel)).await;
+    made.unwrap().unwrap();
+    fetcher(&hub, "pvc://claim/signed.tar", 1).run().await.unwrap();
+    assert_eq!(fetcher(&hub, "pvc://claim/signed.tar", 2).reason().await.0, FetchReason::SignatureInvalid);
+    // A list by the right key that says something else about a file.
+    let path = folder.join("config.json");
+    fs_err::write(&path, format!("{} ", fs_err::read_to_string(&path).unwrap())).unwrap();
+    let hub = hub_of(&folder).await;
+    let (reason, message) = fetcher(&hub, &address(&hub), 1).reason().await;
+    assert_eq!(reason, FetchReason::ChecksumMismatch, "{message}");
+}
+
+fn base64(bytes: &[u8]) -> String {
+    use base64::Engine;
+    base64::engine::general_purpose::STANDARD.encode(bytes)
 }
 
 /// A model is named by whoever may create an endpoint; where it may come from is the operator's affair.

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use crate::model::address_policy::{Address, Refusal};
+use crate::model::manifest::hexadecimal;
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Challenge {
@@ -56,9 +57,16 @@ pub(super) fn token_address(
 
 fn escaped(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:/,".contains(&byte);
-    text.bytes()
-        .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
-        .collect()
+    let mut escaped = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if plain(byte) {
+            escaped.push(char::from(byte));
+        } else {
+            escaped.push('%');
+            escaped.push_str(&hexadecimal(&[byte]).to_ascii_uppercase());
+        }
+    }
+    escaped
 }
 
 pub(super) fn token_of(answer: &[u8]) -> Option<String> {
