@@ -124,6 +124,13 @@ pub struct CacheSettings {
     #[schemars(schema_with = "rules::access_mode")]
     pub access_mode: Option<String>,
 
+    /// Secret, in the same namespace, with credentials for the model's source. It is mounted into the download and read by nobody
+    /// else. Keys: `token`; `username` and `password`; `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN` and
+    /// `AWS_REGION`; `.dockerconfigjson`; `ca.crt` of a private authority.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([a-z0-9.\-]*[a-z0-9])?$"))]
+    pub secret_name: Option<String>,
+
     /// Labels that the download must find on its node. A volume may be bound to the node or the zone where the download runs,
     /// so this defaults to the `nodeSelector` of the endpoint that makes the cache.
     #[serde(default, skip_serializing_if = "Option::is_none")]

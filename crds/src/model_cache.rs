@@ -1,6 +1,8 @@
 //! `ModelCache`: one revision of one model on one volume, shared by all endpoints that use it.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -40,24 +42,44 @@ use crate::{CacheSettings, Conditions, Failure, rules};
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = rules::cache_source_unchanged())]
 pub struct ModelCacheSpec {
-    /// Where the model comes from: `hf://organisation/name`. Cannot be changed.
-    #[schemars(
-        length(max = 512),
-        regex(pattern = r"^hf://[A-Za-z0-9][A-Za-z0-9._\-]*/[A-Za-z0-9][A-Za-z0-9._\-]*$")
-    )]
+    /// Where the model comes from: `hf://organisation/name`, `https://host/folder/`, `s3://bucket/prefix`, `pvc://claim/path` or
+    /// `oci://registry/repository:tag@digest`. All but the first and the last may also name a bundle, a file that ends in `.tar`.
+    /// Cannot be changed.
+    #[schemars(length(max = 512), regex(pattern = rules::SOURCE))]
     pub source: String,
 
-    /// Revision of the model: a commit, tag or branch. A branch is resolved once, and `status.revision` says to what.
-    /// Defaults to `main`. Cannot be changed.
+    /// Revision of the model: a commit, tag or branch. It is resolved once, and `status.revision` says to what; in places without
+    /// commits that is a digest, which may be given here too. Defaults to `main`, what is there. Cannot be changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256), regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9._/\-]*$"))]
     pub revision: Option<String>,
 
-    /// Address of a hub that speaks the Hugging Face routes. Defaults to the operator's setting, else to the public hub.
-    /// Cannot be changed.
+    /// Address of a hub that speaks the Hugging Face routes, of an S3 service, or of a mirror of the registry. Defaults to the
+    /// operator's setting, else to the public hub, to Amazon's service, or to the registry itself. Cannot be changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512), regex(pattern = r"^https?://[^\s/?#]+(/[^\s?#]*)?$"))]
     pub hub_endpoint: Option<String>,
+
+    /// sha256 of each file that is used, by the file's name. Whatever has another one is refused, and so is what is not named.
+    /// Without it, what is fetched first is pinned by `status.sourceDigest`. Cannot be changed.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "rules::checksums")]
+    pub checksums: BTreeMap<String, String>,
+
+    /// Public key in PEM (ECDSA over P-256, or Ed25519). `SHA256SUMS` beside the files must be signed by it, in `SHA256SUMS.sig` as
+    /// `cosign sign-blob` writes it, and must name every file that is used. Cannot be changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        length(max = 1024),
+        regex(pattern = r"^-----BEGIN PUBLIC KEY-----\s[A-Za-z0-9+/=\s]+-----END PUBLIC KEY-----\s*$")
+    )]
+    pub public_key: Option<String>,
+
+    /// Size of the model's files in bytes, where it is known. A volume that is too small for them is told before anything is
+    /// downloaded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub bytes: Option<i64>,
 
     /// Licence of the model, for the reader.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -110,6 +132,14 @@ pub struct ModelCacheStatus {
     /// Digest over all files of the model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
+
+    /// Digest over the files as the source had them. What is fetched again, after a volume was lost, must have the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_digest: Option<String>,
+
+    /// Since when no endpoint has used the cache; absent while one does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unused_since: Option<Time>,
 
     /// Size of all files of the model, in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -206,9 +206,11 @@ pub(crate) fn cache_source_unchanged() -> Rule {
     Rule::new(
         "self.source == oldSelf.source \
          && has(self.revision) == has(oldSelf.revision) && (!has(self.revision) || self.revision == oldSelf.revision) \
-         && has(self.hubEndpoint) == has(oldSelf.hubEndpoint) && (!has(self.hubEndpoint) || self.hubEndpoint == oldSelf.hubEndpoint)",
+         && has(self.hubEndpoint) == has(oldSelf.hubEndpoint) && (!has(self.hubEndpoint) || self.hubEndpoint == oldSelf.hubEndpoint) \
+         && has(self.checksums) == has(oldSelf.checksums) && (!has(self.checksums) || self.checksums == oldSelf.checksums) \
+         && has(self.publicKey) == has(oldSelf.publicKey) && (!has(self.publicKey) || self.publicKey == oldSelf.publicKey)",
     )
-    .message("source, revision and hubEndpoint cannot be changed; create another ModelCache")
+    .message("source, revision, hubEndpoint, checksums and publicKey cannot be changed; create another ModelCache")
 }
 
 /// A Kubernetes quantity of more than zero; `example` is what the message offers.
@@ -221,6 +223,18 @@ pub(crate) fn positive_quantity(field: &str, example: &str) -> Rule {
 /// short, so that the estimated cost of the rules stays within the API server's budget.
 pub(crate) fn quantity(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "string", "maxLength": 32 })
+}
+
+/// A source that a model can come from. What looks right and is not is told by the download.
+pub(crate) const SOURCE: &str = r"^(hf://[A-Za-z0-9][A-Za-z0-9._\-]*/[A-Za-z0-9][A-Za-z0-9._\-]*|https?://[A-Za-z0-9.\-\[\]:]+(/[^\s?#]*)?|s3://[a-z0-9][a-z0-9.\-]+(/[A-Za-z0-9._/\-]*)?|pvc://[a-z0-9][a-z0-9.\-]*(/[A-Za-z0-9._/\-]*)?|oci://[A-Za-z0-9.\-\[\]:]+/[a-z0-9._/\-]+(:[A-Za-z0-9_][A-Za-z0-9._\-]*)?(@sha256:[0-9a-f]{64})?)$";
+
+/// Schema of file names and their sha256.
+pub(crate) fn checksums(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "maxProperties": 64,
+        "additionalProperties": { "type": "string", "maxLength": 64, "pattern": "^[0-9a-f]{64}$" },
+    })
 }
 
 /// Schema of the two access modes that make sense for a volume that a Job writes and workers read.

@@ -5,13 +5,19 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use lexiscale_wire::{CERTIFICATE_EXIT_CODE, FetchFailure, FetchReason, FetchReport};
+use tokio_util::sync::CancellationToken;
 
-use crate::config::{BenchArgs, Command, ConvertArgs, FetchArgs, ServeArgs};
+use crate::config::{
+    BenchArgs, BundleCommand, BundleCreateArgs, BundleLoadArgs, Command, ConvertArgs, FetchArgs, ServeArgs,
+};
+use crate::model::bundle;
 use crate::model::convert::{Converted, convert};
+use crate::model::fetch::Gathered;
 use crate::model::intake::{self, ChildError};
+use crate::model::progress::Tracker;
 use crate::serve::ServeError;
 use crate::telemetry::chain;
-use crate::{bench, fetch, serve, termination};
+use crate::{bench, fetch, model, serve, termination};
 
 /// Exit code of a fetch that will fail again until somebody changes something; a Job need not repeat it.
 const HOPELESS: u8 = 3;
@@ -19,6 +25,8 @@ const HOPELESS: u8 = 3;
 pub fn run(command: Command) -> ExitCode {
     match command {
         Command::Fetch(arguments) => fetch(&arguments),
+        Command::Bundle(BundleCommand::Create(arguments)) => create_bundle(&arguments),
+        Command::Bundle(BundleCommand::Load(arguments)) => load_bundle(&arguments),
         Command::Serve(arguments) => serve(&arguments),
         Command::Bench(arguments) => bench(&arguments, &mut std::io::stdout().lock()),
         Command::Convert(arguments) => convert_files(&arguments),
@@ -112,6 +120,43 @@ fn exit_code(error: &ServeError) -> ExitCode {
     }
 }
 
+fn create_bundle(arguments: &BundleCreateArgs) -> ExitCode {
+    let tracker = Tracker::new(Instant::now());
+    match bundle::create(&arguments.wish(), &arguments.output, &tracker, &CancellationToken::new()) {
+        Ok(Gathered { revision, files, .. }) => {
+            let bytes: u64 = files.iter().map(|file| file.size).sum();
+            tracing::info!(revision, files = files.len(), bytes, "packed {}", arguments.output.display());
+            ExitCode::SUCCESS
+        }
+        Err(error) => failed(&error),
+    }
+}
+
+fn load_bundle(arguments: &BundleLoadArgs) -> ExitCode {
+    let wish = match arguments.wish() {
+        Ok(wish) => wish,
+        Err(error) => return failed(&error),
+    };
+    let tracker = Tracker::new(Instant::now());
+    match model::fetch::fetch(&wish, &tracker, &CancellationToken::new()) {
+        Ok(model) => {
+            tracing::info!(
+                digest = model.digest,
+                bytes = model.bytes,
+                "loaded {}",
+                arguments.input.display()
+            );
+            ExitCode::SUCCESS
+        }
+        Err(error) => failed(&error),
+    }
+}
+
+fn failed(error: &dyn std::error::Error) -> ExitCode {
+    tracing::error!("{}", chain(error));
+    ExitCode::FAILURE
+}
+
 fn convert_files(arguments: &ConvertArgs) -> ExitCode {
     let started = Instant::now();
     match convert(&arguments.input, &arguments.output) {
@@ -120,10 +165,7 @@ fn convert_files(arguments: &ConvertArgs) -> ExitCode {
             tracing::info!(?family, vocabulary_size, positions, ?pooling, bytes, milliseconds, "converted");
             ExitCode::SUCCESS
         }
-        Err(error) => {
-            tracing::error!("{}", chain(&error));
-            ExitCode::FAILURE
-        }
+        Err(error) => failed(&error),
     }
 }
 

@@ -1,8 +1,9 @@
 //! The command line. Everything that can be set is here, with its default and its environment variable.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, value_parser};
@@ -12,11 +13,16 @@ use lexiscale_wire::{MaxRatio, MinWeight, OutOfBounds, Pruning};
 use crate::bench;
 use crate::embedder::Settings;
 use crate::fetch;
+use crate::model::address_policy::{Address, AddressPolicy};
+use crate::model::credentials::{Credentials, Hidden};
+use crate::model::download::Pace;
 use crate::model::fetch::Wish;
-use crate::model::hub::{Timeouts, Token};
 use crate::model::intake::Intake;
+use crate::model::remote::Access;
 use crate::model::retry::RetryPolicy;
-use crate::model::source::{RevisionName, Source};
+use crate::model::signature::PublicKey;
+use crate::model::source::{RevisionName, Source, is_sha256};
+use crate::model::transport::Timeouts;
 use crate::precision::PrecisionSetting;
 use crate::serve;
 use crate::telemetry::{LogFormat, Stream};
@@ -58,6 +64,9 @@ pub struct Cli {
 pub enum Command {
     /// Download a model, check it, convert it where needed, and publish it as DIR/model.
     Fetch(FetchArgs),
+    /// Carry a model to where there is no internet.
+    #[command(subcommand)]
+    Bundle(BundleCommand),
     /// Serve a published model over HTTP.
     Serve(ServeArgs),
     /// Measure what a published model gives on this machine: documents a second by length, latency of a query, memory, and the share
@@ -75,39 +84,179 @@ impl Command {
     pub fn log_stream(&self) -> Stream {
         match self {
             Self::Bench(_) => Stream::Error,
-            Self::Fetch(_) | Self::Serve(_) | Self::Convert(_) | Self::Intake => Stream::Output,
+            Self::Fetch(_) | Self::Bundle(_) | Self::Serve(_) | Self::Convert(_) | Self::Intake => {
+                Stream::Output
+            }
         }
     }
 }
 
 #[derive(Args, Debug)]
 pub struct FetchArgs {
-    /// Where the model comes from, as `hf://ORGANISATION/NAME`.
-    #[arg(long, value_name = "SOURCE")]
-    source: Source,
-
-    /// Commit, branch or tag.
-    #[arg(long, default_value = "main")]
-    revision: RevisionName,
+    #[command(flatten)]
+    download: DownloadArgs,
 
     /// Folder to publish in; the model is DIR/model afterwards.
     #[arg(long, value_name = "DIR")]
     output: PathBuf,
 
-    /// Address of the hub.
-    #[arg(long, value_name = "URL", default_value = "https://huggingface.co", env = "HF_ENDPOINT")]
-    hub_endpoint: String,
-
-    /// Token for repositories that are not public, better given by its variable. Sent to the hub's own address only.
-    #[arg(long, value_name = "TOKEN", env = "HF_TOKEN", hide_env_values = true)]
-    token: Option<String>,
-
     /// Address to answer GET /progress on.
     #[arg(long, default_value = "0.0.0.0:8081")]
     listen: SocketAddr,
 
+    /// File for the report on how the fetch ended, as JSON.
+    #[arg(long, value_name = "FILE", default_value = TERMINATION_LOG)]
+    pub termination_log: PathBuf,
+}
+
+impl FetchArgs {
+    pub fn options(&self) -> fetch::Options {
+        fetch::Options { wish: self.download.wish(&self.output), listen: self.listen }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub enum BundleCommand {
+    /// Download a model and pack its files, their hashes and where they came from into one tar file.
+    Create(BundleCreateArgs),
+    /// Unpack a bundle, check it, convert the model where needed, and publish it as DIR/model.
+    Load(BundleLoadArgs),
+}
+
+#[derive(Args, Debug)]
+pub struct BundleCreateArgs {
+    #[command(flatten)]
+    download: DownloadArgs,
+
+    /// The bundle to write, ending in .tar.
+    #[arg(long, value_name = "FILE")]
+    pub output: PathBuf,
+}
+
+impl BundleCreateArgs {
+    /// Files gather beside the bundle, so that an interrupted download goes on.
+    pub fn wish(&self) -> Wish {
+        let folder = self.output.parent().filter(|parent| !parent.as_os_str().is_empty());
+        self.download.wish(folder.unwrap_or(Path::new(".")))
+    }
+}
+
+#[derive(Args, Debug)]
+pub struct BundleLoadArgs {
+    /// The bundle.
+    #[arg(long, value_name = "FILE")]
+    pub input: PathBuf,
+
+    /// Folder to publish in; the model is DIR/model afterwards.
+    #[arg(long, value_name = "DIR")]
+    pub output: PathBuf,
+
+    /// Key in PEM that must have signed the bundle's `SHA256SUMS`.
+    #[arg(long, value_name = "PEM")]
+    public_key: Option<PublicKey>,
+
+    /// Largest model.
+    #[arg(long, value_name = "BYTES", default_value_t = MAX_BYTES)]
+    max_bytes: u64,
+
+    /// The ONNX Runtime library, on which a model is tried out before it is published.
+    #[arg(long, value_name = "FILE", default_value = LIBRARY, env = "ORT_DYLIB_PATH")]
+    onnxruntime: PathBuf,
+}
+
+impl BundleLoadArgs {
+    /// A bundle is a model on a volume. The name of the claim is of no importance here.
+    pub fn wish(&self) -> Result<Wish, crate::model::source::SourceError> {
+        let file = self.input.file_name().unwrap_or_default().to_string_lossy();
+        let folder = self.input.parent().filter(|parent| !parent.as_os_str().is_empty());
+        Ok(Wish {
+            source: format!("pvc://bundle/{file}").parse()?,
+            revision: RevisionName::default(),
+            output: self.output.clone(),
+            access: Access {
+                endpoint: None,
+                credentials: Credentials::default(),
+                policy: AddressPolicy::default(),
+                timeouts: Timeouts::default(),
+                claim_folder: Some(folder.unwrap_or(Path::new(".")).to_owned()),
+            },
+            secret: None,
+            checksums: BTreeMap::new(),
+            public_key: self.public_key.clone(),
+            pinned: None,
+            max_bytes: self.max_bytes,
+            retry: RetryPolicy::default(),
+            pace: Pace::default(),
+            intake: in_child(&self.onnxruntime),
+        })
+    }
+}
+
+fn in_child(onnxruntime: &Path) -> Intake {
+    Intake::Child {
+        program: PathBuf::from(OWN_PROGRAM),
+        runtime: Some(onnxruntime.to_owned()),
+        limits: None,
+    }
+}
+
+const MAX_BYTES: u64 = 16 * 1024 * 1024 * 1024;
+
+/// What is downloaded and how.
+#[derive(Args, Debug)]
+struct DownloadArgs {
+    /// Where the model comes from: `hf://ORGANISATION/NAME`, `https://HOST/FOLDER/`, `s3://BUCKET/PREFIX`, `pvc://CLAIM/PATH` or
+    /// `oci://REGISTRY/REPOSITORY:TAG@DIGEST`.
+    #[arg(long, value_name = "SOURCE")]
+    source: Source,
+
+    /// Commit, branch or tag; or `sha256-` and the digest that an earlier fetch resolved to.
+    #[arg(long, default_value = "main")]
+    revision: RevisionName,
+
+    /// Address of the hub, of the S3 service, or of a mirror of the registry. Defaults to the public one of its kind.
+    #[arg(long, value_name = "URL")]
+    hub_endpoint: Option<String>,
+
+    /// Token for repositories that are not public, better given by its variable. Sent to the source's own address only.
+    #[arg(long, value_name = "TOKEN", env = "HF_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+
+    /// Folder with the files of a mounted Secret: token, username and password, `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`
+    /// (with `AWS_SESSION_TOKEN` and `AWS_REGION`), or .dockerconfigjson.
+    #[arg(long, value_name = "DIR")]
+    secret_folder: Option<PathBuf>,
+
+    /// Where the volume of a `pvc://` source is mounted.
+    #[arg(long, value_name = "DIR")]
+    claim_folder: Option<PathBuf>,
+
+    /// Allow plain http, every port, and private and loopback addresses.
+    #[arg(long)]
+    allow_private_addresses: bool,
+
+    /// Allow the same for this server only; repeat it for several.
+    #[arg(long = "trusted-server", value_name = "URL", value_parser = Address::parse)]
+    trusted_servers: Vec<Address>,
+
+    /// Allow this port beside 443; repeat it for several.
+    #[arg(long = "allow-port", value_name = "PORT")]
+    ports: Vec<u16>,
+
+    /// sha256 that a file must have; repeat it for every file that the model needs.
+    #[arg(long = "checksum", value_name = "FILE=SHA256", value_parser = checksum)]
+    checksums: Vec<(String, String)>,
+
+    /// Key in PEM (ECDSA over P-256, or Ed25519) that must have signed `SHA256SUMS`, with the signature in `SHA256SUMS.sig` beside it.
+    #[arg(long, value_name = "PEM")]
+    public_key: Option<PublicKey>,
+
+    /// Digest over the files that an earlier fetch reported as sourceDigest.
+    #[arg(long, value_name = "DIGEST")]
+    pinned_digest: Option<String>,
+
     /// Largest download.
-    #[arg(long, value_name = "BYTES", default_value_t = 16 * 1024 * 1024 * 1024)]
+    #[arg(long, value_name = "BYTES", default_value_t = MAX_BYTES)]
     max_bytes: u64,
 
     /// Tries in a row without a new byte before the fetch fails.
@@ -122,34 +271,51 @@ pub struct FetchArgs {
     #[arg(long, value_name = "FILE", default_value = LIBRARY, env = "ORT_DYLIB_PATH")]
     onnxruntime: PathBuf,
 
-    /// File for the report on how the fetch ended, as JSON.
-    #[arg(long, value_name = "FILE", default_value = TERMINATION_LOG)]
-    pub termination_log: PathBuf,
+    /// Bytes a second that a transfer must bring, over half a minute.
+    #[arg(long, value_name = "BYTES", default_value_t = Pace::default().floor)]
+    min_rate: u64,
 }
 
-impl FetchArgs {
-    pub fn options(&self) -> fetch::Options {
-        fetch::Options {
-            wish: Wish {
-                source: self.source.clone(),
-                revision: self.revision.clone(),
-                output: self.output.clone(),
-                hub_endpoint: self.hub_endpoint.clone(),
-                token: self.token.as_deref().and_then(Token::new),
-                max_bytes: self.max_bytes,
-                retry: RetryPolicy { attempts: self.attempts, ..RetryPolicy::default() },
+impl DownloadArgs {
+    fn wish(&self, output: &Path) -> Wish {
+        let token = self.token.as_deref().and_then(Hidden::new);
+        Wish {
+            source: self.source.clone(),
+            revision: self.revision.clone(),
+            output: output.to_owned(),
+            access: Access {
+                endpoint: self.hub_endpoint.clone(),
+                credentials: token.map_or_else(Credentials::default, Credentials::of_token),
+                policy: AddressPolicy {
+                    allow_private: self.allow_private_addresses,
+                    trusted: self.trusted_servers.clone(),
+                    ports: self.ports.clone(),
+                },
                 timeouts: Timeouts {
                     idle: Duration::from_secs_f64(self.idle_timeout),
                     ..Timeouts::default()
                 },
-                intake: Intake::Child {
-                    program: PathBuf::from(OWN_PROGRAM),
-                    runtime: Some(self.onnxruntime.clone()),
-                    limits: None,
-                },
+                claim_folder: self.claim_folder.clone(),
             },
-            listen: self.listen,
+            secret: self.secret_folder.clone(),
+            checksums: self.checksums.iter().cloned().collect(),
+            public_key: self.public_key.clone(),
+            pinned: self.pinned_digest.clone(),
+            max_bytes: self.max_bytes,
+            retry: RetryPolicy { attempts: self.attempts, ..RetryPolicy::default() },
+            pace: Pace { floor: self.min_rate, ..Pace::default() },
+            intake: in_child(&self.onnxruntime),
         }
+    }
+}
+
+fn checksum(text: &str) -> Result<(String, String), String> {
+    let (name, sha256) =
+        text.split_once('=').ok_or_else(|| format!("{text:?} is not of the form FILE=SHA256"))?;
+    if is_sha256(sha256) {
+        Ok((name.to_owned(), sha256.to_owned()))
+    } else {
+        Err(format!("{sha256:?} is not a sha256 of 64 digits"))
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use lexiscale_crds::Service;
 use serde::Deserialize;
 
-use crate::model::{InvalidRevision, InvalidSource, ModelRef, ModelSource, Revision};
+use crate::model::{InvalidRevision, InvalidSource, ModelRef, ModelSource, Place, Revision};
 
 /// The model of service `elser` where the catalog names no other: the id that Elasticsearch itself would use.
 const ELSER_DEFAULT: &str = ".elser_model_2_linux-x86_64";
@@ -23,6 +23,9 @@ struct Entry {
     revision: Revision,
     license: Option<String>,
     hub_endpoint: Option<String>,
+    checksums: BTreeMap<String, String>,
+    public_key: Option<String>,
+    bytes: Option<u64>,
 }
 
 /// A catalog file that cannot be used.
@@ -69,6 +72,10 @@ struct FileEntry {
     revision: Option<String>,
     license: Option<String>,
     hub_endpoint: Option<String>,
+    #[serde(default)]
+    checksums: BTreeMap<String, String>,
+    public_key: Option<String>,
+    bytes: Option<u64>,
 }
 
 impl Catalog {
@@ -86,7 +93,7 @@ impl Catalog {
     }
 
     fn add(&mut self, entry: FileEntry) -> Result<(), CatalogError> {
-        let FileEntry { ids, source, revision, license, hub_endpoint } = entry;
+        let FileEntry { ids, source, revision, license, hub_endpoint, checksums, public_key, bytes } = entry;
         let Some(first) = ids.first() else {
             return Err(CatalogError::NoIds(source));
         };
@@ -97,6 +104,9 @@ impl Catalog {
                 .map_err(|source| CatalogError::Revision { id: first.clone(), source })?,
             license,
             hub_endpoint,
+            checksums,
+            public_key,
+            bytes,
         };
         for id in ids {
             if self.models.insert(id.clone(), entry.clone()).is_some() {
@@ -118,8 +128,29 @@ impl Catalog {
     }
 
     fn lookup(&self, id: &str) -> Option<ModelRef> {
-        let Entry { source, revision, license, hub_endpoint } = self.models.get(id)?.clone();
-        Some(ModelRef { id: id.to_owned(), source, revision, license, hub_endpoint })
+        let Entry { source, revision, license, hub_endpoint, checksums, public_key, bytes } =
+            self.models.get(id)?.clone();
+        Some(ModelRef {
+            id: id.to_owned(),
+            source,
+            revision,
+            license,
+            hub_endpoint,
+            checksums,
+            public_key,
+            bytes,
+        })
+    }
+
+    /// The servers that entries name.
+    pub fn servers(&self) -> impl Iterator<Item = &str> {
+        self.models.values().flat_map(|entry| {
+            let named = match entry.source.place() {
+                Place::Web { server } | Place::Registry { server } => Some(server.as_str()),
+                Place::Hub | Place::Bucket | Place::Claim { .. } => None,
+            };
+            named.into_iter().chain(entry.hub_endpoint.as_deref())
+        })
     }
 
     fn unknown(&self, id: &str) -> UnknownModel {
@@ -134,17 +165,28 @@ impl Catalog {
     }
 }
 
-/// `organisation/name`, `hf://organisation/name`, each optionally with `@revision`.
+/// `organisation/name`, `hf://organisation/name`, each optionally with `@revision`; or another source as it is.
 fn direct(id: &str) -> Option<ModelRef> {
+    if id.contains("://") && !id.starts_with("hf://") {
+        return Some(named(id, id.parse().ok()?, Revision::default()));
+    }
     let (repository, revision) = id.split_once('@').map_or((id, None), |(id, revision)| (id, Some(revision)));
     let repository = repository.strip_prefix("hf://").unwrap_or(repository);
-    Some(ModelRef {
+    let revision = revision.map_or(Ok(Revision::default()), str::parse).ok()?;
+    Some(named(id, format!("hf://{repository}").parse().ok()?, revision))
+}
+
+fn named(id: &str, source: ModelSource, revision: Revision) -> ModelRef {
+    ModelRef {
         id: id.to_owned(),
-        source: format!("hf://{repository}").parse().ok()?,
-        revision: revision.map_or(Ok(Revision::default()), str::parse).ok()?,
+        source,
+        revision,
         license: None,
         hub_endpoint: None,
-    })
+        checksums: BTreeMap::new(),
+        public_key: None,
+        bytes: None,
+    }
 }
 
 #[cfg(test)]
@@ -192,6 +234,8 @@ defaultModelId: .elser_model_2
             ("org/name", "hf://org/name", "main"),
             ("hf://org/name", "hf://org/name", "main"),
             ("org/name@v1.0", "hf://org/name", "v1.0"),
+            ("s3://bucket/model", "s3://bucket/model", "main"),
+            ("pvc://claim/model", "pvc://claim/model", "main"),
         ] {
             let model = resolve(Service::Elasticsearch, Some(id)).unwrap();
             assert_eq!((model.source.as_str(), model.revision.as_str()), (source, revision), "{id}");

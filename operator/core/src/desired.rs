@@ -65,14 +65,14 @@ pub fn of_endpoint(workers: &Workers<'_>) -> Vec<Child> {
 }
 
 /// The children of a cache that do not wait for anything.
-pub fn of_cache(cache: &Identity, hub_endpoint: &str, settings: &Settings, volume: &Volume) -> Vec<Child> {
+pub fn of_cache(cache: &Identity, server: Option<&str>, settings: &Settings, volume: &Volume) -> Vec<Child> {
     vec![
         Child::new(service_account::service_account(
             cache,
             cache_child_name(cache.name()),
             labels::of_cache(cache.name()),
         )),
-        Child::new(network_policy::of_cache(cache, hub_endpoint, settings)),
+        Child::new(network_policy::of_cache(cache, server, settings)),
         Child::new(claim::claim(cache, volume)),
     ]
 }

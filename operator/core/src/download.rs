@@ -11,7 +11,7 @@ use k8s_openapi::api::{
 use kube::ResourceExt;
 use lexiscale_wire::{FetchFailure, FetchReport, FetchedModel};
 
-use crate::{failure, labels, volume::model_on};
+use crate::{desired::job::SECRET_VOLUME, failure, labels, quantity::Bytes, volume::model_on};
 
 /// Tries after which a failure that might pass, but should have by then, is final. An unreachable hub is tried for ever.
 const MOST_TRIES: u32 = 6;
@@ -81,9 +81,20 @@ pub enum Step {
     RetryAt(Timestamp),
     /// Only a change by somebody can help.
     GiveUp,
+    /// The volume is smaller than what is known of the model: no download is even begun.
+    NoRoom { needed: Bytes, size: Bytes },
 }
 
 impl Step {
+    /// A download that would be started, unless it is known beforehand that it cannot fit.
+    #[must_use]
+    pub fn within(self, needed: Option<Bytes>, size: Bytes) -> Self {
+        match (self, needed) {
+            (Self::Start { .. }, Some(needed)) if needed > size => Self::NoRoom { needed, size },
+            (step, _) => step,
+        }
+    }
+
     /// Number and tries of the attempt that this step starts.
     pub fn started(&self) -> Option<(u32, u32)> {
         match self {
@@ -93,7 +104,8 @@ impl Step {
             | Self::Watch
             | Self::Abandon
             | Self::RetryAt(_)
-            | Self::GiveUp => None,
+            | Self::GiveUp
+            | Self::NoRoom { .. } => None,
         }
     }
 }
@@ -233,7 +245,7 @@ fn failure(job: &Job, condition: &JobCondition, pod: Option<&Pod>, report: Optio
     let terminated = pod.and_then(terminated);
     let (reason, message, persistence, revision) = match report {
         Some(FetchReport::Failed(FetchFailure { reason, message, revision, bytes: _ })) => {
-            (reason.as_str().to_owned(), message, persistence(reason), revision)
+            (reason.as_str().to_owned(), message, persistence(reason, has_secret(job)), revision)
         }
         Some(FetchReport::Succeeded(_)) | None => {
             let (reason, message) = unreported(condition, pod, terminated);
@@ -251,12 +263,23 @@ fn failure(job: &Job, condition: &JobCondition, pod: Option<&Pod>, report: Optio
     }
 }
 
-fn persistence(reason: lexiscale_wire::FetchReason) -> Persistence {
+/// Whether the download was given credentials.
+fn has_secret(job: &Job) -> bool {
+    let pod = job.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
+    let mut volumes = pod.into_iter().flat_map(|pod| pod.volumes.iter().flatten());
+    volumes.any(|volume| volume.name == SECRET_VOLUME)
+}
+
+fn persistence(reason: lexiscale_wire::FetchReason, has_secret: bool) -> Persistence {
     use lexiscale_wire::FetchReason;
     match reason {
         FetchReason::HubUnreachable | FetchReason::Interrupted => Persistence::Outage,
-        FetchReason::ChecksumMismatch | FetchReason::Internal => Persistence::Mishap,
-        FetchReason::ModelNotFound
+        // The operator may not look into Secrets and so cannot see one change; the next download can.
+        FetchReason::Unauthorized if has_secret => Persistence::Outage,
+        FetchReason::ChecksumMismatch | FetchReason::Internal | FetchReason::TooSlow => Persistence::Mishap,
+        FetchReason::AddressNotAllowed
+        | FetchReason::SignatureInvalid
+        | FetchReason::ModelNotFound
         | FetchReason::RevisionNotFound
         | FetchReason::Unauthorized
         | FetchReason::InsufficientStorage

@@ -8,6 +8,7 @@ pub mod catalog;
 pub mod children;
 pub mod desired;
 pub mod download;
+pub mod eviction;
 pub mod failure;
 pub mod follower;
 pub mod identity;

@@ -38,6 +38,8 @@ pub struct ObservedEndpoint {
 #[derive(Clone, Debug)]
 pub struct ObservedCache {
     pub cache: ModelCache,
+    /// All caches of the namespace, where a limit makes them matter to each other; none otherwise.
+    pub siblings: Vec<ModelCache>,
     /// All endpoints of the namespace.
     pub endpoints: Vec<InferenceEndpoint>,
     /// Everything that bears the cache's label, except its Jobs.

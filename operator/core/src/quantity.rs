@@ -69,6 +69,10 @@ impl Bytes {
         Self(count * 1024 * 1024)
     }
 
+    pub const fn new(count: u64) -> Self {
+        Self(count)
+    }
+
     pub const fn get(self) -> u64 {
         self.0
     }

@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use crate::{
     catalog::Catalog,
+    model::Servers,
     quantity::{Bytes, Cpu},
 };
 
@@ -19,6 +20,12 @@ pub struct Settings {
     pub image_pull_secrets: Vec<String>,
     /// A hub other than the public one, for models that name none themselves.
     pub hub_endpoint: Option<String>,
+    /// An S3 service other than Amazon's, likewise.
+    pub s3_endpoint: Option<String>,
+    pub downloads: Downloads,
+    /// Bytes of all volumes of a namespace's caches, above which unused caches go; absent means that a cache goes with its last
+    /// endpoint.
+    pub cache_limit: Option<Bytes>,
     pub cache_size: Bytes,
     pub cache_storage_class: Option<String>,
     pub cache_access_mode: AccessMode,
@@ -31,6 +38,26 @@ pub struct Settings {
     pub gateway_namespace: Option<String>,
     /// Ports on which the cluster's DNS really listens: policies see the port of its pods, not that of its Service.
     pub dns_ports: Vec<u16>,
+}
+
+/// Where downloads may go beyond https to public addresses at port 443.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Downloads {
+    /// Private addresses, plain http and any port, for every source.
+    pub allow_private_addresses: bool,
+    pub ports: Vec<u16>,
+}
+
+impl Settings {
+    pub fn servers(&self) -> Servers<'_> {
+        Servers { hub: self.hub_endpoint.as_deref(), s3: self.s3_endpoint.as_deref() }
+    }
+
+    /// Whether the operator itself has named a server, and not a user.
+    pub fn trusts(&self, server: &str) -> bool {
+        let own = [&self.hub_endpoint, &self.s3_endpoint].into_iter().flatten().map(String::as_str);
+        own.chain(self.catalog.servers()).any(|known| known.trim_end_matches('/') == server)
+    }
 }
 
 /// A reference to a container image.

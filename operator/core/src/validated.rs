@@ -104,6 +104,8 @@ pub struct CacheRequest {
     pub size: Option<Bytes>,
     pub storage_class_name: Option<String>,
     pub access_mode: Option<AccessMode>,
+    /// With credentials for the source; named in the download's pod, and never read.
+    pub secret_name: Option<String>,
     pub node_selector: Option<BTreeMap<String, String>>,
     pub tolerations: Option<Vec<Toleration>>,
 }
@@ -279,11 +281,13 @@ impl ValidatedEndpoint {
 impl CacheRequest {
     /// Reads the settings of a volume, an endpoint's or a cache's own.
     pub fn new(settings: &CacheSettings) -> Result<Self, Invalid> {
-        let CacheSettings { size, storage_class_name, access_mode, node_selector, tolerations } = settings;
+        let CacheSettings { size, storage_class_name, access_mode, secret_name, node_selector, tolerations } =
+            settings;
         Ok(Self {
             size: quantity(size.clone(), "cache.size")?,
             storage_class_name: storage_class_name.clone(),
             access_mode: access_mode.as_deref().map(str::parse).transpose()?,
+            secret_name: secret_name.clone(),
             node_selector: node_selector.clone(),
             tolerations: tolerations.clone(),
         })

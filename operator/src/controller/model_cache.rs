@@ -20,6 +20,9 @@ use crate::clock::now;
 /// How often a running download is asked how far it is, which is also how often its status is written at most.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
 
+/// How often an unused cache asks whether its room is needed.
+const EVICTION_INTERVAL: Duration = Duration::from_mins(1);
+
 pub(super) async fn reconcile(object: &ModelCache, context: &Context) -> Result<Outcome, Error> {
     let Some(observed) = observe::model_cache(context, object).await? else {
         return Ok(Outcome::Gone);
@@ -36,12 +39,16 @@ pub(super) async fn reconcile(object: &ModelCache, context: &Context) -> Result<
     };
     let plan = plan::model_cache::plan(&validated, &observed, &context.settings, now());
     let rejections = context.applier.carry_out(&identity, &plan.writes).await?;
+    if plan.is_eviction() {
+        return Ok(Outcome::Gone);
+    }
     let status = status::model_cache::of_plan(&observed, &plan, &rejections, now());
     report::model_cache(context, &identity, cache, &status).await?;
-    Ok(if rejections.is_empty() { outcome(&plan, now()) } else { Outcome::after_rejection() })
+    let is_evictable = context.settings.cache_limit.is_some() && plan.users.is_empty();
+    Ok(if rejections.is_empty() { outcome(&plan, is_evictable, now()) } else { Outcome::after_rejection() })
 }
 
-fn outcome(plan: &CachePlan, now: Timestamp) -> Outcome {
+fn outcome(plan: &CachePlan, is_evictable: bool, now: Timestamp) -> Outcome {
     let running = plan.attempt.as_ref().is_some_and(|attempt| attempt.state == State::Running);
     if !plan.leftovers.is_empty() {
         return Outcome::Waiting(PROGRESS_INTERVAL);
@@ -49,7 +56,9 @@ fn outcome(plan: &CachePlan, now: Timestamp) -> Outcome {
     match plan.step {
         Step::Watch if running => Outcome::Waiting(PROGRESS_INTERVAL),
         Step::RetryAt(at) => Outcome::Waiting(at.duration_since(now).try_into().unwrap_or_default()),
-        Step::GiveUp => Outcome::Invalid,
+        Step::GiveUp | Step::NoRoom { .. } => Outcome::Invalid,
+        // Nothing happens to an unused cache when another one needs its room.
+        Step::Done(_) if is_evictable => Outcome::Waiting(EVICTION_INTERVAL),
         Step::AwaitClaim | Step::Done(_) | Step::Watch | Step::Start { .. } | Step::Abandon => {
             Outcome::Settled
         }

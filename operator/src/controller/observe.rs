@@ -107,7 +107,11 @@ pub(super) async fn model_cache(
     let pods = reader.list::<Pod>(&downloads, "download pods").await?;
     let children = [live(&accounts), live(&policies), live(&claims)].concat();
     let progress = progress(context, &jobs, &pods).await;
-    Ok(Some(ObservedCache { endpoints, children, claims, jobs, pods, progress, cache }))
+    let siblings = match context.settings.cache_limit {
+        Some(_) => reader.list::<ModelCache>("", "model caches").await?,
+        None => Vec::new(),
+    };
+    Ok(Some(ObservedCache { siblings, endpoints, children, claims, jobs, pods, progress, cache }))
 }
 
 /// Asked for only where there are any: most endpoints have none, and a pass is mostly its reads.

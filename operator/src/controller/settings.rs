@@ -7,7 +7,7 @@ use clap::ArgAction;
 use lexiscale_core::{
     catalog::Catalog,
     quantity::{Bytes, Cpu},
-    settings::{AccessMode, Image, ImagePullPolicy, Settings as CoreSettings},
+    settings::{AccessMode, Downloads, Image, ImagePullPolicy, Settings as CoreSettings},
 };
 
 /// Settings of the controller.
@@ -46,6 +46,29 @@ pub struct Settings {
     /// Hub to download from where the model names none. The public hub unless given.
     #[arg(long, env = "LEXISCALE_HUB_ENDPOINT", value_name = "URL")]
     pub hub_endpoint: Option<String>,
+
+    /// S3 service of `s3://` models that name none. Amazon's unless given.
+    #[arg(long, env = "LEXISCALE_S3_ENDPOINT", value_name = "URL")]
+    pub s3_endpoint: Option<String>,
+
+    /// Let downloads use private addresses, plain http and any port, whatever server a user names. The hub, the S3 service and
+    /// the servers of the catalog may always be inside.
+    #[arg(long, env = "LEXISCALE_ALLOW_PRIVATE_ADDRESSES")]
+    pub allow_private_addresses: bool,
+
+    /// Port beside 443 that downloads may use on public servers; repeat it for several.
+    #[arg(
+        long = "download-port",
+        env = "LEXISCALE_DOWNLOAD_PORT",
+        value_name = "PORT",
+        value_delimiter = ','
+    )]
+    pub download_ports: Vec<u16>,
+
+    /// Keep the caches of a namespace when no endpoint uses them any more, until their volumes are larger than this together; the
+    /// least recently used go first. Unless given, a cache goes with its last endpoint.
+    #[arg(long, env = "LEXISCALE_CACHE_LIMIT", value_name = "QUANTITY")]
+    pub cache_limit: Option<Bytes>,
 
     /// Size of a model's volume, where the endpoint names none.
     #[arg(long, env = "LEXISCALE_CACHE_SIZE", value_name = "QUANTITY", default_value = "10Gi")]
@@ -130,6 +153,12 @@ impl Settings {
             image_pull_policy: self.worker_image_pull_policy,
             image_pull_secrets: self.image_pull_secrets.clone(),
             hub_endpoint: self.hub_endpoint.clone(),
+            s3_endpoint: self.s3_endpoint.clone(),
+            downloads: Downloads {
+                allow_private_addresses: self.allow_private_addresses,
+                ports: self.download_ports.clone(),
+            },
+            cache_limit: self.cache_limit,
             cache_size: self.cache_size,
             cache_storage_class: self.cache_storage_class.clone(),
             cache_access_mode: self.cache_access_mode,

@@ -72,6 +72,7 @@ pub(crate) fn succeeded(model: &str) -> FetchReport {
         memory_bytes: 100_000_000,
         int8: None,
         license: None,
+        source_digest: None,
     })
 }
 

@@ -14,6 +14,12 @@ pub enum Fault {
     Html,
     /// A listing that names the files and says nothing more about them, as some mirrors give.
     BareListing,
+    /// The body is announced as compressed, although nobody asked for that.
+    Gzip,
+    /// So many bytes more are announced and sent than the file has.
+    Longer(u64),
+    /// So few bytes a second.
+    Trickle(u64),
     /// Ranges are ignored: always 200 and the whole content.
     NoRange,
     /// This status and no content.

@@ -25,6 +25,13 @@ pub struct Request {
     pub authorization: Option<String>,
 }
 
+/// A fault that waits for its request.
+struct Planned {
+    method: Option<&'static str>,
+    suffix: String,
+    fault: Fault,
+}
+
 /// Repositories and how to serve them.
 #[derive(Default)]
 pub struct Hub {
@@ -32,7 +39,7 @@ pub struct Hub {
     bytes_per_second: Option<u64>,
     /// Another address under which the contents of large files are served, as content networks do.
     content_address: Option<String>,
-    faults: Mutex<Vec<(String, Fault)>>,
+    faults: Mutex<Vec<Planned>>,
     requests: Mutex<Vec<Request>>,
 }
 
@@ -69,10 +76,13 @@ impl Hub {
         Ok(RunningHub { hub, address, task })
     }
 
-    fn take_fault(&self, path: &str) -> Option<Fault> {
+    fn take_fault(&self, method: &str, path: &str) -> Option<Fault> {
         let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
-        let position = faults.iter().position(|(suffix, _)| path.ends_with(suffix.as_str()))?;
-        Some(faults.remove(position).1)
+        let meets = |planned: &Planned| {
+            path.ends_with(planned.suffix.as_str()) && planned.method.is_none_or(|wanted| wanted == method)
+        };
+        let position = faults.iter().position(meets)?;
+        Some(faults.remove(position).fault)
     }
 
     fn record(&self, request: Request) {
@@ -98,7 +108,18 @@ impl RunningHub {
 
     /// The next request whose path ends with `suffix` meets this fault; several for one path come in order.
     pub fn inject(&self, suffix: impl Into<String>, fault: Fault) {
-        self.hub.faults.lock().unwrap_or_else(PoisonError::into_inner).push((suffix.into(), fault));
+        self.plan(Planned { method: None, suffix: suffix.into(), fault });
+    }
+
+    /// The next so many requests of this method whose path ends with `suffix` meet the fault.
+    pub fn inject_for(&self, method: &'static str, suffix: &str, fault: &Fault, times: usize) {
+        for _ in 0..times {
+            self.plan(Planned { method: Some(method), suffix: suffix.to_owned(), fault: fault.clone() });
+        }
+    }
+
+    fn plan(&self, planned: Planned) {
+        self.hub.faults.lock().unwrap_or_else(PoisonError::into_inner).push(planned);
     }
 
     /// All requests so far, oldest first.

@@ -145,7 +145,16 @@ async fn deliver(
         Some(Fault::NoRange) => None,
         _ => stream::requested_range(headers, &tag, file.size),
     };
-    let delivery = Delivery { start: range.unwrap_or(0), bytes_per_second: hub.bytes_per_second, fault };
+    let (more, compressed) = match fault {
+        Some(Fault::Longer(more)) => (more, false),
+        Some(Fault::Gzip) => (0, true),
+        _ => (0, false),
+    };
+    let bytes_per_second = match fault {
+        Some(Fault::Trickle(speed)) => Some(speed),
+        _ => hub.bytes_per_second,
+    };
+    let delivery = Delivery { start: range.unwrap_or(0), bytes_per_second, more, fault };
     let Ok(body) = stream::body(file, delivery).await else {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
@@ -153,7 +162,10 @@ async fn deliver(
     let headers = response.headers_mut();
     insert(headers, "etag", &tag);
     insert(headers, "accept-ranges", "bytes");
-    insert(headers, "content-length", &(file.size - range.unwrap_or(0)).to_string());
+    insert(headers, "content-length", &(file.size + more - range.unwrap_or(0)).to_string());
+    if compressed {
+        insert(headers, "content-encoding", "gzip");
+    }
     if let Some(start) = range {
         insert(headers, "content-range", &format!("bytes {start}-{}/{}", file.size - 1, file.size));
         *response.status_mut() = StatusCode::PARTIAL_CONTENT;
@@ -171,7 +183,7 @@ fn interruption(hub: &Hub, request: &HttpRequest) -> Result<Option<Fault>, Box<R
         if_range: header(header::IF_RANGE),
         authorization: header(header::AUTHORIZATION),
     });
-    match hub.take_fault(request.uri().path()) {
+    match hub.take_fault(request.method().as_str(), request.uri().path()) {
         Some(Fault::Status(status)) => {
             Err(Box::new(StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY).into_response()))
         }

@@ -17,6 +17,8 @@ const CHUNK: usize = 64 * 1024;
 pub(crate) struct Delivery {
     pub(crate) start: u64,
     pub(crate) bytes_per_second: Option<u64>,
+    /// Zeros at the end.
+    pub(crate) more: u64,
     pub(crate) fault: Option<Fault>,
 }
 
@@ -60,6 +62,10 @@ impl Sending {
         });
         let mut buffer = vec![0; usize::try_from(limit).unwrap_or(usize::MAX).min(chunk)];
         let count = match self.content.read(&mut buffer).await {
+            Ok(0) if self.delivery.more > 0 => {
+                let more = usize::try_from(std::mem::take(&mut self.delivery.more)).unwrap_or(usize::MAX);
+                return Some((Ok(Bytes::from(vec![0; more])), Some(self)));
+            }
             Ok(0) => return None,
             Ok(count) => count,
             Err(error) => return Some((Err(error), None)),

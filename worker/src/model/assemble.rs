@@ -69,6 +69,8 @@ pub struct Origin {
     pub requested_revision: String,
     pub revision: String,
     pub license: Option<String>,
+    /// Over the files as they came.
+    pub source_digest: String,
 }
 
 pub fn assemble(
@@ -144,6 +146,7 @@ pub fn assemble(
         requested_revision: origin.requested_revision,
         revision: origin.revision,
         license: origin.license,
+        source_digest: Some(origin.source_digest),
         converter,
         pooling: layout.pooling,
         max_tokens,

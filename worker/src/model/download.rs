@@ -5,18 +5,17 @@
 
 mod part;
 
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Seek, SeekFrom, Write};
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::StatusCode;
 use lexiscale_wire::Phase;
 use tokio_util::sync::CancellationToken;
 
-use crate::model::hub::{Content, Hash, Hub, HubError, Resume};
 use crate::model::progress::Tracker;
+use crate::model::remote::{Content, Hash, Remote, RemoteError, RemoteFile, Resume};
 use crate::model::retry::{Attempts, RetryPolicy, chance};
-use crate::model::source::Source;
 use part::{Paths, check};
 
 /// Wrong content is fetched once more from its beginning, for it may have been damaged on the way.
@@ -25,14 +24,18 @@ const WRONG_CONTENTS: u32 = 2;
 #[derive(Debug, thiserror::Error)]
 pub enum DownloadError {
     #[error(transparent)]
-    Hub(#[from] HubError),
-    #[error("the transfer of {file} from the hub broke off again and again")]
+    Remote(#[from] RemoteError),
+    #[error("the transfer of {file} broke off again and again")]
     Broken {
         file: String,
         #[source]
         source: io::Error,
     },
-    #[error("{file} from the hub is not what the hub says it is: {reason}")]
+    #[error("{file} comes at less than {floor} bytes a second, again and again")]
+    TooSlow { file: String, floor: u64 },
+    #[error("the download has not ended within {} seconds", limit.as_secs())]
+    TooLong { limit: Duration },
+    #[error("{file} is not what its source says it is: {reason}")]
     Wrong { file: String, reason: String },
     #[error("failed to write {file}")]
     Write {
@@ -44,20 +47,44 @@ pub enum DownloadError {
     Interrupted,
 }
 
-/// What a file should be.
+/// What a file should be. Without a hash it is taken as it comes, and what came is pinned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
-    pub name: String,
+    pub file: RemoteFile,
     pub size: u64,
-    pub hash: Hash,
+    pub hashes: Vec<Hash>,
+}
+
+impl Wanted {
+    fn name(&self) -> &str {
+        &self.file.name
+    }
+}
+
+/// How slow a transfer may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// Bytes a second, over each window.
+    pub floor: u64,
+    pub window: Duration,
+    /// For all files together.
+    pub longest: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        // The Job's own deadline is at six hours; this one leaves a report.
+        Self { floor: 1024, window: Duration::from_secs(30), longest: Duration::from_mins(330) }
+    }
 }
 
 pub struct Downloader<'a> {
-    pub hub: &'a Hub,
-    pub source: &'a Source,
-    pub commit: &'a str,
+    pub remote: &'a dyn Remote,
+    pub revision: &'a str,
     pub folder: &'a Path,
     pub retry: RetryPolicy,
+    pub pace: Pace,
+    pub started: Instant,
     pub tracker: &'a Tracker,
     pub cancel: &'a CancellationToken,
 }
@@ -67,18 +94,19 @@ enum Try {
     Complete,
     /// The connection ended before the content did.
     CutOff(io::Error),
+    TooSlow,
 }
 
 impl Downloader<'_> {
-    /// Ends with the file under its own name in the folder.
-    pub fn fetch(&self, wanted: &Wanted) -> Result<(), DownloadError> {
-        let paths = Paths::new(self.folder, &wanted.name);
-        let write = |source| DownloadError::Write { file: wanted.name.clone(), source };
+    /// Ends with the file under its own name in the folder, and says its sha256.
+    pub fn fetch(&self, wanted: &Wanted) -> Result<String, DownloadError> {
+        let paths = Paths::new(self.folder, wanted.name());
+        let write = |source| DownloadError::Write { file: wanted.name().to_owned(), source };
         if paths.whole.exists() {
-            if check(&paths.whole, wanted).map_err(write)?.is_ok() {
+            if let Ok(sha256) = check(&paths.whole, wanted).map_err(write)? {
                 self.tracker.kept(wanted.size);
                 self.tracker.file_done();
-                return Ok(());
+                return Ok(sha256);
             }
             fs_err::remove_file(&paths.whole).map_err(write)?;
         }
@@ -88,22 +116,22 @@ impl Downloader<'_> {
         let kept = paths.kept();
         self.tracker.kept(kept.min(wanted.size));
         if kept > 0 {
-            tracing::info!(file = wanted.name, bytes = kept, "going on with an earlier download");
+            tracing::info!(file = wanted.name(), bytes = kept, "going on with an earlier download");
         }
         for wrong in 1..=WRONG_CONTENTS {
             let reason = match self.complete(wanted, &paths) {
-                Ok(()) => {
+                Ok(sha256) => {
                     paths.finish().map_err(write)?;
                     self.tracker.file_done();
-                    return Ok(());
+                    return Ok(sha256);
                 }
                 Err(DownloadError::Wrong { file: _, reason }) => reason,
                 Err(error) => return Err(error),
             };
-            tracing::warn!(file = wanted.name, reason, wrong, "downloaded content is wrong");
+            tracing::warn!(file = wanted.name(), reason, wrong, "downloaded content is wrong");
             self.restart(wanted, &paths)?;
             if wrong == WRONG_CONTENTS {
-                return Err(DownloadError::Wrong { file: wanted.name.clone(), reason });
+                return Err(DownloadError::Wrong { file: wanted.name().to_owned(), reason });
             }
             self.tracker.retry();
         }
@@ -111,11 +139,11 @@ impl Downloader<'_> {
     }
 
     /// Transfers what is missing and checks the whole.
-    fn complete(&self, wanted: &Wanted, paths: &Paths) -> Result<(), DownloadError> {
+    fn complete(&self, wanted: &Wanted, paths: &Paths) -> Result<String, DownloadError> {
         self.tracker.phase(Phase::Downloading);
         self.transfer(wanted, paths)?;
         self.tracker.phase(Phase::Verifying);
-        let file = || wanted.name.clone();
+        let file = || wanted.name().to_owned();
         check(&paths.part, wanted)
             .map_err(|source| DownloadError::Write { file: file(), source })?
             .map_err(|reason| DownloadError::Wrong { file: file(), reason })
@@ -127,15 +155,21 @@ impl Downloader<'_> {
         loop {
             let before = paths.kept();
             let outcome = self.try_once(wanted, paths);
-            let made_progress = paths.kept() > before;
+            let mut made_progress = paths.kept() > before;
             let (error, at_least) = match outcome {
                 Ok(Try::Complete) => return Ok(()),
                 Ok(Try::CutOff(source)) => {
-                    (DownloadError::Broken { file: wanted.name.clone(), source }, None)
+                    (DownloadError::Broken { file: wanted.name().to_owned(), source }, None)
                 }
-                Err(DownloadError::Hub(error)) if error.is_transient() => {
+                Ok(Try::TooSlow) => {
+                    // What crawls has always come a little further; that must not make it try for ever.
+                    made_progress = false;
+                    let (file, floor) = (wanted.name().to_owned(), self.pace.floor);
+                    (DownloadError::TooSlow { file, floor }, None)
+                }
+                Err(DownloadError::Remote(error)) if error.is_transient() => {
                     let wait = error.retry_after();
-                    (DownloadError::Hub(error), wait)
+                    (DownloadError::Remote(error), wait)
                 }
                 Err(error) => return Err(error),
             };
@@ -144,37 +178,61 @@ impl Downloader<'_> {
             };
             let delay = delay.max(at_least.unwrap_or_default());
             let reason = crate::telemetry::chain(&error);
-            tracing::warn!(file = wanted.name, reason, ?delay, "transfer failed, trying again");
+            tracing::warn!(file = wanted.name(), reason, ?delay, "transfer failed, trying again");
             self.tracker.retry();
             pause(delay, self.cancel)?;
         }
     }
 
+    fn check_time(&self) -> Result<(), DownloadError> {
+        if self.cancel.is_cancelled() {
+            return Err(DownloadError::Interrupted);
+        }
+        if self.started.elapsed() > self.pace.longest {
+            return Err(DownloadError::TooLong { limit: self.pace.longest });
+        }
+        Ok(())
+    }
+
     fn try_once(&self, wanted: &Wanted, paths: &Paths) -> Result<Try, DownloadError> {
+        self.check_time()?;
         let kept = paths.kept();
         if kept > wanted.size {
             self.restart(wanted, paths)?;
         } else if kept == wanted.size && kept > 0 {
             return Ok(Try::Complete);
         }
+        // Two halves that nothing proves to be of one whole are not put together.
+        if wanted.hashes.is_empty() && paths.tag().is_none() {
+            self.restart(wanted, paths)?;
+        }
         let kept = paths.kept();
         let resume = (kept > 0).then(|| Resume { offset: kept, tag: paths.tag() });
-        let content = self.hub.content(self.source, self.commit, &wanted.name, resume.as_ref())?;
-        let wrong = |reason: String| DownloadError::Wrong { file: wanted.name.clone(), reason };
+        let content = self.remote.content(self.revision, &wanted.file, resume.as_ref())?;
+        let wrong = |reason: String| DownloadError::Wrong { file: wanted.name().to_owned(), reason };
+        if content.encoded {
+            return Err(wrong("it comes compressed, although asked for as it is".to_owned()));
+        }
         if let Some(found) = content.size.filter(|found| *found != wanted.size) {
             return Err(wrong(format!("it has {found} bytes instead of {}", wanted.size)));
         }
+        let listed = wanted.file.tag.as_ref().filter(|_| wanted.hashes.is_empty());
+        if listed.is_some() && content.tag.is_some() && listed != content.tag.as_ref() {
+            return Err(wrong("it was replaced after it was listed".to_owned()));
+        }
+        let same_tag = content.tag == paths.tag();
+        let proven = !wanted.hashes.is_empty() && (content.tag.is_none() || paths.tag().is_none());
         let is_continued = content.status == StatusCode::PARTIAL_CONTENT
             && content.range.is_some_and(|(start, _)| start == kept)
-            && (content.tag.is_none() || paths.tag().is_none() || content.tag == paths.tag());
+            && (same_tag || proven);
         if resume.is_some() && !is_continued {
             tracing::info!(
-                file = wanted.name,
-                "the hub's content has changed or cannot be resumed: starting again"
+                file = wanted.name(),
+                "the content has changed or cannot be resumed: starting again"
             );
             self.restart(wanted, paths)?;
             if content.status != StatusCode::OK {
-                let source = io::Error::other("the hub did not go on from the asked offset");
+                let source = io::Error::other("the source did not go on from the asked offset");
                 return Ok(Try::CutOff(source));
             }
         }
@@ -183,33 +241,40 @@ impl Downloader<'_> {
 
     fn restart(&self, wanted: &Wanted, paths: &Paths) -> Result<(), DownloadError> {
         self.tracker.lost(paths.kept().min(wanted.size));
-        paths.remove().map_err(|source| DownloadError::Write { file: wanted.name.clone(), source })
+        paths.remove().map_err(|source| DownloadError::Write { file: wanted.name().to_owned(), source })
     }
 
     fn receive(&self, wanted: &Wanted, paths: &Paths, content: Content) -> Result<Try, DownloadError> {
-        let write = |source| DownloadError::Write { file: wanted.name.clone(), source };
-        let Content { tag, body, hash: _, status: _, range: _, size: _ } = content;
+        let write = |source| DownloadError::Write { file: wanted.name().to_owned(), source };
+        let Content { tag, mut body, encoded: _, hash: _, status: _, range: _, size: _ } = content;
         let mut file = paths.append(tag.as_deref()).map_err(write)?;
         let mut done = file.seek(SeekFrom::End(0)).map_err(write)?;
-        let mut reader = body.into_with_config().limit(u64::MAX).reader();
         let mut buffer = vec![0; 128 * 1024];
+        let mut window = (Instant::now(), 0);
         while done < wanted.size {
-            if self.cancel.is_cancelled() {
-                return Err(DownloadError::Interrupted);
-            }
-            let count = match reader.read(&mut buffer) {
+            self.check_time()?;
+            let count = match body.read(&mut buffer) {
                 Ok(0) => return Ok(Try::CutOff(io::ErrorKind::UnexpectedEof.into())),
-                Ok(count) => count,
+                Ok(count) => count as u64,
                 Err(error) => return Ok(Try::CutOff(error)),
             };
-            let room = usize::try_from(wanted.size - done).unwrap_or(usize::MAX);
-            if count > room {
+            if count > wanted.size - done {
                 let reason = format!("it has more than {} bytes", wanted.size);
-                return Err(DownloadError::Wrong { file: wanted.name.clone(), reason });
+                return Err(DownloadError::Wrong { file: wanted.name().to_owned(), reason });
             }
-            file.write_all(&buffer[..count]).map_err(write)?;
-            done += count as u64;
-            self.tracker.received(count as u64, Instant::now());
+            file.write_all(&buffer[..usize::try_from(count).unwrap_or(buffer.len())]).map_err(write)?;
+            done += count;
+            let now = Instant::now();
+            self.tracker.received(count, now);
+            let (since, came) = window;
+            let elapsed = now.duration_since(since);
+            if elapsed < self.pace.window {
+                window.1 = came + count;
+            } else if ((came + count) as f64) < self.pace.floor as f64 * elapsed.as_secs_f64() {
+                return Ok(Try::TooSlow);
+            } else {
+                window = (now, 0);
+            }
         }
         file.sync_all().map_err(write)?;
         Ok(Try::Complete)
@@ -217,13 +282,13 @@ impl Downloader<'_> {
 }
 
 /// Sleeps, unless told to stop.
-pub fn pause(delay: std::time::Duration, cancel: &CancellationToken) -> Result<(), DownloadError> {
+pub fn pause(delay: Duration, cancel: &CancellationToken) -> Result<(), DownloadError> {
     let until = Instant::now() + delay;
     while Instant::now() < until {
         if cancel.is_cancelled() {
             return Err(DownloadError::Interrupted);
         }
-        std::thread::sleep(delay.min(std::time::Duration::from_millis(50)));
+        std::thread::sleep(delay.min(Duration::from_millis(50)));
     }
     Ok(())
 }

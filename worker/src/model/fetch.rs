@@ -1,13 +1,17 @@
 //! From a source and a revision to a published model. Blocking; told to stop by a token.
 //!
-//! All work happens in `.partial-KEY` beside the place of publication, with a key that follows from source and commit,
+//! All work happens in `.partial-KEY` beside the place of publication, with a key that follows from source and revision,
 //! so that a later run with the same wish goes on where an earlier one ended, and any other starts clean.
 
+mod archives;
 mod error;
 mod partial;
+mod signed;
+mod wanted;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lexiscale_wire::{FetchedInt8, FetchedModel, Phase};
 use tokio_util::sync::CancellationToken;
@@ -15,14 +19,16 @@ use tokio_util::sync::CancellationToken;
 use crate::backend::native;
 use crate::model::assemble::Origin;
 use crate::model::config::ModelConfig;
-use crate::model::download::{DownloadError, Downloader, Wanted, pause};
-use crate::model::hub::{Hub, RemoteFile, Revision, Timeouts, Token};
+use crate::model::credentials::Credentials;
+use crate::model::download::{DownloadError, Downloader, Pace, pause};
 use crate::model::intake::{Intake, Job};
-use crate::model::manifest::{Manifest, is_safe_name};
+use crate::model::manifest::{Manifest, ManifestFile, digest};
 use crate::model::progress::Tracker;
 use crate::model::publish::publish;
+use crate::model::remote::{self, Access, Remote, Revision};
 use crate::model::retry::{Attempts, RetryPolicy, chance};
 use crate::model::select::{ModelFiles, Selection, select};
+use crate::model::signature::PublicKey;
 use crate::model::source::{RevisionName, Source};
 use crate::model::space;
 use crate::model::verify::VerifiedModel;
@@ -43,16 +49,35 @@ pub struct Wish {
     pub source: Source,
     pub revision: RevisionName,
     pub output: PathBuf,
-    pub hub_endpoint: String,
-    pub token: Option<Token>,
+    pub access: Access,
+    /// Folder of a mounted Secret; what is in it comes before the credentials of `access`.
+    pub secret: Option<PathBuf>,
+    /// sha256 of each file, where somebody vouches for them.
+    pub checksums: BTreeMap<String, String>,
+    /// Key that must have signed the list of all files' sha256.
+    pub public_key: Option<PublicKey>,
+    /// Digest over the files that an earlier fetch for the same purpose brought.
+    pub pinned: Option<String>,
     pub max_bytes: u64,
     pub retry: RetryPolicy,
-    pub timeouts: Timeouts,
+    pub pace: Pace,
     /// Where the model's files are read.
     pub intake: Intake,
 }
 
+/// What all steps of one fetch share.
+struct Run<'a> {
+    wish: &'a Wish,
+    remote: &'a dyn Remote,
+    revision: &'a Revision,
+    partial: &'a Path,
+    tracker: &'a Tracker,
+    cancel: &'a CancellationToken,
+    started: Instant,
+}
+
 pub fn fetch(wish: &Wish, tracker: &Tracker, cancel: &CancellationToken) -> Result<FetchedModel, FetchError> {
+    let started = Instant::now();
     let published = wish.output.join(PUBLISHED);
     fs_err::create_dir_all(&wish.output).map_err(|source| volume(&wish.output, source))?;
     let _lock = lock(&wish.output)?;
@@ -60,15 +85,17 @@ pub fn fetch(wish: &Wish, tracker: &Tracker, cancel: &CancellationToken) -> Resu
         let message = format!("{} at {} is here already", wish.source, model.manifest().revision);
         return Ok(report(model.manifest(), message));
     }
-    let hub = Hub::new(&wish.hub_endpoint, wish.token.clone(), wish.timeouts)?;
+    let remote = open(wish)?;
     tracker.phase(Phase::Resolving);
-    let revision = resolve(wish, &hub, tracker, cancel)?;
-    tracker.resolved(&revision.commit);
-    tracing::info!(source = %wish.source, asked = wish.revision.as_str(), commit = revision.commit, "resolved");
+    let revision = resolve(wish, &*remote, tracker, cancel)?;
+    tracker.resolved(&revision.id);
+    tracing::info!(source = %wish.source, asked = wish.revision.as_str(), revision = revision.id, "resolved");
 
-    let partial = wish.output.join(partial_name(&wish.source, &revision.commit));
+    let partial = wish.output.join(partial_name(&wish.source, &revision.id));
     remove_other_partials(&wish.output, &partial)?;
-    let outcome = fetch_revision(wish, &hub, &revision, &partial, tracker, cancel);
+    let run =
+        Run { wish, remote: &*remote, revision: &revision, partial: &partial, tracker, cancel, started };
+    let outcome = run.run();
     match &outcome {
         Err(error) if error.keeps_partial() => {}
         // Whatever stays behind must not hide how the fetch ended.
@@ -83,61 +110,152 @@ pub fn fetch(wish: &Wish, tracker: &Tracker, cancel: &CancellationToken) -> Resu
     Ok(report(&manifest, message))
 }
 
-fn fetch_revision(
-    wish: &Wish,
-    hub: &Hub,
-    revision: &Revision,
-    partial: &Path,
-    tracker: &Tracker,
-    cancel: &CancellationToken,
-) -> Result<Manifest, FetchError> {
-    let names: Vec<String> = revision.files.iter().map(|file| file.name.clone()).collect();
-    let selection = select(&names)?;
-    let wanted = wanted(wish, hub, revision, &selection)?;
-    let bytes: u64 = wanted.iter().map(|file| file.size).fold(0, u64::saturating_add);
-    if bytes > wish.max_bytes {
-        return Err(FetchError::TooLarge { bytes, limit: wish.max_bytes });
-    }
-    fs_err::create_dir_all(partial).map_err(|source| volume(partial, source))?;
-    check_space(&wish.output, partial, bytes, &selection)?;
-    tracker.plan(u32::try_from(wanted.len()).unwrap_or(u32::MAX), bytes);
+/// The files of a model as they lie at the source, verified, and not made into anything yet.
+#[derive(Debug)]
+pub struct Gathered {
+    pub folder: PathBuf,
+    pub revision: String,
+    pub license: Option<String>,
+    pub files: Vec<ManifestFile>,
+}
 
-    tracker.phase(Phase::Downloading);
-    let downloader = Downloader {
-        hub,
-        source: &wish.source,
-        commit: &revision.commit,
-        folder: partial,
-        retry: wish.retry,
-        tracker,
-        cancel,
-    };
-    for file in &wanted {
-        downloader.fetch(file)?;
-        // Before hundreds of megabytes are spent on it: is this a model that can be converted at all?
-        if file.name == selection.config() && matches!(selection.model, ModelFiles::Safetensors(_)) {
-            let json = fs_err::read(partial.join(&file.name)).map_err(|source| volume(partial, source))?;
-            ModelConfig::parse(&json)?;
+/// Downloads what a fetch would, into a folder below the output that the caller moves or removes.
+pub fn gather(wish: &Wish, tracker: &Tracker, cancel: &CancellationToken) -> Result<Gathered, FetchError> {
+    let started = Instant::now();
+    fs_err::create_dir_all(&wish.output).map_err(|source| volume(&wish.output, source))?;
+    let _lock = lock(&wish.output)?;
+    let remote = open(wish)?;
+    let revision = resolve(wish, &*remote, tracker, cancel)?;
+    tracker.resolved(&revision.id);
+    let partial = wish.output.join(partial_name(&wish.source, &revision.id));
+    let run =
+        Run { wish, remote: &*remote, revision: &revision, partial: &partial, tracker, cancel, started };
+    let (_, files) = run.files()?;
+    Ok(Gathered { folder: partial, revision: revision.id, license: revision.license, files })
+}
+
+fn open(wish: &Wish) -> Result<Box<dyn Remote>, FetchError> {
+    let mut access = wish.access.clone();
+    if let Some(folder) = &wish.secret {
+        access.credentials = Credentials::read(folder)?;
+    }
+    Ok(remote::open(&wish.source, &access)?)
+}
+
+impl Run<'_> {
+    fn files(&self) -> Result<(Selection, Vec<ManifestFile>), FetchError> {
+        fs_err::create_dir_all(self.partial).map_err(|source| volume(self.partial, source))?;
+        if self.revision.archives.is_empty() { self.download() } else { archives::fetch(self) }
+    }
+
+    fn run(&self) -> Result<Manifest, FetchError> {
+        let (selection, files) = self.files()?;
+        let source_digest = digest(&files);
+        if let Some(pinned) = self.wish.pinned.as_ref().filter(|pinned| **pinned != source_digest) {
+            return Err(FetchError::Pinned { found: source_digest, pinned: pinned.clone() });
+        }
+        self.publish(&selection, source_digest)
+    }
+
+    fn downloader<'a>(&'a self, folder: &'a Path) -> Downloader<'a> {
+        Downloader {
+            remote: self.remote,
+            revision: &self.revision.id,
+            folder,
+            retry: self.wish.retry,
+            pace: self.wish.pace,
+            started: self.started,
+            tracker: self.tracker,
+            cancel: self.cancel,
         }
     }
-    if cancel.is_cancelled() {
-        return Err(DownloadError::Interrupted.into());
+
+    fn download(&self) -> Result<(Selection, Vec<ManifestFile>), FetchError> {
+        let names: Vec<String> = self.revision.files.iter().map(|file| file.name.clone()).collect();
+        let selection = select(&names)?;
+        let vouched = match &self.wish.public_key {
+            Some(key) => self.vouched(signed::checksums(self, key)?)?,
+            None => self.wish.checksums.clone(),
+        };
+        let wanted = wanted::wanted(&vouched, self.remote, self.revision, &selection)?;
+        let bytes: u64 = wanted.iter().map(|file| file.size).fold(0, u64::saturating_add);
+        self.check_size(bytes, converted_bytes(bytes, &selection))?;
+        self.tracker.plan(u32::try_from(wanted.len()).unwrap_or(u32::MAX), bytes);
+
+        self.tracker.phase(Phase::Downloading);
+        let downloader = self.downloader(self.partial);
+        let mut files = Vec::new();
+        for file in &wanted {
+            let sha256 = downloader.fetch(file)?;
+            let name = file.file.name.clone();
+            // Before hundreds of megabytes are spent on it: is this a model that can be converted at all?
+            if name == selection.config() {
+                self.check_config(&selection)?;
+            }
+            files.push(ManifestFile { name, size: file.size, sha256 });
+        }
+        Ok((selection, files))
     }
-    tracker.phase(Phase::Converting);
-    let origin = Origin {
-        source: wish.source.to_string(),
-        requested_revision: wish.revision.as_str().to_owned(),
-        revision: revision.commit.clone(),
-        license: revision.license.clone(),
-    };
-    let staging = partial.join("publish");
-    remove_folder(&staging)?;
-    let job = Job { folder: partial, selection: &selection, origin: &origin, staging: &staging };
-    let manifest = wish.intake.run(job, cancel)?;
-    tracker.phase(Phase::Publishing);
-    let published = wish.output.join(PUBLISHED);
-    publish(&staging, &published).map_err(|source| volume(&published, source))?;
-    Ok(manifest)
+
+    /// What a signature vouches for, which must not contradict what the wish does.
+    fn vouched(&self, signed: BTreeMap<String, String>) -> Result<BTreeMap<String, String>, FetchError> {
+        for (name, expected) in &self.wish.checksums {
+            wanted::check_vouched(&signed, name, expected)?;
+        }
+        Ok(signed)
+    }
+
+    fn check_config(&self, selection: &Selection) -> Result<(), FetchError> {
+        if matches!(selection.model, ModelFiles::Safetensors(_)) {
+            let path = self.partial.join(selection.config());
+            let json = fs_err::read(&path).map_err(|source| volume(&path, source))?;
+            ModelConfig::parse(&json)?;
+        }
+        Ok(())
+    }
+
+    /// What is still to come must be allowed and must fit, with what will be made of it.
+    fn check_size(&self, bytes: u64, more: u64) -> Result<(), FetchError> {
+        let limit = self.wish.max_bytes;
+        if bytes > limit {
+            return Err(FetchError::TooLarge { bytes, limit });
+        }
+        let here = partial_bytes(&self.wish.output).min(bytes);
+        let needed = bytes.saturating_add(more).saturating_add(MARGIN).saturating_sub(here);
+        let available = space::available(self.partial).map_err(|source| volume(self.partial, source))?;
+        if available < needed { Err(FetchError::NoSpace { available, needed }) } else { Ok(()) }
+    }
+
+    fn publish(&self, selection: &Selection, source_digest: String) -> Result<Manifest, FetchError> {
+        if self.cancel.is_cancelled() {
+            return Err(DownloadError::Interrupted.into());
+        }
+        self.tracker.phase(Phase::Converting);
+        let origin = Origin {
+            source: self.wish.source.to_string(),
+            requested_revision: self.wish.revision.as_str().to_owned(),
+            revision: self.revision.id.clone(),
+            license: self.revision.license.clone(),
+            source_digest,
+        };
+        let staging = self.partial.join("publish");
+        remove_folder(&staging)?;
+        let job = Job { folder: self.partial, selection, origin: &origin, staging: &staging };
+        let manifest = self.wish.intake.run(job, self.cancel)?;
+        self.tracker.phase(Phase::Publishing);
+        let published = self.wish.output.join(PUBLISHED);
+        publish(&staging, &published).map_err(|source| volume(&published, source))?;
+        Ok(manifest)
+    }
+}
+
+/// A converted model lies beside what it is converted from. In it the word embeddings lie twice, once for each side of the model;
+/// for a small model they are nearly everything. The int8 file has them once, and a quarter of the rest.
+fn converted_bytes(bytes: u64, selection: &Selection) -> u64 {
+    match selection.model {
+        ModelFiles::Safetensors(_) => bytes.saturating_mul(3),
+        ModelFiles::Onnx(_) => 0,
+    }
 }
 
 fn already_published(wish: &Wish, published: &Path) -> Option<VerifiedModel> {
@@ -169,13 +287,13 @@ fn already_published(wish: &Wish, published: &Path) -> Option<VerifiedModel> {
 
 fn resolve(
     wish: &Wish,
-    hub: &Hub,
+    remote: &dyn Remote,
     tracker: &Tracker,
     cancel: &CancellationToken,
 ) -> Result<Revision, FetchError> {
     let mut attempts = Attempts::new(wish.retry);
     loop {
-        let error = match hub.resolve(&wish.source, &wish.revision) {
+        let error = match remote.resolve(&wish.revision) {
             Ok(revision) => return Ok(revision),
             Err(error) if error.is_transient() => error,
             Err(error) => return Err(error.into()),
@@ -187,54 +305,11 @@ fn resolve(
         tracing::warn!(
             reason = crate::telemetry::chain(&error),
             ?delay,
-            "the hub did not answer, asking again"
+            "the source did not answer, asking again"
         );
         tracker.retry();
         pause(delay, cancel)?;
     }
-}
-
-fn wanted(
-    wish: &Wish,
-    hub: &Hub,
-    revision: &Revision,
-    selection: &Selection,
-) -> Result<Vec<Wanted>, FetchError> {
-    let listed = |name: &str| revision.files.iter().find(|file| file.name == name).cloned();
-    let mut wanted = Vec::new();
-    for file in selection.names().filter_map(listed) {
-        if !is_safe_name(&file.name) {
-            return Err(FetchError::Name { name: file.name });
-        }
-        let RemoteFile { name, size, hash } = if file.size.is_some() && file.hash.is_some() {
-            file
-        } else {
-            let described = hub.describe(&wish.source, &revision.commit, &file.name)?;
-            let (size, hash) = (file.size.or(described.size), file.hash.or(described.hash));
-            RemoteFile { name: file.name, size, hash }
-        };
-        let size = size.ok_or_else(|| FetchError::UnknownSize { name: name.clone() })?;
-        let hash = hash.ok_or_else(|| FetchError::UnknownHash { name: name.clone() })?;
-        wanted.push(Wanted { name, size, hash });
-    }
-    Ok(wanted)
-}
-
-/// What is still to come must fit, and a converted model beside what it is converted from.
-fn check_space(output: &Path, partial: &Path, bytes: u64, selection: &Selection) -> Result<(), FetchError> {
-    let converted = match selection.model {
-        // In the converted file the word embeddings lie twice, once for each side of the model. For a small model they
-        // are nearly everything. The int8 file has them once, and a quarter of the rest.
-        ModelFiles::Safetensors(_) => bytes.saturating_mul(3),
-        ModelFiles::Onnx(_) => 0,
-    };
-    let here = partial_bytes(output).min(bytes);
-    let needed = bytes.saturating_add(converted).saturating_add(MARGIN).saturating_sub(here);
-    let available = space::available(partial).map_err(|source| volume(partial, source))?;
-    if available < needed {
-        return Err(FetchError::NoSpace { available, needed });
-    }
-    Ok(())
 }
 
 /// How workers of `precision: auto` decide, told before there are any. Where the model was cached, its workers run too.
@@ -260,5 +335,6 @@ fn report(manifest: &Manifest, message: String) -> FetchedModel {
         memory_bytes: manifest.memory_bytes(),
         int8: Some(int8(manifest)),
         license: manifest.license.clone(),
+        source_digest: manifest.source_digest.clone(),
     }
 }

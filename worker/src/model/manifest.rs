@@ -20,14 +20,17 @@ pub const FORMAT: u32 = 1;
 #[serde(rename_all = "camelCase")]
 pub struct Manifest {
     pub format: u32,
-    /// `hf://organisation/name`.
+    /// As it was asked for, such as `hf://organisation/name`.
     pub source: String,
     /// As it was asked for: a branch, a tag or a commit.
     pub requested_revision: String,
-    /// The commit.
+    /// The commit, or what else names one state of the source.
     pub revision: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub license: Option<String>,
+    /// `sha256:` over the files as the source had them, before anything was made of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_digest: Option<String>,
     /// Version of the converter; none when the repository shipped the ONNX file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub converter: Option<u32>,
@@ -170,6 +173,7 @@ pub(crate) mod tests {
             static_search: None,
             vocabulary: None,
             golden: None,
+            source_digest: None,
             digest: digest(&files),
             files,
         }

@@ -2,19 +2,26 @@
 //! models that cannot be used in `unusable`.
 
 mod faults;
+mod interruptions;
+mod places;
 mod unusable;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lexiscale_hub::{Fault, Hub, Repository, Request, RunningHub};
 use lexiscale_wire::{FetchReason, FetchedModel};
+use lexiscale_worker::model::address_policy::AddressPolicy;
+use lexiscale_worker::model::credentials::{Credentials, Hidden};
+use lexiscale_worker::model::download::Pace;
 use lexiscale_worker::model::fetch::{FetchError, Wish, fetch};
-use lexiscale_worker::model::hub::{Timeouts, Token};
 use lexiscale_worker::model::intake::Intake;
 use lexiscale_worker::model::progress::Tracker;
+use lexiscale_worker::model::remote::Access;
 use lexiscale_worker::model::retry::RetryPolicy;
+use lexiscale_worker::model::transport::Timeouts;
 use lexiscale_worker::model::verify::VerifiedModel;
 use lexiscale_worker::precision::PrecisionSetting;
 use tempfile::TempDir;
@@ -32,6 +39,17 @@ pub(crate) async fn hub_of(folder: &Path) -> RunningHub {
     Hub::new(vec![repository]).start().await.unwrap()
 }
 
+/// Servers of tests are on the loopback interface.
+pub(crate) fn access(endpoint: Option<String>) -> Access {
+    Access {
+        endpoint,
+        credentials: Credentials::default(),
+        policy: AddressPolicy { allow_private: true, ..AddressPolicy::default() },
+        timeouts: Timeouts { connect: Duration::from_secs(5), idle: Duration::from_secs(20) },
+        claim_folder: None,
+    }
+}
+
 struct Fetcher {
     wish: Wish,
     tracker: Arc<Tracker>,
@@ -46,8 +64,11 @@ impl Fetcher {
             source: format!("hf://{REPOSITORY}").parse().unwrap(),
             revision: "main".parse().unwrap(),
             output: volume.path().to_owned(),
-            hub_endpoint: hub.url(),
-            token: None,
+            access: access(Some(hub.url())),
+            secret: None,
+            checksums: BTreeMap::new(),
+            public_key: None,
+            pinned: None,
             max_bytes: 1 << 30,
             retry: RetryPolicy {
                 attempts: 4,
@@ -55,12 +76,12 @@ impl Fetcher {
                 first_delay: Duration::from_millis(1),
                 longest_delay: Duration::from_millis(5),
             },
+            pace: Pace::default(),
             intake: Intake::Child {
                 program: env!("CARGO_BIN_EXE_lexiscale-worker").into(),
                 runtime: Some(library()),
                 limits: None,
             },
-            timeouts: Timeouts { connect: Duration::from_secs(5), idle: Duration::from_secs(20) },
         };
         Self {
             wish,
@@ -156,7 +177,7 @@ async fn the_token_goes_to_the_hub_and_nowhere_else() {
     let hub = Hub::new(vec![repository]).with_content_address(address).start().await.unwrap();
     let mut fetcher = Fetcher::new(&hub);
     assert_eq!(fetcher.reason().await.0, FetchReason::Unauthorized);
-    fetcher.wish.token = Token::new("secret");
+    fetcher.wish.access.credentials = Credentials::of_token(Hidden::new("secret").unwrap());
     fetcher.run().await.unwrap();
     let bearer = Some("Bearer secret".to_owned());
     let with_token = hub.requests().iter().filter(|request| request.authorization == bearer).count();
@@ -174,7 +195,7 @@ async fn another_revision_replaces_the_model_and_a_failure_leaves_it() {
     let other = "89abcdef0123456789abcdef0123456789abcdef";
     let repository = Repository::open(REPOSITORY, &small_source("bert-bf16-untied"), Some(other)).unwrap();
     let new = Hub::new(vec![repository]).start().await.unwrap();
-    fetcher.wish.hub_endpoint = new.url();
+    fetcher.wish.access.endpoint = Some(new.url());
     fetcher.wish.revision = other.parse().unwrap();
     new.inject("/tokenizer.json", Fault::Status(403));
     assert_eq!(fetcher.reason().await.0, FetchReason::Unauthorized);

@@ -64,6 +64,7 @@ fn read(folder: &Path, names: &[String], intake: &Intake) -> Result<Manifest, (F
         requested_revision: "main".to_owned(),
         revision: "0".repeat(40),
         license: None,
+        source_digest: "sha256:00".to_owned(),
     };
     let selection = select(names).unwrap();
     let job = Job { folder, selection: &selection, origin: &origin, staging: &folder.join("publish") };

@@ -21,7 +21,7 @@ pub enum FetchReport {
 #[serde(rename_all = "camelCase")]
 pub struct FetchedModel {
     pub message: String,
-    /// The commit that the asked revision resolved to.
+    /// The commit, or the digest of a place without commits, that the asked revision resolved to.
     pub revision: String,
     /// `sha256:` over the published files.
     pub digest: String,
@@ -42,6 +42,9 @@ pub struct FetchedModel {
     /// As the repository's card names it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub license: Option<String>,
+    /// `sha256:` over the files as the source had them. What is fetched again must have the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_digest: Option<String>,
 }
 
 /// The model's int8 form.
@@ -78,9 +81,14 @@ pub enum FetchReason {
     ModelNotFound,
     RevisionNotFound,
     Unauthorized,
+    /// The source, or what it redirects to, is where downloads may not go.
+    AddressNotAllowed,
     HubUnreachable,
+    TooSlow,
     InsufficientStorage,
     ChecksumMismatch,
+    /// The list of checksums is not signed by the key that is asked for.
+    SignatureInvalid,
     UnsupportedModel,
     InvalidModel,
     UnsafeModel,
@@ -89,13 +97,16 @@ pub enum FetchReason {
 }
 
 impl FetchReason {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 14] = [
         Self::ModelNotFound,
         Self::RevisionNotFound,
         Self::Unauthorized,
+        Self::AddressNotAllowed,
         Self::HubUnreachable,
+        Self::TooSlow,
         Self::InsufficientStorage,
         Self::ChecksumMismatch,
+        Self::SignatureInvalid,
         Self::UnsupportedModel,
         Self::InvalidModel,
         Self::UnsafeModel,
@@ -108,9 +119,12 @@ impl FetchReason {
             Self::ModelNotFound => "ModelNotFound",
             Self::RevisionNotFound => "RevisionNotFound",
             Self::Unauthorized => "Unauthorized",
+            Self::AddressNotAllowed => "AddressNotAllowed",
             Self::HubUnreachable => "HubUnreachable",
+            Self::TooSlow => "TooSlow",
             Self::InsufficientStorage => "InsufficientStorage",
             Self::ChecksumMismatch => "ChecksumMismatch",
+            Self::SignatureInvalid => "SignatureInvalid",
             Self::UnsupportedModel => "UnsupportedModel",
             Self::InvalidModel => "InvalidModel",
             Self::UnsafeModel => "UnsafeModel",
@@ -122,10 +136,16 @@ impl FetchReason {
     /// Whether another try of the same fetch may succeed without anybody changing anything.
     pub fn is_transient(self) -> bool {
         match self {
-            Self::HubUnreachable | Self::ChecksumMismatch | Self::Interrupted | Self::Internal => true,
+            Self::HubUnreachable
+            | Self::TooSlow
+            | Self::ChecksumMismatch
+            | Self::Interrupted
+            | Self::Internal => true,
             Self::ModelNotFound
             | Self::RevisionNotFound
             | Self::Unauthorized
+            | Self::AddressNotAllowed
+            | Self::SignatureInvalid
             | Self::InsufficientStorage
             | Self::UnsupportedModel
             | Self::InvalidModel

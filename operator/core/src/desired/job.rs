@@ -6,7 +6,10 @@ use std::collections::BTreeMap;
 use k8s_openapi::{
     api::{
         batch::v1::{Job, JobSpec},
-        core::v1::{Container, ContainerPort, PodSpec, PodTemplateSpec, ResourceRequirements},
+        core::v1::{
+            Container, ContainerPort, PersistentVolumeClaimVolumeSource, PodSpec, PodTemplateSpec,
+            ResourceRequirements, SecretVolumeSource, Volume, VolumeMount,
+        },
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
@@ -16,7 +19,7 @@ use crate::{
     children::to_json,
     identity::Identity,
     labels,
-    model::{CacheKey, ModelSource, Revision},
+    model::{CacheKey, ModelSource, Place, Revision},
     name::{cache_child_name, child_name, short_hash},
     quantity::{Bytes, Cpu},
     settings::Settings,
@@ -27,6 +30,12 @@ use crate::{
 pub const PROGRESS_PORT: i32 = 8081;
 /// Name of the container that downloads.
 pub(crate) const CONTAINER: &str = "fetch";
+
+/// Volume with credentials for the source; its presence in a pod says that the download had some.
+pub(crate) const SECRET_VOLUME: &str = "credentials";
+const SECRET_FOLDER: &str = "/var/run/secrets/lexiscale";
+const SOURCE_VOLUME: &str = "source";
+const SOURCE_FOLDER: &str = "/var/lib/lexiscale-source";
 
 /// The largest models take minutes; a download that still runs after this long is not going to end.
 const DEADLINE_SECONDS: i64 = 6 * 60 * 60;
@@ -40,6 +49,8 @@ pub struct Download<'a> {
     pub key: &'a CacheKey,
     /// The revision that an earlier attempt found behind a branch or tag: resolved once, then kept.
     pub resolved: Option<&'a Revision>,
+    /// Digest over the files that an earlier attempt brought, which a later one must bring again.
+    pub pinned: Option<&'a str>,
     /// Changes when somebody asks for another try.
     pub retry: &'a str,
     /// Where it may run.
@@ -64,7 +75,7 @@ impl Download<'_> {
     /// Hash of what decides the outcome. The resolved revision is not among it: a failed attempt finds that out itself, and
     /// would then seem to have changed its own inputs.
     pub fn inputs(&self) -> String {
-        let unresolved = Self { resolved: None, ..*self };
+        let unresolved = Self { resolved: None, pinned: None, ..*self };
         let spec = to_json(&unresolved.pod_spec());
         short_hash(&format!("{spec}\n{}\n{}", self.retry, self.volume_size))
     }
@@ -116,26 +127,93 @@ impl Download<'_> {
             node_selector: self.request.node_selector.clone().and_then(pod::unless_empty),
             tolerations: self.request.tolerations.clone().filter(|tolerations| !tolerations.is_empty()),
             containers: vec![self.container()],
-            volumes: Some(pod::volumes(self.claim)),
+            volumes: Some(
+                pod::volumes(self.claim)
+                    .into_iter()
+                    .chain(self.secret())
+                    .chain(self.source_volume())
+                    .collect(),
+            ),
             ..PodSpec::default()
         }
     }
 
+    /// Optional, so that the download can say what is missing; a pod without its volume says nothing.
+    fn secret(&self) -> Option<Volume> {
+        let secret = SecretVolumeSource {
+            secret_name: Some(self.request.secret_name.clone()?),
+            optional: Some(true),
+            default_mode: Some(0o440),
+            ..SecretVolumeSource::default()
+        };
+        Some(Volume { name: SECRET_VOLUME.to_owned(), secret: Some(secret), ..Volume::default() })
+    }
+
+    fn source_volume(&self) -> Option<Volume> {
+        let Place::Claim { name } = self.source.place() else { return None };
+        let claim = PersistentVolumeClaimVolumeSource { claim_name: name.clone(), read_only: Some(true) };
+        Some(Volume {
+            name: SOURCE_VOLUME.to_owned(),
+            persistent_volume_claim: Some(claim),
+            ..Volume::default()
+        })
+    }
+
+    fn mounts(&self) -> Vec<VolumeMount> {
+        let read_only = |name: &str, path: &str| VolumeMount {
+            name: name.to_owned(),
+            mount_path: path.to_owned(),
+            read_only: Some(true),
+            ..VolumeMount::default()
+        };
+        let secret = self.secret().map(|_| read_only(SECRET_VOLUME, SECRET_FOLDER));
+        let source = self.source_volume().map(|_| read_only(SOURCE_VOLUME, SOURCE_FOLDER));
+        pod::volume_mounts(CacheAccess::Write).into_iter().chain(secret).chain(source).collect()
+    }
+
+    fn arguments(&self) -> Vec<String> {
+        let mut arguments = vec!["fetch".to_owned()];
+        let mut add = |flag: &str, value: &str| arguments.extend([flag.to_owned(), value.to_owned()]);
+        add("--source", self.source.as_str());
+        add("--revision", self.resolved.unwrap_or(self.key.revision()).as_str());
+        add("--output", pod::CACHE_FOLDER);
+        if let Some(endpoint) = self.key.endpoint() {
+            add("--hub-endpoint", endpoint);
+        }
+        add("--listen", &format!("0.0.0.0:{PROGRESS_PORT}"));
+        if let Some(server) = self.key.server().filter(|server| self.settings.trusts(server)) {
+            add("--trusted-server", server);
+        }
+        for port in &self.settings.downloads.ports {
+            add("--allow-port", &port.to_string());
+        }
+        if self.secret().is_some() {
+            add("--secret-folder", SECRET_FOLDER);
+        }
+        if self.source_volume().is_some() {
+            add("--claim-folder", SOURCE_FOLDER);
+        }
+        for (name, sha256) in self.key.checksums() {
+            add("--checksum", &format!("{name}={sha256}"));
+        }
+        if let Some(key) = self.key.public_key() {
+            add("--public-key", key);
+        }
+        if let Some(digest) = self.pinned {
+            add("--pinned-digest", digest);
+        }
+        if self.settings.downloads.allow_private_addresses {
+            arguments.push("--allow-private-addresses".to_owned());
+        }
+        arguments
+    }
+
     fn container(&self) -> Container {
-        let listen = format!("0.0.0.0:{PROGRESS_PORT}");
-        let arguments = [
-            ("--source", self.source.as_str()),
-            ("--revision", self.resolved.unwrap_or(self.key.revision()).as_str()),
-            ("--output", pod::CACHE_FOLDER),
-            ("--hub-endpoint", self.key.hub_endpoint()),
-            ("--listen", &listen),
-        ];
-        let arguments = arguments.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value.to_owned()]);
         Container {
             name: CONTAINER.to_owned(),
             image: Some(self.settings.worker_image.as_str().to_owned()),
             image_pull_policy: self.settings.image_pull_policy.map(|policy| policy.as_str().to_owned()),
-            args: Some(std::iter::once("fetch".to_owned()).chain(arguments).collect()),
+            args: Some(self.arguments()),
             ports: Some(vec![ContainerPort {
                 name: Some("progress".to_owned()),
                 container_port: PROGRESS_PORT,
@@ -145,7 +223,7 @@ impl Download<'_> {
             resources: Some(resources()),
             termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
             security_context: Some(pod::security_context()),
-            volume_mounts: Some(pod::volume_mounts(CacheAccess::Write)),
+            volume_mounts: Some(self.mounts()),
             ..Container::default()
         }
     }

@@ -47,7 +47,7 @@ fn worker_ports(settings: &Settings) -> Vec<NetworkPolicyPort> {
 }
 
 /// The policy of a cache's downloads.
-pub fn of_cache(cache: &Identity, hub_endpoint: &str, settings: &Settings) -> NetworkPolicy {
+pub fn of_cache(cache: &Identity, server: Option<&str>, settings: &Settings) -> NetworkPolicy {
     NetworkPolicy {
         metadata: cache.child_metadata(cache_child_name(cache.name()), labels::of_cache(cache.name())),
         spec: Some(NetworkPolicySpec {
@@ -57,7 +57,7 @@ pub fn of_cache(cache: &Identity, hub_endpoint: &str, settings: &Settings) -> Ne
                 from: Some(vec![peer(Component::Controller, settings.gateway_namespace.as_deref())]),
                 ports: Some(vec![port("TCP", job::PROGRESS_PORT)]),
             }]),
-            egress: Some(outwards(hub_endpoint, settings)),
+            egress: server.map(|server| outwards(server, settings)),
         }),
     }
 }

@@ -5,7 +5,10 @@ use lexiscale_crds::{ConditionType, Conditions, ModelCache, ServedPrecision};
 
 use super::Write;
 use crate::{
-    desired::{ReadyCache, model_cache::model_cache},
+    desired::{
+        ReadyCache,
+        model_cache::{lacks_secret, model_cache},
+    },
     identity::{Identity, owners},
     labels,
     model::CacheKey,
@@ -35,8 +38,8 @@ impl<'a> CacheChoice<'a> {
         rollout: &Rollout,
         settings: &Settings,
     ) -> Self {
-        let hub = settings.hub_endpoint.as_deref();
-        let key = CacheKey::of_model(&endpoint.model, hub);
+        let servers = settings.servers();
+        let key = CacheKey::of_model(&endpoint.model, servers);
         let own_name = key.cache_name();
         let in_use = rollout.template.as_ref().map(|model| model.cache.as_str());
         let rank = |cache: &&ModelCache| {
@@ -48,9 +51,12 @@ impl<'a> CacheChoice<'a> {
             .iter()
             .filter(|cache| cache.metadata.deletion_timestamp.is_none())
             .filter(|cache| cache.labels().get(labels::OPERATOR) == settings.instance.as_ref())
-            .filter(|cache| CacheKey::of_cache(&cache.spec, hub).as_ref() == Some(&key))
+            .filter(|cache| CacheKey::of_cache(&cache.spec, servers).as_ref() == Some(&key))
             .min_by_key(rank);
-        let joined = |cache: &ModelCache| !is_ours(cache) || endpoint.identity.owns(&cache.metadata);
+        // With a limit nobody owns a cache; without one everybody does who uses it.
+        let owns =
+            |cache: &ModelCache| endpoint.identity.owns(&cache.metadata) == settings.cache_limit.is_none();
+        let joined = |cache: &ModelCache| !is_ours(cache) || (owns(cache) && !lacks_secret(endpoint, cache));
         let in_the_way =
             existing.is_none().then(|| caches.iter().find(|cache| cache.name_any() == own_name)).flatten();
         Self {

@@ -13,10 +13,12 @@ use crate::{
         job::{Attempt as NewAttempt, Download},
     },
     download::{Attempt, State, Step, next_step},
+    eviction,
     identity::{Identity, owners},
     labels,
     model::{CacheKey, ModelSource, Revision},
     observed::ObservedCache,
+    quantity::Bytes,
     settings::{AccessMode, Settings},
     validated::{CacheRequest, Invalid},
     volume::{Volume, current_claim},
@@ -48,7 +50,7 @@ impl ValidatedCache {
     /// Reads the spec once, for everybody.
     pub fn new(cache: &ModelCache, settings: &Settings) -> Result<Self, InvalidCache> {
         let spec = &cache.spec;
-        let key = CacheKey::of_cache(spec, settings.hub_endpoint.as_deref());
+        let key = CacheKey::of_cache(spec, settings.servers());
         Ok(Self {
             identity: Identity::of(cache, "ModelCache")?,
             source: spec.source.parse()?,
@@ -73,6 +75,13 @@ pub struct CachePlan {
     pub access_mode: AccessMode,
 }
 
+impl CachePlan {
+    /// Whether the cache itself goes: others need its room.
+    pub fn is_eviction(&self) -> bool {
+        self.writes.iter().any(|write| matches!(write, Write::DiscardCache { .. }))
+    }
+}
+
 /// Plans a cache.
 pub fn plan(
     cache: &ValidatedCache,
@@ -80,7 +89,8 @@ pub fn plan(
     settings: &Settings,
     now: Timestamp,
 ) -> CachePlan {
-    let ObservedCache { cache: object, endpoints, children, claims, jobs, pods, progress: _ } = observed;
+    let ObservedCache { cache: object, siblings, endpoints, children, claims, jobs, pods, progress: _ } =
+        observed;
     let identity = &cache.identity;
     let users = users(object, endpoints);
     let mut volume = Volume::new(identity, &cache.request, settings, claims);
@@ -95,6 +105,7 @@ pub fn plan(
         source: &cache.source,
         key: &cache.key,
         resolved: resolved.as_ref(),
+        pinned: status.and_then(|status| status.source_digest.as_deref()),
         retry: &retry,
         claim: &claim_name,
         request: &cache.request,
@@ -110,16 +121,13 @@ pub fn plan(
     let step = if attempts.iter().any(|attempt| attempt.state == State::Leaving) {
         Step::Watch
     } else {
-        next_step(claim, latest, attempted, &download.inputs(), now)
+        next_step(claim, latest, attempted, &download.inputs(), now).within(known_size(object), volume.size)
     };
     if let Step::Done(model) = &step {
         volume.model = Some(*model.clone());
     }
-    let difference = difference(
-        identity,
-        desired::of_cache(identity, cache.key.hub_endpoint(), settings, &volume),
-        children,
-    );
+    let difference =
+        difference(identity, desired::of_cache(identity, cache.key.server(), settings, &volume), children);
     let mut leftovers = difference.leftovers.clone();
     // Jobs of a deleted namesake have the names that ours will need.
     let of_a_cache = |job: &&Job| owners(&job.metadata).any(|owner| owner.kind == identity.kind());
@@ -138,7 +146,12 @@ pub fn plan(
         let doomed = Doomed { kind: ChildKind::Job, name: job.name_any(), uid: job.uid()? };
         (unwanted && job.metadata.deletion_timestamp.is_none()).then_some(Write::Delete(doomed))
     });
-    let writes = writes(difference).chain(start).chain(obsolete).collect();
+    let eviction = eviction::of(object, siblings, &users, settings, now).map(|()| Write::DiscardCache {
+        name: object.name_any(),
+        uid: identity.uid().to_owned(),
+        resource_version: object.resource_version().unwrap_or_default(),
+    });
+    let writes = writes(difference).chain(start).chain(obsolete).chain(eviction).collect();
     CachePlan {
         attempts: highest.max(attempted),
         attempt: latest.cloned(),
@@ -149,6 +162,17 @@ pub fn plan(
         claim: claim_name,
         access_mode: volume.access_mode,
     }
+}
+
+/// What is known of the model's size before a download: what the spec says, and what an earlier attempt was told.
+fn known_size(cache: &ModelCache) -> Option<Bytes> {
+    let told = cache
+        .status
+        .as_ref()
+        .and_then(|status| status.progress.as_ref())
+        .map(|progress| progress.bytes_total);
+    let known = cache.spec.bytes.into_iter().chain(told).filter_map(|bytes| u64::try_from(bytes).ok()).max();
+    known.filter(|bytes| *bytes > 0).map(Bytes::new)
 }
 
 /// The endpoints that use a cache: its owners, and those that say so in their status, for a cache that a user made has no

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use lexiscale_crds::{CachePhase, CacheProgress, Failure, Int8Status, ModelCache, ModelCacheStatus};
-use lexiscale_wire::{ByteSize, FetchedInt8, FetchedModel, Phase, Progress};
+use lexiscale_wire::{ByteSize, FetchReason, FetchedInt8, FetchedModel, Phase, Progress};
 
 use super::{
     Verdict,
@@ -15,6 +15,7 @@ use crate::{
     labels::Component,
     observed::{ObservedCache, Rejection},
     plan::model_cache::{CachePlan, InvalidCache},
+    quantity::Bytes,
 };
 
 /// The status of a cache whose spec makes no sense.
@@ -48,7 +49,8 @@ pub fn of_plan(
         | Step::Start { .. }
         | Step::Abandon
         | Step::RetryAt(_)
-        | Step::GiveUp => None,
+        | Step::GiveUp
+        | Step::NoRoom { .. } => None,
     };
     let resolved =
         fetched.map(|model| model.revision.clone()).or_else(|| resolved(plan)).or(previous.revision);
@@ -62,6 +64,9 @@ pub fn of_plan(
         claim: Some(plan.claim.clone()),
         access_mode: Some(plan.access_mode.as_str().to_owned()),
         digest: fetched.map(|model| model.digest.clone()),
+        // Outlives the volume: what comes again must be the same.
+        source_digest: fetched.and_then(|model| model.source_digest.clone()).or(previous.source_digest),
+        unused_since: plan.users.is_empty().then(|| previous.unused_since.unwrap_or(Time(now))),
         bytes: fetched.map(|model| signed(model.bytes)),
         int8: fetched.and_then(|model| model.int8.as_ref()).map(int8),
         memory_bytes: fetched.map(|model| signed(model.memory_bytes)),
@@ -116,7 +121,15 @@ fn standing(observed: &ObservedCache, plan: &CachePlan, rejections: &[Rejection]
         Step::Watch => watching(observed, plan),
         Step::RetryAt(at) => failed(plan.attempt.as_ref(), Some(*at)),
         Step::GiveUp => failed(plan.attempt.as_ref(), None),
+        Step::NoRoom { needed, size } => no_room(*needed, *size),
     }
+}
+
+fn no_room(needed: Bytes, size: Bytes) -> Standing {
+    let (needed, size) = (ByteSize(needed.get()), ByteSize(size.get()));
+    let message = format!("the model has {needed}, but its volume only {size}; raise storage.size");
+    let verdict = Verdict::Stuck(Said::new(FetchReason::InsufficientStorage.as_str(), message));
+    Standing { verdict, phase: CachePhase::Failed, failure: None }
 }
 
 fn done(model: &FetchedModel) -> Standing {

@@ -250,6 +250,154 @@ fn a_full_volume_is_tried_again_when_it_has_grown() {
     assert_eq!(jobs(&world), ["warm-2"]);
 }
 
+/// Gigabytes that cannot fit need not be downloaded to find that out.
+#[test]
+fn a_model_that_is_known_to_be_larger_than_its_volume_is_not_even_begun() {
+    let mut world = World::new(settings());
+    world.caches.push(users_cache("warm", "hf://org/model", "main"));
+    world.caches[0].spec.bytes = Some(11 << 30);
+    world.settle();
+    assert_eq!(jobs(&world), Vec::<String>::new());
+    assert!(world.caches[0].is(ConditionType::Stalled));
+    let ready = world.caches[0].condition(ConditionType::Ready).unwrap();
+    assert_eq!(ready.reason, "InsufficientStorage");
+    assert_eq!(ready.message, "the model has 11.0 GiB, but its volume only 10.0 GiB; raise storage.size");
+    world.caches[0].spec.storage =
+        Some(CacheSettings { size: Some(Quantity("20Gi".to_owned())), ..CacheSettings::default() });
+    world.settle();
+    assert_eq!(jobs(&world), ["warm-1"]);
+}
+
+/// The operator may not read Secrets, so it cannot see one being mended: the download is what finds out.
+#[test]
+fn refused_credentials_are_tried_again_and_no_credentials_are_final() {
+    let mut world = downloading();
+    fail(&mut world, FetchReason::Unauthorized);
+    later(&mut world, 1_000_000);
+    assert_eq!(jobs(&world), ["warm-1"]);
+    assert!(world.caches[0].is(ConditionType::Stalled));
+    let storage = CacheSettings { secret_name: Some("hub-token".to_owned()), ..CacheSettings::default() };
+    world.caches[0].spec.storage = Some(storage);
+    world.settle();
+    assert_eq!(jobs(&world), ["warm-2"], "naming a Secret starts anew");
+    for attempt in 3..=10 {
+        fail(&mut world, FetchReason::Unauthorized);
+        assert!(!world.caches[0].is(ConditionType::Stalled));
+        later(&mut world, 600);
+        assert_eq!(jobs(&world), [format!("warm-{attempt}")]);
+    }
+}
+
+fn job_of(source: &str, edit: impl FnOnce(&mut World)) -> serde_json::Value {
+    let mut world = World::new(settings());
+    world.caches.push(users_cache("warm", source, "main"));
+    edit(&mut world);
+    world.settle();
+    serde_json::to_value(&world.get::<Job>().remove(0).spec.unwrap().template.spec.unwrap()).unwrap()
+}
+
+fn arguments(pod: &serde_json::Value) -> Vec<&str> {
+    pod["containers"][0]["args"].as_array().unwrap().iter().map(|text| text.as_str().unwrap()).collect()
+}
+
+/// Ten endpoints with workers of their own, and one download for all of them.
+#[test]
+fn ten_endpoints_of_one_model_download_it_once() {
+    let mut world = World::new(settings());
+    for number in 0..10 {
+        world = world.with(endpoint(&format!("search-{number}")));
+    }
+    world.settle();
+    assert_eq!((world.caches.len(), jobs(&world).len()), (1, 1));
+    world.succeed_download();
+    world.settle();
+    assert_eq!((world.caches.len(), jobs(&world).len()), (1, 1));
+    let claims: Vec<_> = world.get::<PersistentVolumeClaim>().iter().map(ResourceExt::name_any).collect();
+    let deployments = world.get::<Deployment>();
+    assert_eq!((deployments.len(), claims.len()), (10, 1));
+    for deployment in deployments {
+        let volumes = deployment.spec.template.spec.unwrap().volumes.unwrap();
+        let claim = volumes.iter().find_map(|volume| volume.persistent_volume_claim.as_ref()).unwrap();
+        assert_eq!(claim.claim_name, claims[0]);
+    }
+}
+
+/// A Secret is for the download and for nobody else; workers run what it brought.
+#[test]
+fn a_secret_is_mounted_into_the_download_only() {
+    let mut world = World::new(settings()).with(endpoint("search"));
+    world.edit("search", |endpoint| {
+        let cache = CacheSettings { secret_name: Some("hub-token".to_owned()), ..CacheSettings::default() };
+        endpoint.spec.deployment.get_or_insert_default().cache = Some(cache);
+    });
+    world.settle();
+    let job = serde_json::to_value(world.get::<Job>().remove(0)).unwrap();
+    let pod = &job["spec"]["template"]["spec"];
+    assert_eq!(pod["volumes"][2]["secret"]["secretName"], "hub-token");
+    assert!(arguments(pod).windows(2).any(|pair| pair == ["--secret-folder", "/var/run/secrets/lexiscale"]));
+    world.succeed_download();
+    world.settle();
+    let deployment = serde_json::to_string(&world.get::<Deployment>()).unwrap();
+    assert!(!deployment.contains("hub-token") && !deployment.contains("secret"), "{deployment}");
+}
+
+#[test]
+fn a_claim_as_source_is_mounted_for_reading_and_needs_no_network() {
+    let pod = job_of("pvc://models/team/splade", |_| {});
+    let volume = &pod["volumes"][2];
+    assert_eq!(volume["persistentVolumeClaim"]["claimName"], "models");
+    let mounts = pod["containers"][0]["volumeMounts"].as_array().unwrap();
+    let mount = mounts.iter().find(|mount| mount["name"] == volume["name"]).unwrap();
+    assert_eq!(mount["readOnly"], true);
+    assert!(!arguments(&pod).contains(&"--hub-endpoint"));
+    let mut world = World::new(settings());
+    world.caches.push(users_cache("warm", "pvc://models/team/splade", "main"));
+    world.settle();
+    let policy = world.get::<k8s_openapi::api::networking::v1::NetworkPolicy>().remove(0).spec.unwrap();
+    assert_eq!(policy.egress, None);
+    assert!(policy.policy_types.unwrap().contains(&"Egress".to_owned()));
+}
+
+/// A server in the cluster is for the operator to name, not for whoever may create a cache.
+#[test]
+fn only_servers_of_the_operators_own_settings_may_be_inside() {
+    let trusted = |pod: &serde_json::Value| arguments(pod).contains(&"--trusted-server");
+    let own = |world: &mut World| world.settings.hub_endpoint = Some("http://hub.models.svc/".to_owned());
+    assert!(trusted(&job_of("hf://org/model", own)));
+    let users =
+        |world: &mut World| world.caches[0].spec.hub_endpoint = Some("http://hub.models.svc".to_owned());
+    assert!(!trusted(&job_of("hf://org/model", users)));
+    assert!(!trusted(&job_of("https://models.internal/splade/", own)));
+    let s3 =
+        |world: &mut World| world.settings.s3_endpoint = Some("http://minio.storage.svc:9000".to_owned());
+    let pod = job_of("s3://bucket/splade", s3);
+    assert!(trusted(&pod) && arguments(&pod).contains(&"http://minio.storage.svc:9000"));
+    let open = |world: &mut World| {
+        world.settings.downloads.allow_private_addresses = true;
+        world.settings.downloads.ports = vec![8443];
+    };
+    let pod = job_of("https://models.internal/splade/", open);
+    assert!(arguments(&pod).contains(&"--allow-private-addresses") && arguments(&pod).contains(&"8443"));
+}
+
+/// What was fetched first is what an index was made with.
+#[test]
+fn a_lost_volume_is_filled_with_the_same_bytes_or_not_at_all() {
+    let mut world = downloading();
+    world.succeed_download();
+    world.settle();
+    assert_eq!(status(&world).source_digest.as_deref(), Some("sha256:5678"));
+    world.children.retain(|(kind, _)| kind.as_str() != "PersistentVolumeClaim");
+    world.reconcile_cache("warm");
+    let mut claim = world.get::<PersistentVolumeClaim>().remove(0);
+    claim.metadata.uid = Some("uid-of-second-claim".to_owned());
+    world.put(&claim);
+    world.settle();
+    let job = serde_json::to_value(world.get::<Job>().remove(0)).unwrap();
+    let pod = &job["spec"]["template"]["spec"];
+    assert!(arguments(pod).windows(2).any(|pair| pair == ["--pinned-digest", "sha256:5678"]), "{pod}");
+}
+
 #[test]
 fn an_unreachable_hub_is_tried_for_ever_with_growing_delays() {
     let mut world = downloading();

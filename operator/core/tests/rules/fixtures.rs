@@ -6,7 +6,7 @@ use kube::Resource;
 use lexiscale_core::{
     catalog::Catalog,
     quantity::{Bytes, Cpu},
-    settings::{AccessMode, Settings},
+    settings::{AccessMode, Downloads, Settings},
 };
 use lexiscale_crds::{InferenceEndpoint, ModelCache};
 use lexiscale_wire::FetchedModel;
@@ -41,6 +41,9 @@ defaultModelId: .elser_model_2_linux-x86_64
         image_pull_policy: None,
         image_pull_secrets: Vec::new(),
         hub_endpoint: None,
+        s3_endpoint: None,
+        downloads: Downloads::default(),
+        cache_limit: None,
         cache_size: Bytes::mebibytes(10 * 1024),
         cache_storage_class: None,
         cache_access_mode: AccessMode::ReadWriteOnce,
@@ -102,5 +105,6 @@ pub(crate) fn fetched_model() -> FetchedModel {
         memory_bytes: 400_000_000,
         int8: None,
         license: Some("apache-2.0".to_owned()),
+        source_digest: Some("sha256:5678".to_owned()),
     }
 }

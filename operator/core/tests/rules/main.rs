@@ -3,6 +3,7 @@
 
 mod caches;
 mod endpoints;
+mod eviction;
 mod examples;
 mod fixtures;
 mod idempotence;

@@ -141,6 +141,7 @@ impl World {
         let identity = Identity::of(&cache, "ModelCache").unwrap();
         let owned = |metadata: &ObjectMeta| identity.owns(metadata);
         ObservedCache {
+            siblings: self.caches.clone(),
             endpoints: self.endpoints.clone(),
             children: self.live(&identity),
             claims: self

@@ -84,6 +84,7 @@ fn graph(arithmetic: &Arithmetic, weights: &[u8]) -> Vec<u8> {
         dims: vec![size(INNER), size(COLUMNS)],
         data_type: Some(*right),
         name: Some("right".to_owned()),
+        ..TensorProto::default()
     }
     .encode_to_vec();
     append(&mut tensor, TENSOR_RAW_DATA, weights);

@@ -8,30 +8,37 @@ use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
 use super::Wanted;
-use crate::model::hub::Hash;
 use crate::model::manifest::hexadecimal;
+use crate::model::remote::Hash;
 use crate::model::verify::for_each_chunk;
 
-/// The inner result says why the content is wrong.
-pub(super) fn check(path: &Path, wanted: &Wanted) -> io::Result<Result<(), String>> {
+/// The sha256 of the content; the inner error says why the content is wrong.
+pub(super) fn check(path: &Path, wanted: &Wanted) -> io::Result<Result<String, String>> {
     let found = fs_err::metadata(path)?.len();
     if found != wanted.size {
         return Ok(Err(format!("it has {found} bytes instead of {}", wanted.size)));
     }
-    let (kind, found, expected) = match &wanted.hash {
-        Hash::Sha256(expected) => {
-            let mut hash = Sha256::new();
-            for_each_chunk(path, |chunk| hash.update(chunk))?;
-            ("sha256", hexadecimal(&hash.finalize()), expected)
+    let mut sha256 = Sha256::new();
+    let is_git = wanted.hashes.iter().any(|hash| matches!(hash, Hash::GitBlob(_)));
+    let mut git = is_git.then(|| Sha1::new().chain_update(format!("blob {found}\0")));
+    for_each_chunk(path, |chunk| {
+        sha256.update(chunk);
+        if let Some(git) = &mut git {
+            git.update(chunk);
         }
-        Hash::GitBlob(expected) => {
-            let mut hash = Sha1::new();
-            hash.update(format!("blob {found}\0"));
-            for_each_chunk(path, |chunk| hash.update(chunk))?;
-            ("git hash", hexadecimal(&hash.finalize()), expected)
+    })?;
+    let sha256 = hexadecimal(&sha256.finalize());
+    let git = git.map(|git| hexadecimal(&git.finalize())).unwrap_or_default();
+    for expected in &wanted.hashes {
+        let (kind, found, expected) = match expected {
+            Hash::Sha256(expected) => ("sha256", &sha256, expected),
+            Hash::GitBlob(expected) => ("git hash", &git, expected),
+        };
+        if found != expected {
+            return Ok(Err(format!("its {kind} is {found} instead of {expected}")));
         }
-    };
-    Ok(if found == *expected { Ok(()) } else { Err(format!("its {kind} is {found} instead of {expected}")) })
+    }
+    Ok(Ok(sha256))
 }
 
 /// The places of one file.

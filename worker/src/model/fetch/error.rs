@@ -9,20 +9,26 @@ use crate::backend::onnx::LoadError;
 use crate::model::assemble::AssembleError;
 use crate::model::config::ConfigError;
 use crate::model::convert::ConvertError;
+use crate::model::credentials::CredentialsError;
 use crate::model::download::DownloadError;
 use crate::model::golden::GoldenError;
-use crate::model::hub::HubError;
 use crate::model::inspect::InspectError;
 use crate::model::intake::IntakeError;
 use crate::model::layout::LayoutError;
+use crate::model::remote::RemoteError;
 use crate::model::select::SelectError;
 use crate::model::space;
 use crate::model::static_search::StaticSearchError;
+use crate::model::unpack::UnpackError;
 
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
     #[error(transparent)]
-    Hub(#[from] HubError),
+    Remote(#[from] RemoteError),
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
+    #[error(transparent)]
+    Unpack(#[from] UnpackError),
     #[error(transparent)]
     Download(#[from] DownloadError),
     #[error(transparent)]
@@ -33,12 +39,25 @@ pub enum FetchError {
     Assemble(#[from] AssembleError),
     #[error(transparent)]
     Intake(#[from] IntakeError),
-    #[error("the hub lists {name:?}, which is not a name that is written to a volume")]
+    #[error("the source lists {name:?}, which is not a name that is written to a volume")]
     Name { name: String },
-    #[error("the hub does not say how large {name} is")]
+    #[error("the source does not say how large {name} is")]
     UnknownSize { name: String },
-    #[error("the hub does not announce a hash of {name}, so its content cannot be verified")]
+    #[error("the source does not announce a hash of {name}, so its content cannot be verified")]
     UnknownHash { name: String },
+    #[error("{name} is used, but the checksums that are given do not name it")]
+    Unvouched { name: String },
+    #[error("{name} has sha256 {found} instead of {expected}")]
+    Vouched { name: String, found: String, expected: String },
+    #[error("the signature of SHA256SUMS is not what the public key asks for: {reason}")]
+    Signature { reason: String },
+    #[error("SHA256SUMS cannot be used: {reason}")]
+    Sums { reason: String },
+    #[error(
+        "the files of the source have digest {found}, but this cache was first filled with {pinned}; delete the \
+         ModelCache to take what is there now"
+    )]
+    Pinned { found: String, pinned: String },
     #[error("the model's files have {}, more than the {} that are allowed", ByteSize(*bytes), ByteSize(*limit))]
     TooLarge { bytes: u64, limit: u64 },
     #[error("the volume has {} free, but {} are needed for this model", ByteSize(*available), ByteSize(*needed))]
@@ -59,10 +78,17 @@ impl FetchError {
             return FetchReason::InsufficientStorage;
         }
         match self {
-            Self::Hub(error) | Self::Download(DownloadError::Hub(error)) => hub_reason(error),
+            Self::Remote(error) | Self::Download(DownloadError::Remote(error)) => remote_reason(error),
+            Self::Credentials(CredentialsError::Nothing) => FetchReason::Unauthorized,
             Self::Download(DownloadError::Broken { .. }) => FetchReason::HubUnreachable,
-            Self::Download(DownloadError::Wrong { .. }) => FetchReason::ChecksumMismatch,
+            Self::Download(DownloadError::TooSlow { .. } | DownloadError::TooLong { .. }) => {
+                FetchReason::TooSlow
+            }
+            Self::Download(DownloadError::Wrong { .. }) | Self::Vouched { .. } | Self::Pinned { .. } => {
+                FetchReason::ChecksumMismatch
+            }
             Self::Download(DownloadError::Interrupted) => FetchReason::Interrupted,
+            Self::Signature { .. } => FetchReason::SignatureInvalid,
             Self::NoSpace { .. } => FetchReason::InsufficientStorage,
             Self::Select(_) => FetchReason::UnsupportedModel,
             Self::Config(error) => config_reason(error),
@@ -71,10 +97,20 @@ impl FetchError {
             Self::Name { .. }
             | Self::UnknownSize { .. }
             | Self::UnknownHash { .. }
+            | Self::Unvouched { .. }
+            | Self::Sums { .. }
+            | Self::Unpack(
+                UnpackError::Read { .. }
+                | UnpackError::Entries { .. }
+                | UnpackError::TooLarge { .. }
+                | UnpackError::Twice { .. },
+            )
             | Self::TooLarge { .. } => FetchReason::InvalidModel,
-            Self::Download(DownloadError::Write { .. }) | Self::Locked { .. } | Self::Volume { .. } => {
-                FetchReason::Internal
-            }
+            Self::Credentials(CredentialsError::Read { .. })
+            | Self::Unpack(UnpackError::Write { .. })
+            | Self::Download(DownloadError::Write { .. })
+            | Self::Locked { .. }
+            | Self::Volume { .. } => FetchReason::Internal,
         }
     }
 
@@ -84,11 +120,14 @@ impl FetchError {
             FetchReason::HubUnreachable
             | FetchReason::Interrupted
             | FetchReason::Internal
+            | FetchReason::TooSlow
             | FetchReason::Unauthorized => true,
             FetchReason::ModelNotFound
             | FetchReason::RevisionNotFound
             | FetchReason::InsufficientStorage
             | FetchReason::ChecksumMismatch
+            | FetchReason::SignatureInvalid
+            | FetchReason::AddressNotAllowed
             | FetchReason::UnsupportedModel
             | FetchReason::InvalidModel
             | FetchReason::UnsafeModel => false,
@@ -96,17 +135,18 @@ impl FetchError {
     }
 }
 
-fn hub_reason(error: &HubError) -> FetchReason {
+fn remote_reason(error: &RemoteError) -> FetchReason {
     match error {
-        HubError::RepositoryNotFound { .. } => FetchReason::ModelNotFound,
-        HubError::RevisionNotFound { .. } => FetchReason::RevisionNotFound,
-        HubError::FileNotFound { .. } => FetchReason::InvalidModel,
-        HubError::Unauthorized { .. } => FetchReason::Unauthorized,
-        HubError::Status { .. }
-        | HubError::Unreachable { .. }
-        | HubError::Listing { .. }
-        | HubError::Redirect { .. }
-        | HubError::Address { .. } => FetchReason::HubUnreachable,
+        RemoteError::Refused(_) => FetchReason::AddressNotAllowed,
+        RemoteError::ModelNotFound { .. } => FetchReason::ModelNotFound,
+        RemoteError::RevisionNotFound { .. } | RemoteError::Changed { .. } => FetchReason::RevisionNotFound,
+        RemoteError::FileNotFound { .. } | RemoteError::Unusable { .. } => FetchReason::InvalidModel,
+        RemoteError::Unauthorized { .. } => FetchReason::Unauthorized,
+        RemoteError::Status { .. }
+        | RemoteError::Unreachable { .. }
+        | RemoteError::Listing { .. }
+        | RemoteError::Redirect { .. } => FetchReason::HubUnreachable,
+        RemoteError::NotMounted { .. } | RemoteError::Read { .. } => FetchReason::Internal,
     }
 }
 
@@ -144,7 +184,9 @@ fn assemble_reason(error: &AssembleError) -> FetchReason {
         | AssembleError::Setting { .. } => FetchReason::InvalidModel,
         AssembleError::Golden(error) => match error {
             // A library that is not there is no fault of the model.
-            GoldenError::Load(LoadError::Library { .. }) | GoldenError::Verify(_) => FetchReason::Internal,
+            GoldenError::Load(LoadError::Library { .. }) | GoldenError::Verify(_) | GoldenError::Native(_) => {
+                FetchReason::Internal
+            }
             GoldenError::Load(_) | GoldenError::Differs { .. } => FetchReason::UnsupportedModel,
             GoldenError::Tokenizer(_)
             | GoldenError::Text { .. }

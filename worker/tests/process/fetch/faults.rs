@@ -63,7 +63,7 @@ async fn a_silent_server_is_given_up_and_asked_again() {
     let hub = hub_of(&demo_source()).await;
     hub.inject(WEIGHTS, Fault::StallAfter(5_000_000));
     let mut fetcher = Fetcher::new(&hub);
-    fetcher.wish.timeouts.idle = Duration::from_millis(300);
+    fetcher.wish.access.timeouts.idle = Duration::from_millis(300);
     fetcher.run().await.unwrap();
     let requests = to(&hub.requests(), WEIGHTS);
     assert_eq!(offset(&requests[1]), 5_000_000);
@@ -134,7 +134,7 @@ async fn wrong_content_is_never_visible_and_leaves_nothing() {
     let fetcher = Fetcher::new(&hub);
     let (reason, message) = fetcher.reason().await;
     assert_eq!(reason, FetchReason::ChecksumMismatch);
-    assert!(message.contains("model.safetensors from the hub is not what the hub says it is"), "{message}");
+    assert!(message.contains("model.safetensors is not what its source says it is"), "{message}");
     assert_eq!(fetcher.left(), Vec::<String>::new());
 }
 
@@ -160,7 +160,7 @@ async fn what_no_hash_is_announced_of_is_not_taken() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let hub = hub_of(&small_source("bert-f32")).await;
     let mut fetcher = Fetcher::new(&hub);
-    fetcher.wish.hub_endpoint = format!("http://{}", listener.local_addr().unwrap());
+    fetcher.wish.access.endpoint = Some(format!("http://{}", listener.local_addr().unwrap()));
     let server = tokio::spawn(async { axum::serve(listener, axum::Router::new().fallback(answer)).await });
     let (reason, message) = fetcher.reason().await;
     server.abort();
@@ -189,7 +189,7 @@ async fn a_hub_that_is_not_there_is_unreachable() {
     let hub = hub_of(&small_source("bert-f32")).await;
     let mut fetcher = Fetcher::new(&hub);
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    fetcher.wish.hub_endpoint = format!("http://{}", listener.local_addr().unwrap());
+    fetcher.wish.access.endpoint = Some(format!("http://{}", listener.local_addr().unwrap()));
     drop(listener);
     let (reason, message) = fetcher.reason().await;
     assert_eq!(reason, FetchReason::HubUnreachable);

@@ -68,6 +68,7 @@ pub(crate) fn publish(source: &Path) -> TempDir {
         requested_revision: "main".to_owned(),
         revision: "0".repeat(40),
         license: None,
+        source_digest: "sha256:of-the-source".to_owned(),
     };
     assemble(&copy, &selection, origin, &folder.path().join("model")).unwrap();
     folder

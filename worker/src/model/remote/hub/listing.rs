@@ -2,27 +2,7 @@
 
 use serde::Deserialize;
 
-/// What the hub says a file's content is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Hash {
-    Sha256(String),
-    /// sha1 of the git object.
-    GitBlob(String),
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RemoteFile {
-    pub name: String,
-    pub size: Option<u64>,
-    pub hash: Option<Hash>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Revision {
-    pub commit: String,
-    pub license: Option<String>,
-    pub files: Vec<RemoteFile>,
-}
+use crate::model::remote::{Hash, RemoteFile, Revision};
 
 /// The hub tags a large file with its sha256 and a small one with its git object.
 pub(super) fn hash_of_tag(tag: &str) -> Option<Hash> {
@@ -87,12 +67,13 @@ impl Listing {
                     size: lfs.and_then(|lfs| lfs.size).or(size),
                     // The git object of a large file is a pointer to it, not the file.
                     hash: large.or_else(|| if is_large { None } else { small() }),
+                    tag: None,
                 }
             })
             .collect();
         let license =
             card.and_then(|card| card.license).and_then(|license| license.as_str().map(str::to_owned));
-        Some(Revision { commit: sha, license, files })
+        Some(Revision { id: sha, license, files, archives: Vec::new() })
     }
 }
 

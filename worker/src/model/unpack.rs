@@ -1,0 +1,216 @@
+//! Takes a model's files out of a tar archive: plain files with plain names, within bounds. Links, devices and paths that lead
+//! elsewhere are not taken, whatever else an image has them for.
+
+use std::io::{self, Read, Write};
+use std::path::Path;
+
+use flate2::read::GzDecoder;
+use fs_err::File;
+
+use crate::model::manifest::is_safe_name;
+
+const MAX_ENTRIES: u32 = 10_000;
+/// A gzip file that grows by more than this was made to.
+const MAX_RATIO: u64 = 100;
+/// Where images that carry models keep them.
+const IMAGE_FOLDER: &str = "models/";
+
+#[derive(Debug, thiserror::Error)]
+pub enum UnpackError {
+    #[error("failed to read archive {archive}")]
+    Read {
+        archive: String,
+        #[source]
+        source: io::Error,
+    },
+    #[error("failed to write {file} from archive {archive}")]
+    Write {
+        archive: String,
+        file: String,
+        #[source]
+        source: io::Error,
+    },
+    #[error("archive {archive} has more than {MAX_ENTRIES} entries")]
+    Entries { archive: String },
+    #[error("archive {archive} unpacks to more than {limit} bytes")]
+    TooLarge { archive: String, limit: u64 },
+    #[error("archive {archive} has {file} twice")]
+    Twice { archive: String, file: String },
+}
+
+/// Unpacks into the folder and returns the names of what is there, in the archive's order. `limit` bounds all of it.
+pub fn unpack(archive: &Path, folder: &Path, limit: u64) -> Result<Vec<String>, UnpackError> {
+    let name = archive.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let read = |source| UnpackError::Read { archive: name.clone(), source };
+    let file = File::open(archive).map_err(read)?;
+    let size = file.metadata().map_err(read)?.len();
+    if name.ends_with(".gz") {
+        let most = size.saturating_mul(MAX_RATIO).saturating_add(1024 * 1024);
+        Unpacking { name: &name, folder, left: limit, limit }.run(GzDecoder::new(file).take(most))
+    } else {
+        Unpacking { name: &name, folder, left: limit, limit }.run(file)
+    }
+}
+
+struct Unpacking<'a> {
+    name: &'a str,
+    folder: &'a Path,
+    left: u64,
+    limit: u64,
+}
+
+impl Unpacking<'_> {
+    fn run(mut self, reader: impl Read) -> Result<Vec<String>, UnpackError> {
+        let archive = || self.name.to_owned();
+        let read = |source| UnpackError::Read { archive: archive(), source };
+        let mut tar = tar::Archive::new(reader);
+        let mut found: Vec<String> = Vec::new();
+        let mut entries = 0;
+        for entry in tar.entries().map_err(read)? {
+            let mut entry = entry.map_err(read)?;
+            entries += 1;
+            if entries > MAX_ENTRIES {
+                return Err(UnpackError::Entries { archive: archive() });
+            }
+            if !matches!(entry.header().entry_type(), tar::EntryType::Regular | tar::EntryType::Continuous) {
+                continue;
+            }
+            let path = entry.path_bytes().into_owned();
+            let Some(file) = String::from_utf8(path).ok().and_then(|path| plain_name(&path)) else {
+                continue;
+            };
+            let size = entry.size();
+            if size > self.left {
+                return Err(UnpackError::TooLarge { archive: archive(), limit: self.limit });
+            }
+            if found.contains(&file) {
+                return Err(UnpackError::Twice { archive: archive(), file });
+            }
+            self.left -= size;
+            self.write(&file, size, &mut entry)?;
+            found.push(file);
+        }
+        Ok(found)
+    }
+
+    fn write(&self, file: &str, size: u64, entry: &mut impl Read) -> Result<(), UnpackError> {
+        let path = self.folder.join(file);
+        let write =
+            |source| UnpackError::Write { archive: self.name.to_owned(), file: file.to_owned(), source };
+        if let Some(parent) = path.parent() {
+            fs_err::create_dir_all(parent).map_err(write)?;
+        }
+        let read = |source| UnpackError::Read { archive: self.name.to_owned(), source };
+        let mut output = File::create(&path).map_err(write)?;
+        let mut buffer = vec![0; 128 * 1024];
+        let mut left = size;
+        while left > 0 {
+            let count = entry.read(&mut buffer).map_err(read)?;
+            if count == 0 {
+                return Err(read(io::ErrorKind::UnexpectedEof.into()));
+            }
+            output.write_all(&buffer[..count]).map_err(write)?;
+            left = left.saturating_sub(count as u64);
+        }
+        output.sync_all().map_err(write)
+    }
+}
+
+/// The name below the model's folder, of a path that is one.
+fn plain_name(path: &str) -> Option<String> {
+    let path = path.trim_start_matches("./").trim_start_matches('/');
+    let name = path.strip_prefix(IMAGE_FOLDER).unwrap_or(path);
+    is_safe_name(name).then(|| name.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+
+    use super::*;
+
+    fn entry(kind: tar::EntryType, path: &str, content: &[u8], size: u64) -> Vec<u8> {
+        let mut header = tar::Header::new_ustar();
+        // As an attacker writes it: the library's own setter would refuse.
+        header.as_mut_bytes()[..path.len()].copy_from_slice(path.as_bytes());
+        header.set_entry_type(kind);
+        header.set_size(size);
+        header.set_mode(0o644);
+        if kind == tar::EntryType::Symlink || kind == tar::EntryType::Link {
+            header.set_link_name("/etc/passwd").unwrap();
+        }
+        header.set_cksum();
+        let mut bytes = header.as_bytes().to_vec();
+        bytes.extend(content);
+        bytes.resize(bytes.len().next_multiple_of(512), 0);
+        bytes
+    }
+
+    fn file(path: &str, content: &[u8]) -> Vec<u8> {
+        entry(tar::EntryType::Regular, path, content, content.len() as u64)
+    }
+
+    fn unpacked(name: &str, bytes: &[u8]) -> Result<Vec<String>, UnpackError> {
+        let folder = tempfile::tempdir().unwrap();
+        let archive = folder.path().join(name);
+        fs_err::write(&archive, bytes).unwrap();
+        let output = folder.path().join("deep/below/output");
+        fs_err::create_dir_all(&output).unwrap();
+        let outcome = unpack(&archive, &output, 100_000);
+        let count = |below: &str| fs_err::read_dir(folder.path().join(below)).unwrap().count();
+        let outside = (count(""), count("deep"), count("deep/below"));
+        assert_eq!(outside, (2, 1, 1), "something was written elsewhere");
+        for found in outcome.iter().flatten() {
+            assert!(output.join(found).symlink_metadata().unwrap().is_file(), "{found}");
+        }
+        outcome
+    }
+
+    #[test]
+    fn only_plain_files_with_plain_names_come_out() {
+        let mut tar = Vec::new();
+        for path in ["./config.json", "models/onnx/model.onnx", "/models/tokenizer.json"] {
+            tar.extend(file(path, b"x"));
+        }
+        for path in ["../escape", "models/../../escape", "a/../../escape", "etc/.ssh/key", "a b", "\\windows"]
+        {
+            tar.extend(file(path, b"x"));
+        }
+        for kind in [
+            tar::EntryType::Symlink,
+            tar::EntryType::Link,
+            tar::EntryType::Char,
+            tar::EntryType::Block,
+            tar::EntryType::Fifo,
+            tar::EntryType::Directory,
+        ] {
+            tar.extend(entry(kind, "special.json", b"", 0));
+        }
+        tar.extend([0; 1024]);
+        assert_eq!(unpacked("a.tar", &tar).unwrap(), ["config.json", "onnx/model.onnx", "tokenizer.json"]);
+    }
+
+    #[test]
+    fn archives_that_lie_are_refused() {
+        let twice = [file("a", b"1"), file("./a", b"2")].concat();
+        assert!(matches!(unpacked("a.tar", &twice), Err(UnpackError::Twice { .. })));
+        let large = entry(tar::EntryType::Regular, "a", b"x", 1 << 40);
+        assert!(matches!(unpacked("a.tar", &large), Err(UnpackError::TooLarge { .. })));
+        let cut = entry(tar::EntryType::Regular, "a", b"x", 5000);
+        assert!(matches!(unpacked("a.tar", &cut), Err(UnpackError::Read { .. })));
+        assert!(matches!(unpacked("a.tar", b"<html>no archive</html>"), Err(UnpackError::Read { .. })));
+        assert!(matches!(unpacked("a.tar.gz", b"no gzip either"), Err(UnpackError::Read { .. })));
+        let many: Vec<u8> = (0..=MAX_ENTRIES).flat_map(|_| file("../skipped", b"")).collect();
+        assert!(matches!(unpacked("a.tar", &many), Err(UnpackError::Entries { .. })));
+    }
+
+    #[test]
+    fn a_gzip_bomb_goes_off_harmlessly() {
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
+        gzip.write_all(&file("../skipped", &vec![0; 64 << 20])).unwrap();
+        let bomb = gzip.finish().unwrap();
+        assert!(bomb.len() < 100_000);
+        assert!(unpacked("a.tar.gz", &bomb).is_err());
+    }
+}
