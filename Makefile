@@ -15,7 +15,7 @@ CARGO_TEST = cargo test --locked --workspace --profile $(PROFILE)
 CARGO_BUILD = cargo build --quiet --locked --workspace --bins --tests --profile $(PROFILE)
 BINARIES = $(or $(CARGO_TARGET_DIR),target)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 CLUSTER = tests/cluster/cluster
-SCRIPTS = tests/cluster/cluster $(wildcard tests/cluster/selftest) tests/assets/fetch tests/chart/check tests/demo/demo \
+SCRIPTS = tests/cluster/cluster tests/cluster/own-api-server $(wildcard tests/cluster/selftest) tests/assets/fetch tests/chart/check tests/demo/demo \
 	tests/tools/setup tests/tools/cargo-deny tests/bench/autoscaling/run \
 	tests/bench/scaling-loop/run tests/clients/install tests/clients/run images/build images/collect .ci/run
 

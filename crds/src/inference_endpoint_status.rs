@@ -186,7 +186,7 @@ pub struct ScalingDecision {
     #[schemars(range(min = 0))]
     pub allocations: i32,
     /// One word for the reason. Of the number itself: `Fixed`, `Start`, `WokenUp`, `Bounds`, `HighLoad`, `LowLoad`, `Idle`.
-    /// Of its staying as it is although something asks for another: `Cooldown`, `NoData`, and `Steady` when that is over.
+    /// Of its staying as it is although something asks for another: `Cooldown`, `AtMaximum`, `NoData`, or `Steady` after those.
     #[schemars(length(min = 1, max = 64))]
     pub reason: String,
     /// The reason in a sentence, with its numbers.

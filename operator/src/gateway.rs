@@ -20,7 +20,6 @@ mod error;
 mod gzip;
 mod inference;
 mod info;
-mod joined;
 mod line;
 mod load;
 mod merge_patch;
@@ -41,9 +40,11 @@ mod request;
 mod router;
 #[cfg(test)]
 mod router_tests;
+mod sending;
 mod server;
 mod settings;
 mod shapes;
+mod shares;
 mod shown;
 mod starting;
 mod tenancy;
@@ -83,6 +84,7 @@ use self::request::Target;
 use self::router::router;
 use self::server::Server;
 pub use self::settings::Settings;
+use self::shares::Among;
 use self::shown::Shown;
 use self::tls::Certificate;
 pub use self::tls::{Settings as TlsSettings, WorkerSettings as WorkerTlsSettings};
@@ -106,7 +108,7 @@ struct Shared {
     directory: tokio::sync::watch::Receiver<Arc<Directory>>,
     workers: WorkerClient,
     admission: Admission,
-    budget: Arc<Budget>,
+    budget: Budget,
     shown: Shown,
     bursts: Bursts,
     wakes: Wakes,
@@ -145,6 +147,7 @@ impl Gateway {
         draining: CancellationToken,
     ) -> Self {
         let Observers { metrics, traces } = observers;
+        let among = if settings.all_namespaces { Among::Tenants } else { Among::One };
         let doubt = Doubt::default();
         Self(Arc::new(Shared {
             guard: Guard::new(&settings.auth, client.clone(), doubt.clone()).map(Arc::new),
@@ -153,8 +156,8 @@ impl Gateway {
             client,
             directory,
             workers,
-            admission: Admission::new(settings.max_requests),
-            budget: Budget::new(settings.max_held_bytes),
+            admission: Admission::new(settings.max_requests, among),
+            budget: Budget::new(settings.max_held_bytes, among),
             shown: Shown::default(),
             bursts: Bursts::default(),
             wakes: Wakes::default(),
@@ -265,6 +268,7 @@ pub async fn serve(
     tokio::spawn(ended.clone().run_until_cancelled_owned(follow_caches));
     tokio::spawn(ended.clone().run_until_cancelled_owned(page::record(gateway.clone())));
     tokio::spawn(ended.clone().run_until_cancelled_owned(follow));
+    tokio::spawn(ended.clone().run_until_cancelled_owned(wake::follow(gateway.clone(), known.clone())));
     if let Some(guard) = gateway.guard.clone() {
         guard.load_keys().await.context("failed to read the API keys")?;
         let ended = ended.clone();

@@ -34,6 +34,8 @@ mod harness;
 mod infer;
 #[path = "gateway/load.rs"]
 mod load;
+#[path = "gateway/own_api_server.rs"]
+mod own_api_server;
 #[path = "gateway/page.rs"]
 mod page;
 #[path = "gateway/proxy.rs"]
@@ -46,6 +48,8 @@ mod shapes;
 mod standby;
 #[path = "gateway/starting.rs"]
 mod starting;
+#[path = "gateway/stopped.rs"]
+mod stopped;
 #[path = "gateway/traces.rs"]
 mod traces;
 #[path = "gateway/update.rs"]

@@ -11,6 +11,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use e2e::{Gateway, Namespace, client, kubectl, references};
+use k8s_openapi::api::apps::v1::Deployment;
 use kube::{
     Api,
     api::{DeleteParams, PostParams},
@@ -100,12 +101,20 @@ async fn ask_on(gateway: Arc<Gateway>, stop: Arc<AtomicBool>) -> Result<()> {
     Ok(())
 }
 
+/// How often the spec of its Deployment was changed: what goes down and up again between two looks is seen here.
+async fn changes(default: &Namespace) -> Result<i64> {
+    let deployment = default.api::<Deployment>().get(NAME).await?;
+    deployment.metadata.generation.context("no generation")
+}
+
 async fn rises_and_falls(default: &Namespace, api: &Api<InferenceEndpoint>) -> Result<()> {
     default.ready_endpoint(NAME).await?;
     let gateway = Arc::new(Gateway::open().await?);
     let load = Load::start(&gateway);
     let risen = until_decided(api, "more allocations", |decision| decision.allocations == 2).await?;
     ensure!(risen.reason == "HighLoad" && risen.message.contains("requests/s"), "{risen:?}");
+
+    let ramp = changes(default).await?;
 
     // In the middle of the ramp, without a word to its lease.
     let delete =
@@ -122,6 +131,10 @@ async fn rises_and_falls(default: &Namespace, api: &Api<InferenceEndpoint>) -> R
 
     let held = until_decided(api, "a reason to stay", |decision| decision.reason == "Cooldown").await?;
     ensure!(held.allocations == 2, "{held:?}");
+    ensure!(
+        changes(default).await? == ramp,
+        "the Deployment was changed meanwhile, so that it flapped: {held:?}"
+    );
     let slept = until_decided(api, "zero", |decision| decision.allocations == 0).await?;
     ensure!(slept.reason == "Idle", "{slept:?}");
 

@@ -50,7 +50,15 @@ pub enum Reason {
 impl Reason {
     fn read(word: &str) -> Self {
         use scaling::Reason as Load;
-        let load = [Load::NoData, Load::Steady, Load::HighLoad, Load::LowLoad, Load::Cooldown, Load::Idle];
+        let load = [
+            Load::NoData,
+            Load::Steady,
+            Load::HighLoad,
+            Load::LowLoad,
+            Load::Cooldown,
+            Load::AtMaximum,
+            Load::Idle,
+        ];
         [Self::Fixed, Self::Start, Self::WokenUp, Self::Bounds]
             .into_iter()
             .chain(load.map(Self::Load))
@@ -70,6 +78,7 @@ impl Reason {
                 scaling::Reason::HighLoad => "HighLoad",
                 scaling::Reason::LowLoad => "LowLoad",
                 scaling::Reason::Cooldown => "Cooldown",
+                scaling::Reason::AtMaximum => "AtMaximum",
                 scaling::Reason::Idle => "Idle",
                 scaling::Reason::Bounds => "Bounds",
             },
@@ -87,6 +96,7 @@ impl From<scaling::Reason> for Reason {
             | scaling::Reason::HighLoad
             | scaling::Reason::LowLoad
             | scaling::Reason::Cooldown
+            | scaling::Reason::AtMaximum
             | scaling::Reason::Idle => Self::Load(reason),
         }
     }

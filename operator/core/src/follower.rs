@@ -223,7 +223,9 @@ fn is_news(reason: scaling::Reason, gist: &str, seen: &Seen<'_>) -> bool {
         return false;
     }
     let held = match &seen.decision.reason {
-        Reason::Load(held @ (scaling::Reason::Cooldown | scaling::Reason::NoData)) => Some(*held),
+        Reason::Load(
+            held @ (scaling::Reason::Cooldown | scaling::Reason::NoData | scaling::Reason::AtMaximum),
+        ) => Some(*held),
         Reason::Load(_)
         | Reason::Fixed
         | Reason::Start
@@ -232,7 +234,7 @@ fn is_news(reason: scaling::Reason, gist: &str, seen: &Seen<'_>) -> bool {
         | Reason::Other(_) => None,
     };
     match reason {
-        scaling::Reason::Cooldown | scaling::Reason::NoData => {
+        scaling::Reason::Cooldown | scaling::Reason::NoData | scaling::Reason::AtMaximum => {
             held.is_none_or(|held| self::gist(held, &seen.decision.message) != gist)
         }
         scaling::Reason::Steady => held.is_some(),

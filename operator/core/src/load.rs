@@ -42,6 +42,10 @@ struct Growth {
     seconds: f64,
 }
 
+/// Seconds of growth that a source can owe at most: whoever was silent for a minute is compared with nothing. A clock that has jumped
+/// would spread what happened over years, and its load would be nothing.
+const MOST_OWED: f64 = 600.0;
+
 /// Answers are not as regular as intervals: this much longer is the same.
 const SAME_INTERVAL: f64 = 1.5;
 
@@ -59,6 +63,8 @@ pub struct Allocated {
     pub desired: u32,
     pub ready: u32,
     pub starting: u32,
+    /// Ready, and lent when all others are busy.
+    pub standby: u32,
     /// Seconds since the latest of them began to serve.
     pub youngest: Option<f64>,
 }
@@ -78,7 +84,11 @@ impl Baselines {
                 growth = before.growth;
                 add_growth(&mut growth.counters, &counters, &before.counters);
                 growth.seconds += (uptime - before.uptime).max(0.0);
-                growth.take(interval, &mut sum);
+                if growth.seconds <= MOST_OWED.max(2.0 * interval) {
+                    growth.take(interval, &mut sum);
+                } else {
+                    growth = Growth::default();
+                }
             }
             sum.queued = sum.queued.saturating_add(counters.queued);
             sum.in_flight = sum.in_flight.saturating_add(counters.in_flight);
@@ -153,7 +163,7 @@ impl Happened {
     /// In a law's terms. `interval` is in seconds, measured.
     pub fn observation(&self, interval: f64, allocated: Allocated, has_goal: bool) -> Observation {
         let Self { sum, queue_growth } = self;
-        let Allocated { desired, ready, starting, youngest } = allocated;
+        let Allocated { desired, ready, starting, standby, youngest } = allocated;
         let completed = number(sum.completed);
         let mean = |total: f64| (sum.completed > 0).then(|| total / completed);
         let service_time = mean(sum.service_time);
@@ -166,6 +176,7 @@ impl Happened {
             desired,
             ready,
             starting,
+            standby,
             youngest,
             arrivals: sum.arrivals,
             completed: sum.completed,

@@ -103,6 +103,8 @@ pub enum Reason {
     LowLoad,
     /// Another number would do, but it is too early: something starts, or has just started.
     Cooldown,
+    /// Load asks for more than the maximum, which is there.
+    AtMaximum,
     /// Nothing came for the time after which an endpoint goes to zero.
     Idle,
     /// The number was outside of its bounds.

@@ -46,6 +46,8 @@ pub(super) struct Observed {
     /// Not in version 1: what our gateways count.
     late: Option<u64>,
     service_variation: Option<f64>,
+    #[serde(default)]
+    standby: u32,
 }
 
 #[derive(Debug, Serialize)]
@@ -125,6 +127,7 @@ impl Observed {
             desired: self.desired,
             ready: self.ready,
             starting: self.starting,
+            standby: self.standby,
             youngest: None,
             arrivals: self.arrivals,
             completed: self.completed,

@@ -11,7 +11,7 @@ use super::dispatch::too_late;
 use super::elastic::query::{Own, Query};
 use super::error::Error;
 use super::metrics::Rejection;
-use super::request;
+use super::request::{self, Target};
 
 pub(crate) struct Arrived {
     pub(crate) query: Query,
@@ -21,10 +21,9 @@ pub(crate) struct Arrived {
 }
 
 impl Arrived {
-    /// `id` is for the words of an error.
     pub(crate) async fn read(
         gateway: &Gateway,
-        id: &str,
+        target: &Target,
         own: &[Own],
         request: Request,
     ) -> Result<Self, Error> {
@@ -34,9 +33,9 @@ impl Arrived {
         let deadline = gateway.deadline(began, query.timeout, gateway.settings.infer_timeout);
         let body = timeout_at(deadline.at, request::body(&parts, body, &gateway.settings))
             .await
-            .map_err(|_| too_late(id, deadline, "the request body"))??;
+            .map_err(|_| too_late(&target.id, deadline, "the request body"))??;
         // After the body, or slow clients would hold the places of all others.
-        let admitted = gateway.admission.admit(deadline);
+        let admitted = gateway.admission.admit(&target.tenant, deadline);
         let admitted = admitted.inspect_err(|_| gateway.metrics.rejected(Rejection::Requests))?;
         Ok(Self { query, admitted, headers: parts.headers, body })
     }

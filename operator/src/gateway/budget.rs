@@ -1,29 +1,29 @@
 //! How many bytes this gateway holds for requests: bodies while they are worked on, and answers that are joined
 //! from pieces. Counted as they arrive, so that nobody reserves by announcing.
 
+use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
+use http_body_util::Full;
 use hyper::body::{Frame, SizeHint};
 
 use super::Gateway;
 use super::metrics::Rejection;
+use super::shares::{Among, Share, Shares};
+use super::tenancy::Tenant;
 
-#[derive(Debug)]
-pub(crate) struct Budget {
-    limit: usize,
-    held: AtomicUsize,
-}
+#[derive(Clone, Debug)]
+pub(crate) struct Budget(Arc<Shares>);
 
 /// What one request holds; given back when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Held {
-    budget: Arc<Budget>,
-    bytes: AtomicUsize,
+    share: Share,
     is_refused: AtomicBool,
 }
 
@@ -32,20 +32,16 @@ pub(crate) struct Held {
 pub(crate) struct OverBudget;
 
 impl Budget {
-    pub(crate) fn new(limit: usize) -> Arc<Self> {
-        Arc::new(Self { limit, held: AtomicUsize::new(0) })
+    pub(crate) fn new(limit: usize, among: Among) -> Self {
+        Self(Shares::new(limit, among))
     }
 
     pub(crate) fn limit(&self) -> usize {
-        self.limit
+        self.0.limit()
     }
 
-    pub(crate) fn begin(self: &Arc<Self>) -> Arc<Held> {
-        Arc::new(Held {
-            budget: Arc::clone(self),
-            bytes: AtomicUsize::new(0),
-            is_refused: AtomicBool::new(false),
-        })
+    pub(crate) fn begin(&self, tenant: &str) -> Arc<Held> {
+        Arc::new(Held { share: self.0.begin(tenant), is_refused: AtomicBool::new(false) })
     }
 }
 
@@ -56,23 +52,19 @@ impl Held {
     }
 
     pub(crate) fn limit(&self) -> usize {
-        self.budget.limit
+        self.share.limit()
     }
 
     pub(crate) fn grow(&self, bytes: usize) -> Result<(), OverBudget> {
-        let grown = |held: usize| held.checked_add(bytes).filter(|held| *held <= self.budget.limit);
-        if self.budget.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, grown).is_err() {
+        self.share.take(bytes).map_err(|_| {
             self.is_refused.store(true, Ordering::Relaxed);
-            return Err(OverBudget);
-        }
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        Ok(())
+            OverBudget
+        })
     }
-}
 
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.budget.held.fetch_sub(*self.bytes.get_mut(), Ordering::Relaxed);
+    /// Gives back what is held above `bytes`.
+    pub(crate) fn shrink(&self, bytes: usize) {
+        self.share.shrink(bytes);
     }
 }
 
@@ -85,7 +77,10 @@ pub(crate) fn count_body(gateway: &Gateway, request: &mut Request) -> BodyCount 
     if hyper::body::Body::is_end_stream(request.body()) {
         return BodyCount(None);
     }
-    let held = gateway.budget.begin();
+    let tenant = Tenant::of(request.extensions(), gateway);
+    // A tenant that is not served is refused before its body is read.
+    let tenant = tenant.as_ref().map_or(gateway.settings.namespace.as_str(), |Tenant(name)| name);
+    let held = gateway.budget.begin(tenant);
     let body = std::mem::take(request.body_mut());
     *request.body_mut() = Body::new(Counted { body, held: Arc::clone(&held) });
     request.extensions_mut().insert(Arc::clone(&held));
@@ -133,31 +128,49 @@ impl hyper::body::Body for Counted {
     }
 }
 
+/// A body that counts as held until it is sent.
+pub(crate) struct Kept {
+    body: Full<Bytes>,
+    _held: Arc<Held>,
+}
+
+impl Kept {
+    pub(crate) fn body(bytes: Bytes, held: Arc<Held>) -> Body {
+        Body::new(Self { body: Full::new(bytes), _held: held })
+    }
+}
+
+impl hyper::body::Body for Kept {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use http_body_util::BodyExt;
 
     use super::*;
 
-    #[test]
-    fn what_is_held_is_given_back() {
-        let budget = Budget::new(10);
-        let first = budget.begin();
-        first.grow(6).unwrap();
-        let second = budget.begin();
-        assert_eq!(second.grow(5), Err(OverBudget));
-        second.grow(4).unwrap();
-        drop(first);
-        second.grow(6).unwrap();
-        drop(second);
-        assert_eq!(budget.held.load(Ordering::Relaxed), 0);
-    }
-
     #[tokio::test]
     async fn a_body_breaks_off_where_it_does_not_fit() {
-        let budget = Budget::new(10);
+        let budget = Budget::new(10, Among::One);
         for (size, fits) in [(10, true), (11, false)] {
-            let held = budget.begin();
+            let held = budget.begin("a");
             let body = Body::new(Counted { body: Body::from(vec![b' '; size]), held: Arc::clone(&held) });
             assert_eq!(body.collect().await.is_ok(), fits, "{size}");
             assert_eq!(held.is_refused(), !fits);

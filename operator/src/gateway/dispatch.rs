@@ -71,7 +71,7 @@ pub(crate) async fn embed(
 ) -> Result<Answered, Error> {
     let gateway = waiter.gateway();
     // Short texts take more than their bytes.
-    let held = gateway.budget.begin();
+    let held = gateway.budget.begin(&waiter.key().namespace);
     held.grow(work.texts() * size_of::<String>() * 2).map_err(|OverBudget| too_many_bytes(gateway))?;
     let mut pieces = work.pieces(gateway.settings.piece_texts);
     match (pieces.next(), pieces.len()) {

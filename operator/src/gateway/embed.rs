@@ -17,6 +17,7 @@ use super::directory::EndpointKey;
 use super::dispatch::{self, Answered, too_late, too_many_bytes};
 use super::error::Error;
 use super::presentation::ok;
+use super::sending::Sending;
 use super::tenancy::Tenant;
 use super::wake::Waiter;
 use super::work::{BrokenFrame, Form, Work};
@@ -71,17 +72,20 @@ pub(crate) async fn embed(
     let Call { key, admitted, headers } = call;
     let waiter = Waiter::new(gateway, key);
     let work = Box::new(Work::new(texts, Form::Inference { input_type }, options, headers));
-    // Until the answer is written: what is read takes a multiple of its bytes.
-    let held = gateway.budget.begin();
+    // What is read takes a multiple of its bytes until it is written, and what is written its own until it is sent.
+    let held = gateway.budget.begin(&key.namespace);
     let deadline = admitted.deadline;
-    let answered = match collect(&waiter, work, admitted, &held, READ_FACTOR).await {
+    let answered = match collect(&waiter, work, admitted.clone(), &held, READ_FACTOR).await {
         Ok((bytes, tokens)) => {
             let write = move |bytes: &[u8]| {
                 let InferenceResponse { sparse_embedding } = serde_json::from_slice(bytes).ok()?;
                 (sparse_embedding.len() == number).then(|| shape(sparse_embedding))
             };
-            match timeout_at(deadline.at, written(key, bytes, held, write)).await {
-                Ok(Some(written)) => Ok(Answered { body: written.into(), tokens }.into_response()),
+            let written = timeout_at(deadline.at, written(key, bytes, Arc::clone(&held), write)).await;
+            match written {
+                Ok(Some(written)) => {
+                    Ok(Answered { body: Sending::whole(written, admitted, held), tokens }.into_response())
+                }
                 Ok(None) => Err(Error::WorkerAnswer { id: key.id.clone() }),
                 Err(_) => Err(too_late(&key.id, deadline, "the answer to be written")),
             }
@@ -103,10 +107,10 @@ pub(crate) async fn embed_sparse(
     let waiter = Waiter::new(gateway, key);
     let form = Form::EmbedSparse { input_type };
     let work = Box::new(Work::new(texts, form, options, headers));
-    let held = gateway.budget.begin();
-    let answered = match collect(&waiter, work, admitted, &held, 1).await {
+    let held = gateway.budget.begin(&key.namespace);
+    let answered = match collect(&waiter, work, admitted.clone(), &held, 1).await {
         Ok((bytes, tokens)) => match form.entries(&bytes) {
-            Ok(_) => Ok(Answered { body: bytes.into(), tokens }.into_response()),
+            Ok(_) => Ok(Answered { body: Sending::whole(bytes, admitted, held), tokens }.into_response()),
             Err(BrokenFrame) => Err(Error::WorkerAnswer { id: key.id.clone() }),
         },
         Err(error) => Err(error),

@@ -146,6 +146,10 @@ pub(crate) enum Error {
     NotServing { id: String, reason: String, message: String },
     #[error("too many requests are being processed; at most [{limit}] are accepted at once")]
     TooManyRequests { limit: usize },
+    #[error(
+        "too many requests of namespace [{namespace}] are being processed: of the [{limit}] that are accepted at once, others need their part"
+    )]
+    TooManyOfTenant { namespace: String, limit: usize },
     #[error("too many requests wait for inference endpoint [{id}] to start; at most [{limit}] may wait")]
     TooManyHeld { id: String, limit: usize },
     #[error("the queue of inference endpoint [{id}] is full: at most [{limit}] texts may wait")]

@@ -40,7 +40,7 @@ async fn read(
     request: Request,
 ) -> Result<(EndpointKey, Box<Work>, Admitted), Error> {
     let Arrived { query: _, admitted, headers, body } =
-        Arrived::read(&gateway, &target.id, &[], request).await?;
+        Arrived::read(&gateway, &target, &[], request).await?;
     let request = infer::parse(target.task, &body)?;
     gateway.find(&target)?;
     let (texts, input_type, options) = request.into_parts();

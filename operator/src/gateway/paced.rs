@@ -38,7 +38,8 @@ impl Paced {
                     return Err(Error::BodyTrickles { least: self.least, within: WINDOW });
                 }
                 (self.least, self.came) = (LEAST, 0);
-                self.window_ends += WINDOW;
+                // From now on: what came at once for longer than a window has left the last one's end behind.
+                self.window_ends = Instant::now() + WINDOW;
                 continue;
             };
             let Some(frame) = frame else { return Ok(None) };
@@ -66,5 +67,43 @@ impl Paced {
             bytes.extend_from_slice(&piece);
         }
         Ok(bytes.freeze())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::{StreamExt, stream};
+
+    use super::*;
+
+    fn body(pieces: impl futures::Stream<Item = Bytes> + Send + 'static) -> Paced {
+        let pieces = pieces.map(Ok::<_, std::convert::Infallible>);
+        Paced::new(Body::from_stream(pieces), 1 << 20)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_of_a_byte_a_second_is_given_up_after_the_second_window() {
+        let began = Instant::now();
+        let trickles = stream::repeat(Bytes::from_static(b" ")).then(async |byte| {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            byte
+        });
+        let read = body(trickles).collect().await;
+        assert!(matches!(read, Err(Error::BodyTrickles { .. })));
+        assert_eq!(began.elapsed().as_secs(), 2 * WINDOW.as_secs());
+    }
+
+    /// A gateway that is short of CPU reads what has long come; a pause after that is no trickle.
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_is_there_is_not_too_slow_because_it_is_read_slowly() {
+        let there = stream::iter(0..4).then(async |_| {
+            tokio::time::advance(2 * WINDOW).await;
+            Bytes::from(vec![b' '; LEAST])
+        });
+        let late = stream::once(async {
+            tokio::time::sleep(WINDOW / 2).await;
+            Bytes::from_static(b" ")
+        });
+        assert_eq!(body(there.chain(late)).collect().await.unwrap().len(), 4 * LEAST + 1);
     }
 }

@@ -18,8 +18,8 @@ use super::admission::Admitted;
 use super::budget::{Held, OverBudget};
 use super::dispatch::{Answered, Errand, Taken, answer, ready_pod, too_many_bytes};
 use super::error::Error;
-use super::joined::Joined;
 use super::queue::Claim;
+use super::sending::Sending;
 use super::wake::Waiter;
 use super::work::{BrokenFrame, Work};
 
@@ -51,7 +51,7 @@ pub(crate) async fn in_pieces(
     let shared = Shared {
         errand: Errand::new(waiter, admitted.deadline)?,
         work: &work,
-        held: gateway.budget.begin(),
+        held: gateway.budget.begin(&waiter.key().namespace),
         in_line: Mutex::new(Claim::WhenRoom),
     };
     let mut ranges = work.pieces(gateway.settings.piece_texts).enumerate();
@@ -72,7 +72,7 @@ pub(crate) async fn in_pieces(
     answers.sort_unstable_by_key(|piece| piece.index);
     let tokens = answers.iter().map(|piece| piece.tokens).sum();
     let entries = answers.into_iter().map(|piece| piece.entries).collect();
-    Ok(Answered { body: Joined::body(work.form(), entries, admitted, shared.held), tokens })
+    Ok(Answered { body: Sending::joined(work.form(), entries, admitted, shared.held), tokens })
 }
 
 impl Shared<'_> {

@@ -1,6 +1,8 @@
 //! How every answer is dressed: the product header, the media type that the client accepts, `pretty` and
 //! `filter_path`.
 
+use std::sync::Arc;
+
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
@@ -10,6 +12,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::Serialize;
 
 use super::Gateway;
+use super::budget::Kept;
 use super::elastic::json::Json;
 use super::elastic::media_type::MediaType;
 use super::elastic::query::Presentation;
@@ -103,7 +106,7 @@ async fn rewrite(gateway: &Gateway, response: Response, rewriting: Rewriting) ->
         Err(_) => return Error::AnswerCut.into_response(),
     };
     head.headers.remove(CONTENT_LENGTH);
-    let counted = gateway.budget.begin();
+    let counted = gateway.budget.begin(&tenant.0);
     if counted.grow(TREE_FACTOR * bytes.len()).is_err() {
         gateway.metrics.rejected(Rejection::Bytes);
         return Error::TooManyBytes { limit: gateway.budget.limit() }.into_response();
@@ -111,10 +114,13 @@ async fn rewrite(gateway: &Gateway, response: Response, rewriting: Rewriting) ->
     let rewritten = if bytes.len() <= SMALL {
         Ok(presented(bytes, presentation))
     } else {
-        writing::write(&tenant, counted, move || presented(bytes, presentation)).await
+        writing::write(&tenant, Arc::clone(&counted), move || presented(bytes, presentation)).await
     };
     match rewritten {
-        Ok(bytes) => Response::from_parts(head, Body::from(bytes)),
+        Ok(bytes) => {
+            counted.shrink(bytes.len());
+            Response::from_parts(head, Kept::body(bytes, counted))
+        }
         Err(_) => Error::AnswerBroken.into_response(),
     }
 }

@@ -57,7 +57,7 @@ impl Shaped {
         write: impl FnOnce(&[TextEmbedding]) -> Vec<u8> + Send + 'static,
     ) -> Result<Response, Error> {
         let Self { target, request } = self;
-        let arrived = Arrived::read(gateway, &target.id, &[], request).await?;
+        let arrived = Arrived::read(gateway, &target, &[], request).await?;
         let Arrived { query: _, admitted, headers, body } = arrived;
         let request = read(&body)?;
         drop(body);

@@ -1,7 +1,7 @@
 //! Waking an endpoint that sleeps at zero allocations. A request that meets no allocation asks here; of all the requests
 //! that wait for one endpoint only the first starts anything, and of several gateways only one writes: the patch carries
-//! the version of the object that it was decided on. Nothing is kept of endpoints that nobody waits for but how long
-//! their start took.
+//! the version of the object that it was decided on. Endpoints that are attached to another are woken, waited for and
+//! counted as that one. Nothing is kept of endpoints that nobody waits for but how long their start took.
 
 mod ask;
 mod cold_starts;
@@ -11,10 +11,11 @@ mod tests;
 mod waiter;
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use lexiscale_core::wake::{Sleep, sleep};
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -27,7 +28,7 @@ use super::Gateway;
 use super::directory::{Directory, EndpointKey, Entry};
 use super::outage::Outage;
 
-/// The endpoints that requests of this gateway wait for.
+/// The endpoints that requests of this gateway wait for, by the key of what is woken ([`Entry::deployment`]).
 #[derive(Default)]
 pub(crate) struct Wakes {
     waking: Mutex<HashMap<EndpointKey, Waking>>,
@@ -37,10 +38,13 @@ pub(crate) struct Wakes {
 }
 
 /// One endpoint, for as long as somebody waits for it.
+#[derive(Default)]
 struct Waking {
     requests: usize,
     without: Option<Without>,
-    _stop: DropGuard,
+    /// Who asks for an allocation: nobody, as long as there are some. On a busy endpoint requests begin and cease to wait all the
+    /// time, and a task for each of them would be as much work as what they wait for.
+    asking: Option<DropGuard>,
 }
 
 /// An endpoint has no allocation.
@@ -65,6 +69,22 @@ impl Waking {
     fn since(&self) -> Option<Instant> {
         self.without.map(|without| without.since)
     }
+
+    fn ask(&mut self, gateway: &Gateway, key: &EndpointKey) {
+        self.asking.get_or_insert_with(|| {
+            let stop = CancellationToken::new();
+            tokio::spawn(ask::while_waited_for(gateway.clone(), key.clone(), stop.clone()));
+            stop.drop_guard()
+        });
+    }
+}
+
+/// Notices that an endpoint loses its last allocation while requests wait for one that was only busy. Ends with the directory.
+pub(super) async fn follow(gateway: Gateway, mut directory: watch::Receiver<Arc<Directory>>) {
+    while directory.changed().await.is_ok() {
+        let known = Arc::clone(&directory.borrow_and_update());
+        gateway.wakes.look_at_all(&gateway, &known);
+    }
 }
 
 impl Wakes {
@@ -74,25 +94,36 @@ impl Wakes {
 
     /// One more request waits. Returns since when the endpoint has no allocation, if it has none.
     fn enter(&self, gateway: &Gateway, key: &EndpointKey) -> Option<Instant> {
-        self.update(gateway, key, |waking, entry| {
-            let waking = waking.entry(key.clone()).or_insert_with(|| {
-                let stop = CancellationToken::new();
-                tokio::spawn(ask::while_waited_for(gateway.clone(), key.clone(), stop.clone()));
-                Waking { requests: 0, without: None, _stop: stop.drop_guard() }
-            });
+        self.update(gateway, key, |all, entry| {
+            let waking = match all.get_mut(key) {
+                Some(waking) => waking,
+                None => all.entry(key.clone()).or_default(),
+            };
             waking.requests += 1;
             let took = entry.and_then(|entry| waking.look(entry));
+            if entry.is_none_or(|entry| entry.pods.is_empty()) {
+                waking.ask(gateway, key);
+            }
             (waking.since(), took)
         })
     }
 
     /// Nothing has changed but, perhaps, the endpoint. Returns what `enter` does.
     fn look(&self, gateway: &Gateway, key: &EndpointKey) -> Option<Instant> {
-        self.update(gateway, key, |waking, entry| {
-            let Some(waking) = waking.get_mut(key) else { return (None, None) };
+        self.update(gateway, key, |all, entry| {
+            let Some(waking) = all.get_mut(key) else { return (None, None) };
             let took = entry.and_then(|entry| waking.look(entry));
             (waking.since(), took)
         })
+    }
+
+    /// Asks for those that have no allocation now and had some when requests began to wait.
+    fn look_at_all(&self, gateway: &Gateway, directory: &Directory) {
+        for (key, waking) in self.lock().iter_mut() {
+            if directory.get(key).is_some_and(|entry| entry.pods.is_empty()) {
+                waking.ask(gateway, key);
+            }
+        }
     }
 
     /// One request fewer waits. Returns since when the endpoint had no allocation, as far as it was known.
@@ -115,8 +146,11 @@ impl Wakes {
         key: &EndpointKey,
         act: impl FnOnce(&mut HashMap<EndpointKey, Waking>, Option<&Entry>) -> (Option<Instant>, Option<Duration>),
     ) -> Option<Instant> {
+        let mut waking = self.lock();
+        // Under the lock, or an endpoint that loses its allocations just now could be passed over by `look_at_all` too.
         let directory = gateway.directory();
-        let (since, took) = act(&mut self.lock(), directory.get(key).map(AsRef::as_ref));
+        let (since, took) = act(&mut waking, directory.get(key).map(AsRef::as_ref));
+        drop(waking);
         if let Some(took) = took {
             self.cold_starts.took(&directory, key, took);
             gateway.metrics.wake.cold_start(key, took);

@@ -34,12 +34,13 @@ mod tests {
 
     use super::*;
     use crate::gateway::budget::Budget;
+    use crate::gateway::shares::Among;
 
     /// Or a client that leaves and asks again has the gateway hold any number of answers.
     #[tokio::test]
     async fn what_is_held_for_an_answer_is_held_until_it_is_written_and_not_until_its_client_leaves() {
-        let budget = Budget::new(10);
-        let held = budget.begin();
+        let budget = Budget::new(10, Among::One);
+        let held = budget.begin("a");
         held.grow(10).unwrap();
         let (begun, begins) = mpsc::channel();
         let (release, end) = mpsc::channel::<()>();
@@ -51,10 +52,10 @@ mod tests {
         assert!(poll!(&mut written).is_pending());
         begins.recv().unwrap();
         drop(written);
-        assert!(budget.begin().grow(1).is_err());
+        assert!(budget.begin("a").grow(1).is_err());
         release.send(()).unwrap();
         let is_free = async {
-            while budget.begin().grow(10).is_err() {
+            while budget.begin("a").grow(10).is_err() {
                 tokio::task::yield_now().await;
             }
         };

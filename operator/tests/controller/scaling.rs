@@ -160,6 +160,31 @@ async fn a_steady_load_writes_nothing() {
     .await;
 }
 
+/// A gateway whose clock or memory is broken. Believed, it would be a thousand allocations.
+#[tokio::test]
+async fn numbers_that_cannot_be_are_no_load_and_are_not_remembered() {
+    with_world(async |world| {
+        let operator = world.quick();
+        let gateway = Arc::new(Gateway::start(&world, "gateway").await);
+        let _workers = world.serve_adaptive(1).await;
+        let mistake = gateway.keeps_counting("search", |counters| {
+            counters.arrivals += 1;
+            counters.completed += 1;
+            // Thirty years. Much more, and the sum would swallow what is counted after it.
+            counters.service_time += 1e9;
+        });
+        let kept = world.until_decided("not believed", |decision| decision.reason == "NoData").await;
+        assert!(kept.message.contains("serviceTime of the observation is 1"), "{kept:?}");
+        assert_eq!(world.get::<Deployment>("search").await.spec.replicas, Some(1));
+        drop(mistake);
+        let _load = gateway.is_busy("search", 3);
+        let replicas = world.until_scaled(|replicas| replicas > 1).await;
+        assert!(replicas < 6, "the maximum for a load of 3");
+        operator.stop().await;
+    })
+    .await;
+}
+
 /// An autoscaler of the cluster owns the number in place of the operator: the real one, with its own rights.
 #[tokio::test]
 async fn a_horizontal_pod_autoscaler_scales_an_endpoint_of_a_fixed_number() {

@@ -82,20 +82,29 @@ impl Gateway {
 
     /// Is busy from now on: as much work as so many allocations can do. Ends when what is returned is dropped.
     pub(crate) fn is_busy(self: &Arc<Self>, endpoint: &str, allocations: u64) -> DropGuard {
+        let service = Duration::from_millis(10);
+        self.keeps_counting(endpoint, move |counters| {
+            for _ in 0..allocations {
+                counters.arrivals += 1;
+                counters.answered(Times { service, queue: Duration::ZERO, latency: service }, None);
+            }
+            counters.idle = Some(0.0);
+        })
+    }
+
+    /// Counts this every 10 ms, until what is returned is dropped.
+    pub(crate) fn keeps_counting(
+        self: &Arc<Self>,
+        endpoint: &str,
+        change: impl Fn(&mut LoadCounters) + Send + Sync + 'static,
+    ) -> DropGuard {
         let stop = CancellationToken::new();
         let (gateway, endpoint) = (Arc::clone(self), endpoint.to_owned());
         let work = async move {
             let mut tick = tokio::time::interval(Duration::from_millis(10));
             loop {
                 tick.tick().await;
-                let service = Duration::from_millis(10);
-                gateway.counts(&endpoint, |counters| {
-                    for _ in 0..allocations {
-                        counters.arrivals += 1;
-                        counters.answered(Times { service, queue: Duration::ZERO, latency: service }, None);
-                    }
-                    counters.idle = Some(0.0);
-                });
+                gateway.counts(&endpoint, &change);
             }
         };
         tokio::spawn(stop.clone().run_until_cancelled_owned(work));

@@ -14,8 +14,9 @@ use crate::harness::{Answer, Gateway};
 use crate::worker::{Behaviour, Worker};
 use crate::zero::held;
 
-const INPUT: &str = r#"{"input":"Kubernetes"}"#;
-const MAKE: &str = r#"{"service":"elser","service_settings":{"num_allocations":1,"num_threads":1}}"#;
+pub(crate) const INPUT: &str = r#"{"input":"Kubernetes"}"#;
+pub(crate) const MAKE: &str =
+    r#"{"service":"elser","service_settings":{"num_allocations":1,"num_threads":1}}"#;
 const UPDATE: &str = r#"{"service_settings":{"num_allocations":2}}"#;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -28,7 +29,13 @@ async fn an_api_server_that_is_silent_stops_no_inference() {
     outage(State::Hangs).await;
 }
 
-async fn send(gateway: &Gateway, method: Method, path: &str, body: &str, authorization: &str) -> Answer {
+pub(crate) async fn send(
+    gateway: &Gateway,
+    method: Method,
+    path: &str,
+    body: &str,
+    authorization: &str,
+) -> Answer {
     let mut request = Request::builder().method(method).uri(path).header(AUTHORIZATION, authorization);
     if !body.is_empty() {
         request = request.header("content-type", "application/json");
@@ -36,7 +43,7 @@ async fn send(gateway: &Gateway, method: Method, path: &str, body: &str, authori
     gateway.request(request.body(body.to_owned().into()).unwrap()).await
 }
 
-fn assert_unavailable(answer: &Answer, reason: &str) {
+pub(crate) fn assert_unavailable(answer: &Answer, reason: &str) {
     assert_eq!(answer.error(), (503, "status_exception".to_owned()), "{answer:?}");
     assert_eq!(answer.header("retry-after"), "1");
     let body = answer.json();
@@ -45,7 +52,7 @@ fn assert_unavailable(answer: &Answer, reason: &str) {
 }
 
 /// Those that a client may do to an endpoint, at once.
-async fn changes(gateway: &Gateway, authorization: &str) -> [Answer; 3] {
+pub(crate) async fn changes(gateway: &Gateway, authorization: &str) -> [Answer; 3] {
     let (made, updated, deleted) = tokio::join!(
         send(gateway, Method::PUT, "/_inference/sparse_embedding/made", MAKE, authorization),
         send(gateway, Method::PUT, "/_inference/sparse_embedding/others/_update", UPDATE, authorization),
@@ -55,13 +62,13 @@ async fn changes(gateway: &Gateway, authorization: &str) -> [Answer; 3] {
 }
 
 /// Credentials for everything, by token and by key.
-struct Callers {
-    bearer: String,
-    key: String,
+pub(crate) struct Callers {
+    pub(crate) bearer: String,
+    pub(crate) key: String,
 }
 
 impl Callers {
-    async fn new(cluster: &Cluster, keys: &std::path::Path) -> Self {
+    pub(crate) async fn new(cluster: &Cluster, keys: &std::path::Path) -> Self {
         let token = cluster.account("searcher", &VERBS, &[], AUDIENCE).await;
         let NewKey { credential, hash } = NewKey::generate("search").unwrap();
         let entry = json!({"hash": hash, "namespaces": ["*"], "verbs": VERBS, "endpoints": ["*"]});

@@ -72,7 +72,7 @@ async fn client() -> Client {
     client
 }
 
-async fn install_crds(client: &Client) {
+pub(crate) async fn install_crds(client: &Client) {
     let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
     for crd in manifests::all() {
         let parameters = PatchParams::apply("lexiscale-operator").force();

@@ -37,8 +37,8 @@ def worst(rows, key):
     return max(row[key] for row in rows)
 
 
-def geometric_cost(rows, policy, start):
-    costs = [mean(found, "cost") for trace in TRACES if (found := of(rows, policy, start, trace))]
+def geometric_cost(rows, policy, start, traces=TRACES):
+    costs = [mean(found, "cost") for trace in traces if (found := of(rows, policy, start, trace))]
     return math.exp(sum(map(math.log, costs)) / len(costs)) if costs else math.nan
 
 
@@ -62,6 +62,27 @@ def table(rows, costs):
             cells = "".join(f"{cell(of(rows, policy, start, trace)):<{width}}" for trace in TRACES)
             lines.append(f"{policy:<24}{cells}{geometric_cost(rows, policy, start):.2f}")
     lines += ["", *(f"{name}: {cost:.1f} us of CPU for a decision, its lines included" for name, cost in costs.items())]
+    return "\n".join(lines)
+
+
+def made(rows, traces):
+    """A line for each shape: every policy, and who is neither later nor dearer than ours."""
+    policies = [*PEERS, SLO]
+    width = 21
+    head = "".join(f"{policy:<{width}}" for policy in policies)
+    lines = ["late requests in %, worst seed @ mean cost of the oracle's"]
+    for start in STARTS:
+        if not any(row["start"] == start for row in rows):
+            continue
+        lines += ["", f"starts of {start} s", f"{'shape':<16}{head}better than ours in both"]
+        for trace in traces:
+            found = {policy: of(rows, policy, start, trace) for policy in policies}
+            figures = {policy: (100 * worst(each, "late"), mean(each, "cost")) for policy, each in found.items()}
+            cells = "".join(f"{f'{late:.2f} @ {cost:.2f}':<{width}}" for late, cost in figures.values())
+            late, cost = figures[SLO]
+            better = [name for name, (theirs, price) in figures.items() if name != SLO and theirs <= late and price <= cost]
+            lines.append(f"{trace:<16}{cells}{', '.join(better) or '-'}")
+        lines.append(f"{'geometric mean':<16}" + "".join(f"{f'{geometric_cost(rows, policy, start, traces):.2f}':<{width}}" for policy in policies))
     return "\n".join(lines)
 
 
@@ -108,11 +129,11 @@ def name(text):
     return "_".join(words)
 
 
-def flat(rows, costs, bars):
+def flat(rows, costs, bars, traces=TRACES):
     figures = {}
     for policy in ["oracle", *PEERS, *OURS]:
         for start in STARTS:
-            for trace in TRACES:
+            for trace in traces:
                 found = of(rows, policy, start, trace)
                 if not found:
                     continue

@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 import types
 
+import made
 import numpy
 
 # File and scale, as in the simulator's own suite.
@@ -57,8 +58,11 @@ class Job:
     def __call__(self, job):
         trace, seed, start = job
         simulator = load(self.settings.simulator)
-        path, scale = TRACES[trace]
-        arrivals, duration = simulator.load_trace(f"{self.settings.traces}/{path}", scale, seed)
+        if trace in TRACES:
+            path, scale = TRACES[trace]
+            arrivals, duration = simulator.load_trace(f"{self.settings.traces}/{path}", scale, seed)
+        else:
+            arrivals, duration = made.arrivals(trace, seed)
         config = configuration(seed, start)
         service = simulator.service_times(len(arrivals), config.service, config.cv, seed)
         oracle = simulator.oracle(arrivals, service, duration, config)

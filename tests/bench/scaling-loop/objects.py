@@ -1,5 +1,5 @@
-"""Prints the benchmark's objects as one JSON list: objects.py endpoints ENDPOINTS NAMESPACES, with one model and its volume in
-each namespace, or objects.py gateways COUNT PORT.
+"""Prints the benchmark's objects as one JSON list: objects.py endpoints ENDPOINTS NAMESPACES SLO, with one model and its volume in
+each namespace, of which so many in a hundred have a latency goal, or objects.py gateways COUNT PORT.
 """
 
 import json
@@ -24,7 +24,9 @@ def volume(index):
     }  # fmt: skip
 
 
-def endpoint(index, namespaces):
+def endpoint(index, namespaces, slo):
+    has_goal = index % 100 < slo
+    scaling = {"mode": "slo", "targetLatency": "500ms"} if has_goal else {"mode": "elasticsearch"}
     return {
         "apiVersion": "inference.lexiscale.io/v1alpha1", "kind": "InferenceEndpoint",
         "metadata": {"name": f"endpoint-{index}", "namespace": namespace(index % namespaces)},
@@ -34,6 +36,7 @@ def endpoint(index, namespaces):
                 "modelId": "bench", "numThreads": 1,
                 "adaptiveAllocations": {"enabled": True, "minNumberOfAllocations": 1, "maxNumberOfAllocations": 4},
             },
+            "deployment": {"scaling": scaling},
         },
     }  # fmt: skip
 
@@ -65,12 +68,12 @@ def gateway(index, port):
     }  # fmt: skip
 
 
-def endpoints(count, namespaces):
+def endpoints(count, namespaces, slo):
     names = [GATEWAYS, *map(namespace, range(namespaces))]
     items = [node(index) for index in range(10)]
     items += [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}} for name in names]
     items += [volume(index) for index in range(namespaces)]
-    return items + [endpoint(index, namespaces) for index in range(count)]
+    return items + [endpoint(index, namespaces, slo) for index in range(count)]
 
 
 def gateways(count, port):

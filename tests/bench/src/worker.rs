@@ -1,10 +1,12 @@
 //! Stub workers on 127.0.0.1, so that what is measured is what stands before them.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use lexiscale_wire::LOAD_HEADER;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
@@ -51,35 +53,53 @@ impl Drop for Worker {
 }
 
 async fn accept(listener: TcpListener, clock: Clock, service: Service) {
-    // When the last of those that came is done.
-    let free_at = Arc::new(Mutex::new(Instant::now()));
+    let line = Arc::new(InLine { free_at: Mutex::new(Instant::now()), requests: AtomicUsize::new(0) });
     // They end with this one.
     let mut connections = JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
-        let (clock, free_at) = (clock.clone(), Arc::clone(&free_at));
-        connections.spawn(async move { serve(Wire::new(stream)?, &clock, service, &free_at).await });
+        let (clock, line) = (clock.clone(), Arc::clone(&line));
+        connections.spawn(async move { serve(Wire::new(stream)?, &clock, service, &line).await });
         while connections.try_join_next().is_some() {}
     }
 }
 
-async fn serve(mut wire: Wire, clock: &Clock, service: Service, free_at: &Mutex<Instant>) -> Result<()> {
+/// Those who came and are not answered.
+struct InLine {
+    /// When the last of them is done.
+    free_at: Mutex<Instant>,
+    requests: AtomicUsize,
+}
+
+/// With what a worker has left, as the real one tells it.
+fn answer(left: usize) -> String {
     let length = ANSWER.len();
-    let answer = format!(
-        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{ANSWER}"
-    );
+    format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n{LOAD_HEADER}: {left}\r\ncontent-length: {length}\r\n\r\n{ANSWER}"
+    )
+}
+
+async fn serve(mut wire: Wire, clock: &Clock, service: Service, line: &InLine) -> Result<()> {
+    let alone = answer(0);
     while let Some(request) = wire.message().await? {
         let now = Instant::now();
         let done = match service {
             Service::Fixed(time) => now + time,
             Service::InTurn => {
                 let time = service_time(&request.body)?;
-                let mut free_at = free_at.lock().unwrap_or_else(PoisonError::into_inner);
+                line.requests.fetch_add(1, Ordering::Relaxed);
+                let mut free_at = line.free_at.lock().unwrap_or_else(PoisonError::into_inner);
                 *free_at = now.max(*free_at) + time;
                 *free_at
             }
         };
         clock.sleep_until(done).await;
-        wire.send(answer.as_bytes()).await?;
+        match service {
+            Service::Fixed(_) => wire.send(alone.as_bytes()).await?,
+            Service::InTurn => {
+                let left = line.requests.fetch_sub(1, Ordering::Relaxed) - 1;
+                wire.send(answer(left).as_bytes()).await?;
+            }
+        }
     }
     Ok(())
 }

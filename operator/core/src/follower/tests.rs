@@ -172,6 +172,29 @@ fn steady_load_proposes_nothing() {
     assert_eq!(life.decision, before);
 }
 
+/// Whoever looks why an overloaded endpoint does not grow finds it there, once, and its end too.
+#[test]
+fn a_maximum_that_stands_in_the_way_is_told_and_its_end_as_well() {
+    let mut life = life(1, 10, None);
+    for _ in 0..20 {
+        life.look(2000);
+    }
+    assert_eq!(life.is(), (10, "AtMaximum"));
+    assert!(life.decision.message.contains("the maximum is 10"), "{}", life.decision.message);
+    let told = life.decision.clone();
+    for _ in 0..20 {
+        life.look(2100);
+    }
+    assert_eq!(life.decision, told, "other numbers are no news");
+    for _ in 0..200 {
+        life.look(860);
+        if life.is() != (10, "AtMaximum") {
+            break;
+        }
+    }
+    assert_ne!(life.is().1, "AtMaximum");
+}
+
 #[test]
 fn a_wake_up_starts_the_idle_time_anew() {
     let mut life = life(0, 1, Some(IDLE));
@@ -218,8 +241,10 @@ impl Chance {
 /// Load that is steady to whoever looks at it for long is not steady from one half second to the next.
 #[test]
 fn an_hour_of_random_requests_is_few_writes() {
-    for rate in [5.0, 12.5, 17.0, 26.0] {
+    // The last ones are near what the maximum can carry.
+    for (rate, maximum) in [(5.0, 10), (12.5, 10), (17.0, 10), (26.0, 10), (18.0, 3), (22.0, 3), (28.0, 4)] {
         let mut life = life(1, 1, None);
+        life.policy.bounds = AllocationBounds::new(1, maximum).unwrap();
         let goal = scaling::slo::Goal { latency: Duration::from_millis(500), share: 0.99 };
         life.policy.law = Law::Slo(goal);
         life.follower = Follower::resume(&life.policy, &life.decision);
@@ -231,6 +256,10 @@ fn an_hour_of_random_requests_is_few_writes() {
             // The first hour teaches the law what bursts there are.
             writes += u32::from(look >= 7200 && life.decision != before);
         }
-        assert!(writes <= 12, "{writes} writes at {rate} requests/s, the latest {:?}", life.decision);
+        assert!(
+            writes <= 12,
+            "{writes} writes at {rate} requests/s of {maximum}, the latest {:?}",
+            life.decision
+        );
     }
 }

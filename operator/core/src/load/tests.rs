@@ -75,6 +75,21 @@ fn what_is_told_rarely_is_no_burst() {
     assert_eq!(seen.iter().sum::<u64>(), 400, "none is lost");
 }
 
+/// Taken at its word, such a source would never be heard of again, and its endpoint shrink under load.
+#[test]
+fn a_source_whose_clock_has_jumped_is_compared_with_nothing_once() {
+    let mut baselines = Baselines::default();
+    let at = |uptime, completed| Sample { uptime, ..sample("a", "1", counted(completed, 0.0)) };
+    baselines.advance([at(0.0, 0)], INTERVAL);
+    for jump in [1e9, 1e300, f64::INFINITY] {
+        let before = completed(&baselines.advance([at(jump, 40)], INTERVAL));
+        assert_eq!(before, (0, 0.0), "{jump}");
+        assert_eq!(completed(&baselines.advance([at(jump, 100)], INTERVAL)), (60, 0.0), "{jump}");
+        baselines.advance([], INTERVAL);
+        baselines.advance([at(0.0, 0)], INTERVAL);
+    }
+}
+
 #[test]
 fn means_and_spread_are_of_the_interval() {
     let mut baselines = Baselines::default();

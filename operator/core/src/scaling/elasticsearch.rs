@@ -138,12 +138,25 @@ impl Memory {
         let replicas = needed.clamp(minimum, maximum);
         let numbers = self.numbers(load, policy);
         let reason = match replicas {
+            _ if replicas == current && needed > maximum => Reason::AtMaximum,
             _ if replicas == current => Reason::Steady,
             _ if replicas != needed && (current < minimum || current > maximum) => Reason::Bounds,
             _ if replicas > current => Reason::HighLoad,
             _ => Reason::LowLoad,
         };
-        Decision { replicas, reason, message: format!("needs {needed}: {numbers}") }
+        let message = match reason {
+            Reason::AtMaximum => {
+                format!("would be {needed}, but the maximum is {maximum}; needs {needed}: {numbers}")
+            }
+            Reason::NoData
+            | Reason::Steady
+            | Reason::HighLoad
+            | Reason::LowLoad
+            | Reason::Cooldown
+            | Reason::Idle
+            | Reason::Bounds => format!("needs {needed}: {numbers}"),
+        };
+        Decision { replicas, reason, message }
     }
 
     fn numbers(&self, load: Load, policy: &Policy) -> String {

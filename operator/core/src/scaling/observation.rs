@@ -12,6 +12,8 @@ pub struct Observation {
     pub ready: u32,
     /// Allocations that exist and do not serve yet.
     pub starting: u32,
+    /// Standby allocations that are ready: beside those that serve, and lent the moment all of these are busy.
+    pub standby: u32,
     /// Seconds since the latest of the allocations began to serve, where that is known.
     pub youngest: Option<f64>,
     /// Requests that came in.
@@ -85,6 +87,7 @@ impl Observation {
             desired: _,
             ready: _,
             starting: _,
+            standby: _,
             youngest,
             arrivals,
             completed,

@@ -93,18 +93,20 @@ pub(super) fn decide(
         let message = format!("keeps {replicas}: no request was measured yet, bounds {minimum} to {maximum}");
         return (memory, Decision { replicas, reason, message });
     };
-    let Need { up, down, .. } = figures.need;
+    let Need { up, down, short, .. } = figures.need;
     let wanted = memory.hold.next(observed.interval, current, up, down);
     let replicas = wanted.clamp(minimum.max(1), maximum);
     let reason = match replicas {
         _ if !(minimum..=maximum).contains(&current) => Reason::Bounds,
         _ if replicas > current => Reason::HighLoad,
         _ if replicas < current => Reason::LowLoad,
+        _ if short && current == maximum => Reason::AtMaximum,
         _ if down < current && down >= minimum && current > minimum.max(1) => Reason::Cooldown,
         _ => Reason::Steady,
     };
     let held = memory.hold.left().filter(|_| reason == Reason::Cooldown);
-    let message = Told { figures: &figures, policy, goal, held }.to_string();
+    let limited = reason == Reason::AtMaximum;
+    let message = Told { figures: &figures, policy, goal, held, limited }.to_string();
     (memory, Decision { replicas, reason, message })
 }
 
@@ -146,8 +148,11 @@ impl Memory {
         self.budget.spend(interval, finished, late(observed, patience));
         let rescue = start + interval / 2.0;
         let work = arrivals * service.mean;
-        self.trials
-            .learn(maximum, &Arrived { seconds: interval, requests: arrivals, work, patience, rescue });
+        let standby = f64::from(observed.standby);
+        self.trials.learn(
+            maximum,
+            &Arrived { seconds: interval, requests: arrivals, work, patience, standby, rescue },
+        );
 
         let tolerated = 1.0 - goal.share;
         let allowed = tolerated * self.budget.margin(tolerated);
@@ -198,15 +203,20 @@ struct Told<'a> {
     goal: &'a Goal,
     /// Seconds until fewer are taken.
     held: Option<f64>,
+    /// Whether more would be taken if there might be more.
+    limited: bool,
 }
 
 impl fmt::Display for Told<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { figures, policy, goal, held } = self;
+        let Self { figures, policy, goal, held, limited } = self;
         let Figures { mean, rates, start, late, allowed, waiting, need } = figures;
-        let Need { up, down, backlog } = need;
+        let Need { up, down, backlog, short: _ } = need;
         let Rates { present, sustained, ahead, .. } = rates;
         let expected = ahead.max(*sustained);
+        if *limited {
+            write!(formatter, "would be more, but the maximum is {}; ", policy.bounds.maximum())?;
+        }
         write!(formatter, "needs {up}")?;
         if let Some(seconds) = held {
             write!(formatter, ", takes those above {down} away in {seconds:.0} s at the earliest")?;

@@ -190,10 +190,11 @@ fn of_precision(precision: Option<&Result<ServedPrecision, Unavailable>>) -> Opt
 }
 
 /// Threads are the CPU limit of an allocation: on a node with fewer CPUs it would start and never be as fast as was asked for,
-/// if its CPU request let it start at all.
+/// if its CPU request let it start at all. Asleep it needs no node, and the large one may come back when it wakes.
 fn of_nodes(endpoint: &ValidatedEndpoint, largest: Option<u32>, rollout: &Rollout) -> Option<Hindrance> {
     let threads = endpoint.threads.get();
-    let largest = largest.filter(|largest| threads > *largest && !rollout.complete)?;
+    let runs = rollout.ready > 0 || !rollout.complete;
+    let largest = largest.filter(|largest| threads > *largest && runs)?;
     let message = format!(
         "serviceSettings.numThreads is {threads}, but the largest node has {largest} CPUs to give; add a larger node, or lower \
          numThreads"

@@ -23,6 +23,7 @@ struct Seen {
     cooldown: u32,
     not_ready: u32,
     wake_ups: u32,
+    at_maximum: u32,
 }
 
 /// An endpoint, as both are shown it.
@@ -120,12 +121,15 @@ impl Life {
             _ => self.desired,
         };
         let starting = u32::from(chance.happens(0.05));
+        // Of no concern to this law.
+        let standby = chance.small(3);
         let youngest = chance.happens(0.2).then(|| chance.one_of(&[0.0, 10.5, 299.75, 300.0, 5000.0]));
         Observation {
             interval,
             desired: self.desired,
             ready: self.ready,
             starting,
+            standby,
             youngest,
             arrivals: requests,
             completed,
@@ -190,6 +194,7 @@ fn compare(number: u64, seen: &mut Seen) {
             Reason::Cooldown if observation.ready == 0 => seen.not_ready += 1,
             Reason::Cooldown => seen.cooldown += 1,
             Reason::Bounds => seen.bounds += 1,
+            Reason::AtMaximum => seen.at_maximum += 1,
             Reason::NoData | Reason::Steady | Reason::HighLoad | Reason::LowLoad | Reason::Idle => {}
         }
         seen.up += u32::from(expected > life.desired);
@@ -217,9 +222,9 @@ fn a_second_implementation_decides_the_same_in_a_hundred_thousand_lives() {
     for number in 0..LIVES {
         compare(number, &mut seen);
     }
-    let Seen { up, down, to_zero, bounds, cooldown, not_ready, wake_ups } = seen;
+    let Seen { up, down, to_zero, bounds, cooldown, not_ready, wake_ups, at_maximum } = seen;
     eprintln!("{seen:?}");
-    for count in [up, down, to_zero, bounds, cooldown, not_ready, wake_ups] {
+    for count in [up, down, to_zero, bounds, cooldown, not_ready, wake_ups, at_maximum] {
         assert!(count > 1000, "what was compared was too tame: {seen:?}");
     }
 }

@@ -89,6 +89,10 @@ fn takes_several_steps_at_once() {
 fn stops_at_32_where_no_maximum_is_set() {
     let mut scaler = Scaler::new();
     assert_eq!(scaler.step(1_000_000, 0, 0, LONG), Some(32));
+    scaler.set(32);
+    assert_eq!(scaler.step(1_000_000, 0, 0, LONG), None);
+    assert_eq!(scaler.reason(), Reason::AtMaximum);
+    assert!(scaler.message().contains(", but the maximum is 32; needs "), "{}", scaler.message());
 }
 
 /// What the endpoint's validation makes of a minimum of 40 without a maximum.

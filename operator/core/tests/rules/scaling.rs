@@ -5,6 +5,8 @@ use std::num::NonZeroU32;
 use jiff::Timestamp;
 use lexiscale_core::{
     autoscaler::{Decision, Reason, decide, required},
+    follower::Proposal,
+    scaling,
     validated::{AllocationBounds, Allocations},
 };
 use proptest::prelude::*;
@@ -123,6 +125,19 @@ fn decisions() -> impl Strategy<Value = Decision> {
         .prop_map(|(replicas, reason, noted)| remembered(replicas, reason, noted))
 }
 
+/// Some that fit what is remembered, and many that were overtaken or ask for the absurd.
+fn proposals() -> impl Strategy<Value = Proposal> {
+    let replicas = prop_oneof![3 => 0..60_u32, 1 => any::<u32>()];
+    (0..60_u32, times(), replicas).prop_map(|(from, woken, replicas)| Proposal {
+        from,
+        woken,
+        replicas,
+        reason: if replicas == 0 { scaling::Reason::Idle } else { scaling::Reason::HighLoad },
+        message: "by load".to_owned(),
+        memory: None,
+    })
+}
+
 /// Times from a small pool, so that they are often equal.
 fn times() -> impl Strategy<Value = Option<Timestamp>> {
     prop::option::of((0..4_i64).prop_map(at))
@@ -138,6 +153,29 @@ proptest! {
         prop_assert_eq!(&decide(allocations, Some(&first), asked, None, at(1000 + later)), &first);
         let stored = Decision::read(&first.stored()).unwrap();
         prop_assert_eq!(decide(allocations, Some(&stored), asked, None, at(1000 + later)), first);
+    }
+
+    /// The last word before the Deployment: no law, and no bug of one, gets past it.
+    #[test]
+    fn whatever_load_proposes_the_number_is_within_its_bounds(
+        allocations in allocations(), memory in decisions(), asked in times(), mut proposal in proposals(), fits in any::<bool>()
+    ) {
+        if fits {
+            (proposal.from, proposal.woken) = (memory.replicas, memory.wake_requested_at);
+        }
+        let decision = decide(allocations, Some(&memory), asked, Some(&proposal), at(1000));
+        match allocations {
+            Allocations::Fixed(count) => prop_assert_eq!(decision.replicas, count.get()),
+            Allocations::Adaptive(bounds) if decision.replicas == 0 => {
+                let is_asked = asked.is_some() && asked != memory.wake_requested_at;
+                let sleeps_on = memory.replicas == 0;
+                let is_proposed = proposal.replicas == 0 && bounds.minimum() == 0;
+                prop_assert!(!is_asked && (sleeps_on || is_proposed), "{decision:?}");
+            }
+            Allocations::Adaptive(bounds) => {
+                prop_assert!((bounds.minimum()..=bounds.maximum().get()).contains(&decision.replicas), "{decision:?}");
+            }
+        }
     }
 
     /// A number that was within its bounds stays unless a request wakes it; nothing ever goes to zero here.

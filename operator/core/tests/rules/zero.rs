@@ -298,5 +298,22 @@ mod proposals {
             Some(("True", "Serving")),
             "it was found room all the same"
         );
+        assert_eq!(said(&world, ConditionType::Stalled), Some(("True", "InsufficientCapacity")));
+    }
+
+    /// The large node of one that sleeps may be gone until it is needed again.
+    #[test]
+    fn threads_that_no_node_has_are_no_matter_while_it_sleeps() {
+        let mut world = running();
+        world.edit("search", |endpoint| endpoint.spec.service_settings.num_threads = Some(8));
+        world.largest_node = Some(8);
+        world.settle();
+        world.complete_rollouts();
+        propose(&mut world, 1, 0, Reason::Idle);
+        world.complete_rollouts();
+        world.largest_node = Some(4);
+        world.settle();
+        assert_eq!(said(&world, ConditionType::Stalled), None);
+        assert_eq!(said(&world, ConditionType::Ready), Some(("True", "Idle")));
     }
 }

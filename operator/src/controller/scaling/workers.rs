@@ -159,7 +159,7 @@ impl Picture {
         self.by_endpoint.get(key).into_iter().flatten()
     }
 
-    /// What the law decides about: standby allocations are lent, and neither scaled nor counted.
+    /// What the law decides about: standby allocations are lent, and not scaled.
     fn allocations(&self, key: &Key) -> impl Iterator<Item = &Arc<Pod>> {
         self.pods(key).filter(|pod| !pods::is_standby(pod))
     }
@@ -178,7 +178,14 @@ impl Picture {
             |wanted: Standing| self.allocations(key).filter(move |pod| pods::standing(pod) == wanted);
         let count = |wanted| u32::try_from(standing(wanted).count()).unwrap_or(u32::MAX);
         let youngest = standing(Standing::Ready).filter_map(|pod| pods::ready_for(pod, now)).reduce(f64::min);
-        Allocated { desired, ready: count(Standing::Ready), starting: count(Standing::Starting), youngest }
+        let standby = self.serving(key).filter(|pod| pods::is_standby(pod)).count();
+        Allocated {
+            desired,
+            ready: count(Standing::Ready),
+            starting: count(Standing::Starting),
+            standby: u32::try_from(standby).unwrap_or(u32::MAX),
+            youngest,
+        }
     }
 
     pub(super) fn samples(&self, key: &Key) -> impl Iterator<Item = Sample> {
@@ -204,5 +211,40 @@ impl Picture {
                 .map(|load| (&load.counters, load.uptime))
                 .ok_or(Silence),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lexiscale_core::labels;
+    use serde_json::json;
+
+    use super::*;
+
+    fn pod(labels: &serde_json::Value, ready: bool) -> Arc<Pod> {
+        let status = if ready { "True" } else { "False" };
+        let conditions = [("PodScheduled", "True"), ("Ready", status)]
+            .map(|(kind, status)| json!({"type": kind, "status": status}));
+        let pod =
+            json!({"metadata": {"labels": labels}, "status": {"phase": "Running", "conditions": conditions}});
+        Arc::new(serde_json::from_value(pod).unwrap())
+    }
+
+    /// One that stands by and counts as an allocation would be work that the law thinks it has places for.
+    #[test]
+    fn standbys_are_counted_apart_and_once_they_serve() {
+        let key = ("default".to_owned(), "search".to_owned());
+        let standby = json!({labels::STANDBY_OF: "search"});
+        let pods = vec![
+            pod(&json!({}), true),
+            pod(&json!({}), false),
+            pod(&standby, true),
+            pod(&standby, true),
+            pod(&standby, false),
+        ];
+        let pace = Pace::new(Duration::from_secs(10));
+        let picture = Picture { by_endpoint: [(key.clone(), pods)].into(), said: HashMap::new(), pace };
+        let found = picture.allocated(&key, 2, Timestamp::UNIX_EPOCH);
+        assert_eq!((found.desired, found.ready, found.starting, found.standby), (2, 1, 1, 2));
     }
 }

@@ -98,26 +98,17 @@ impl Error {
                 Answer::new(Status::PAYLOAD_TOO_LARGE, Type::Status)
             }
             Self::Encoding(_) => Answer::new(Status::UNSUPPORTED_MEDIA_TYPE, Type::Status),
-            Self::TooManyRequests { .. } | Self::TooManyHeld { .. } | Self::TooManyBytes { .. } => {
+            Self::TooManyRequests { .. }
+            | Self::TooManyOfTenant { .. }
+            | Self::TooManyHeld { .. }
+            | Self::TooManyBytes { .. } => {
                 Answer::new(Status::TOO_MANY_REQUESTS, Type::EsRejectedExecution).retry()
             }
             Self::QueueFull { retry_after, .. } => Answer {
                 retry_after: Some(HeaderValue::from(*retry_after)),
                 ..Answer::new(Status::TOO_MANY_REQUESTS, Type::EsRejectedExecution)
             },
-            Self::Worker { kind, retry_after, .. } => {
-                let status = Status::from_u16(kind.status()).unwrap_or(Status::INTERNAL_SERVER_ERROR);
-                match kind {
-                    WorkerErrorKind::Overloaded => Answer {
-                        retry_after: Some(retry_after.clone().unwrap_or(HeaderValue::from_static("1"))),
-                        ..Answer::new(status, Type::EsRejectedExecution)
-                    },
-                    WorkerErrorKind::NotReady => Answer::new(status, Type::Status).retry(),
-                    WorkerErrorKind::TooLarge | WorkerErrorKind::BadRequest | WorkerErrorKind::Internal => {
-                        Answer::new(status, Type::Status)
-                    }
-                }
-            }
+            Self::Worker { kind, retry_after, .. } => of_worker(*kind, retry_after.as_ref()),
             Self::SettingsBroken | Self::AnswerBroken | Self::WorkerAnswer { .. } => {
                 Answer::new(Status::INTERNAL_SERVER_ERROR, Type::Status)
             }
@@ -128,6 +119,20 @@ impl Error {
             | Self::Denied(Denied::Unavailable { .. }) => {
                 Answer::new(Status::SERVICE_UNAVAILABLE, Type::Status).retry()
             }
+        }
+    }
+}
+
+fn of_worker(kind: WorkerErrorKind, retry_after: Option<&HeaderValue>) -> Answer {
+    let status = StatusCode::from_u16(kind.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    match kind {
+        WorkerErrorKind::Overloaded => Answer {
+            retry_after: Some(retry_after.cloned().unwrap_or(HeaderValue::from_static("1"))),
+            ..Answer::new(status, ErrorType::EsRejectedExecution)
+        },
+        WorkerErrorKind::NotReady => Answer::new(status, ErrorType::Status).retry(),
+        WorkerErrorKind::TooLarge | WorkerErrorKind::BadRequest | WorkerErrorKind::Internal => {
+            Answer::new(status, ErrorType::Status)
         }
     }
 }

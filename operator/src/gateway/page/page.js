@@ -75,7 +75,8 @@ function drawHistory(card, { history }, { now, window_ms: window }) {
   const [width, height] = [600, 70];
   const since = Math.max(now - window, history.length ? history[0][0] : now);
   const span = Math.max(now - since, 60_000);
-  const highest = Math.max(1, ...history.flatMap(([, desired, ready]) => [desired, ready]));
+  const most = Math.max(0, ...history.flatMap(([, desired, ready]) => [desired, ready]));
+  const highest = Math.max(1, most);
   const x = (time) => Math.max(0, width * (1 - (now - time) / span)).toFixed(1);
   const y = (count) => (height - (height - 4) * count / highest).toFixed(1);
   const svg = card.querySelector("svg");
@@ -83,7 +84,7 @@ function drawHistory(card, { history }, { now, window_ms: window }) {
   svg.querySelector(".desired").setAttribute("d", steps(history, 1, x, y, now));
   svg.querySelector(".ready").setAttribute("d", ready);
   svg.querySelector(".ready-area").setAttribute("d", ready && `${ready}V${height + 2}H${x(history[0][0])}Z`);
-  const told = `last ${duration(span / 1000)}, up to ${highest}`;
+  const told = `last ${duration(span / 1000)}, ${most ? `up to ${most}` : "none"}`;
   svg.setAttribute("aria-label", `Allocations, ${told}`);
   write(part(card, "span"), told);
 }
@@ -125,7 +126,8 @@ function draw(card, endpoint, page) {
   write(part(card, "service"), service);
   const range = adaptive ? `, adaptive ${adaptive.min} to ${adaptive.max ?? "any"}` : "";
   const each = threads ? `, ${threads} ${threads === 1 ? "thread" : "threads"} each` : "";
-  write(part(card, "allocations"), `${allocations.ready} of ${allocations.desired} ready${range}${each}`);
+  const running = allocations.desired ? `${allocations.ready} of ${allocations.desired} ready` : "none until the next request";
+  write(part(card, "allocations"), `${running}${range}${each}`);
   write(part(card, "desired"), String(allocations.desired));
   write(part(card, "ready"), String(allocations.ready));
   drawDownload(card, endpoint.download);
@@ -189,7 +191,7 @@ function offer(endpoints) {
     const ready = endpoints.find(({ state }) => state === "ready")?.id ?? ids[0];
     select.value = ids.includes(chosen) ? chosen : ready;
   }
-  at("embed").disabled = !ids.length;
+  at("embed").disabled = at("try").hidden = !ids.length;
 }
 
 // Polling
@@ -214,11 +216,12 @@ async function poll() {
   isAsking = true;
   let goesOn = true;
   try {
-    show(await call("_page/endpoints", { signal: AbortSignal.timeout(PATIENCE) }));
+    const page = await call("_page/endpoints", { signal: AbortSignal.timeout(PATIENCE) });
     failures = 0;
     at("trouble").hidden = true;
     at("list").classList.remove("stale");
     askToSignIn(null);
+    show(page);
     say("yes", "Live");
   } catch (error) {
     failures += 1;

@@ -1,5 +1,6 @@
 //! `POST _inference/{id}/_chunk`: texts in, chunks out, each with its place and its vector.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Request, State};
@@ -11,9 +12,10 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::{Arrived, Call, Error, Gateway, Own, Target, Wanted};
-use crate::gateway::admission::Deadline;
+use crate::gateway::admission::{Admitted, Deadline};
 use crate::gateway::auth::Caller;
-use crate::gateway::dispatch::too_late;
+use crate::gateway::budget::OverBudget;
+use crate::gateway::dispatch::{too_late, too_many_bytes};
 use crate::gateway::elastic::chunk::{Answer, ChunkRequest, CutTexts, Texts, parse};
 use crate::gateway::elastic::chunking_settings::{self, Accepted};
 use crate::gateway::elastic::error::{Items, Refusal};
@@ -21,6 +23,8 @@ use crate::gateway::elastic::json::Object;
 use crate::gateway::embed;
 use crate::gateway::places::Places;
 use crate::gateway::presentation::{json, ok};
+use crate::gateway::sending::Sending;
+use crate::gateway::writing;
 
 /// Chunks of one request that are embedded: each costs a worker some ten milliseconds.
 const MOST_EMBEDDED: usize = 2048;
@@ -28,6 +32,8 @@ const MOST_EMBEDDED: usize = 2048;
 const MOST_CUT: usize = 65_536;
 /// Bytes that are cut where they are. More of them must not keep other requests waiting.
 const CUT_HERE: usize = 16 << 10;
+/// Bytes of an answer that are written where they are, likewise.
+const WRITE_HERE: usize = 64 << 10;
 /// How long the texts of one request may take to be cut. Ten megabytes of prose take a second; separators can be written that
 /// take for ever, and must not keep others from cutting until a deadline that their author chose.
 const LONGEST: Duration = Duration::from_secs(10);
@@ -40,7 +46,7 @@ pub(super) async fn chunk(
     _caller: Caller,
     request: Request,
 ) -> Result<Response, Error> {
-    let arrived = Arrived::read(&gateway, &target.id, &[Own::Text, Own::Embeddings], request).await?;
+    let arrived = Arrived::read(&gateway, &target, &[Own::Text, Own::Embeddings], request).await?;
     let Arrived { query, admitted, headers, body } = arrived;
     let ChunkRequest { texts, settings } = parse(&body)?;
     drop(body);
@@ -56,7 +62,7 @@ pub(super) async fn chunk(
     let cut = cut(&target, texts, settings, most, admitted.deadline).await?;
     let shown = if query.has(Own::Text) { Texts::Shown } else { Texts::LeftOut };
     if !embeds {
-        return Ok(ok(json(&Answer::new(&cut, shown, None))));
+        return places_only(&gateway, &target, cut, shown, admitted).await;
     }
     let pieces = cut.pieces().map(str::to_owned).collect();
     let call = Call { key: &target.key(), admitted, headers: &headers };
@@ -64,6 +70,28 @@ pub(super) async fn chunk(
     let wanted = Wanted { texts: pieces, input_type: Some(InputType::Ingest), options: Options::default() };
     let write = move |rows: Vec<TextEmbedding>| json(&Answer::new(&cut, shown, Some(&rows)));
     embed::embed(&gateway, call, wanted, write).await
+}
+
+/// The answer without vectors.
+async fn places_only(
+    gateway: &Gateway,
+    target: &Target,
+    cut: CutTexts,
+    shown: Texts,
+    admitted: Admitted,
+) -> Result<Response, Error> {
+    let held = gateway.budget.begin(&target.tenant.0);
+    let answer = cut.answer_bytes(shown);
+    held.grow(answer).map_err(|OverBudget| too_many_bytes(gateway))?;
+    let write = move || json(&Answer::new(&cut, shown, None));
+    let written = if answer <= WRITE_HERE {
+        write()
+    } else {
+        let written = writing::write(&target.tenant, Arc::clone(&held), write);
+        let written = timeout_at(admitted.deadline.at, written).await;
+        written.map_err(|_| late(target, admitted.deadline))?.map_err(|_| failed())?
+    };
+    Ok(ok(Sending::whole(written, admitted, held)))
 }
 
 /// The settings of the request itself.

@@ -31,7 +31,7 @@ pub(super) async fn embed_sparse(
     _caller: Caller,
     request: Request,
 ) -> Result<Response, Response> {
-    let arrived = Arrived::read(&gateway, &target.id, &[], request).await;
+    let arrived = Arrived::read(&gateway, &target, &[], request).await;
     let Arrived { query: _, admitted, headers, body } = arrived.map_err(IntoResponse::into_response)?;
     let asked = wire::parse(&body).map_err(IntoResponse::into_response)?;
     drop(body);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use futures::future::join_all;
 use http::StatusCode;
+use kube::runtime::watcher::Event;
 use lexiscale_core::labels::WAKE_REQUESTED_AT;
 use serde_json::{Value, json};
 
@@ -115,6 +116,34 @@ async fn a_request_that_waited_for_another_reason_first_wakes_too() {
     assert_eq!(header(&answer, "x-inference-cold-start-ms"), Some(7_000));
 }
 
+/// Two names for one deployment: it starts once, and is told of once.
+#[tokio::test(start_paused = true)]
+async fn an_attached_endpoint_wakes_and_counts_as_the_one_that_it_is_attached_to() {
+    let server = ApiServer::new(&idle(None));
+    let mut gateway = server.gateway(&[]);
+    let attached = serde_json::from_value(json!({
+        "metadata": {"name": "b", "namespace": "default", "uid": "v", "resourceVersion": "11"},
+        "spec": {"taskType": "sparse_embedding", "service": "elser", "serviceSettings": {"deploymentId": "a"}},
+    }));
+    gateway.builder.endpoint(Event::Apply(attached.unwrap()));
+    gateway.look();
+    let started = gateway.seen_started();
+    let second = EndpointKey::new("default", "b");
+    let start = async {
+        after(8_000).await;
+        gateway.show(started);
+    };
+    let (first, other, ()) =
+        tokio::join!(gateway.request(MINUTE), gateway.request_to(&second, MINUTE), start);
+    for answer in [first, other] {
+        assert_eq!(header(&answer, "x-inference-cold-start-ms"), Some(8_000));
+    }
+    assert_eq!(server.patches(), (1, 0));
+    let starts = gateway.metric("lexiscale_gateway_cold_starts_total");
+    assert_eq!(starts, [r#"{namespace="default",endpoint="a"} 1"#]);
+    assert!(gateway.is_at_rest());
+}
+
 /// Whoever filled an index under another vocabulary can know it before the results are poor.
 #[tokio::test(start_paused = true)]
 async fn an_answer_names_the_vocabulary_that_its_tokens_come_from() {
@@ -144,6 +173,7 @@ async fn waiting_for_a_busy_allocation_is_no_cold_start() {
     let waiter = Waiter::new(&gateway.gateway, &key);
     let waiting = waiter.begin();
     after(500).await;
+    assert!(gateway.gateway.wakes.lock()[&key].asking.is_none(), "there is nothing to ask for");
     drop(waiting);
     let answer = waiter.answer(Ok(axum::response::Response::default())).unwrap();
     assert_eq!(header(&answer, "x-inference-cold-start-ms"), None);

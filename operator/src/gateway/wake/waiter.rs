@@ -1,6 +1,6 @@
 //! One inference request and its wait for a first allocation: what the answer tells its client of it.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
@@ -22,6 +22,9 @@ const LATEST: u64 = 300;
 pub(crate) struct Waiter<'a> {
     gateway: &'a Gateway,
     key: &'a EndpointKey,
+    /// What is waited for, once it is: the endpoint, or the one that it is attached to. Kept, because the cluster may say
+    /// otherwise when the waiting ends.
+    deployment: OnceLock<EndpointKey>,
     wait: Mutex<Wait>,
 }
 
@@ -43,7 +46,7 @@ pub(crate) struct Waiting<'w, 'a> {
 
 impl<'a> Waiter<'a> {
     pub(crate) fn new(gateway: &'a Gateway, key: &'a EndpointKey) -> Self {
-        Self { gateway, key, wait: Mutex::default() }
+        Self { gateway, key, deployment: OnceLock::new(), wait: Mutex::default() }
     }
 
     pub(crate) fn gateway(&self) -> &'a Gateway {
@@ -54,12 +57,19 @@ impl<'a> Waiter<'a> {
         self.key
     }
 
+    fn deployment(&self) -> &EndpointKey {
+        self.deployment.get_or_init(|| match self.gateway.directory().get(self.key) {
+            Some(entry) => EndpointKey::new(&self.key.namespace, entry.deployment().inference_id()),
+            None => self.key.clone(),
+        })
+    }
+
     /// To be called when the request begins to wait, and the result kept until it has its allocation. Never blocks: whatever
     /// has to be asked of the cluster is asked by a task of its own. The endpoint may have allocations at this time that are
     /// only busy, or are about to go.
     pub(crate) fn begin(&self) -> Waiting<'_, 'a> {
         let began = Instant::now();
-        let since = self.gateway.wakes.enter(self.gateway, self.key);
+        let since = self.gateway.wakes.enter(self.gateway, self.deployment());
         let mut wait = self.lock();
         wait.since = since.or(wait.since);
         Waiting { waiter: self, began }
@@ -93,7 +103,7 @@ impl<'a> Waiter<'a> {
             }
             (Err(error @ Error::TooManyHeld { .. }), _)
             | (Err(error @ Error::InferTimeout { .. }), Some(_)) => {
-                let left = self.gateway.wakes.time_left(&self.gateway.directory(), self.key, since);
+                let left = self.gateway.wakes.time_left(&self.gateway.directory(), self.deployment(), since);
                 let mut response = error.into_response();
                 response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(retry_after(left)));
                 Ok(response)
@@ -106,7 +116,7 @@ impl<'a> Waiter<'a> {
 impl Drop for Waiting<'_, '_> {
     fn drop(&mut self) {
         let Self { waiter, began } = self;
-        let left = waiter.gateway.wakes.leave(waiter.gateway, waiter.key);
+        let left = waiter.gateway.wakes.leave(waiter.gateway, waiter.deployment());
         let mut wait = waiter.lock();
         wait.since = wait.since.or(left);
         if let Some(since) = wait.since {

@@ -1,5 +1,5 @@
-//! What one core of the gateway carries, what it adds to a request at half of that, and what stalled connections do to it.
-//! nginx does the same beside it as a plain proxy.
+//! What one core of the gateway carries, and what it adds to a request at half of that. nginx does the same beside it as a plain
+//! proxy.
 //!
 //! The program under test has a core for itself. Load and stubs share the other one, so they must leave it idle enough
 //! not to be what is measured: how busy it was, and how late requests were sent, is printed.
@@ -8,11 +8,12 @@
 //! seconds would be about that. So turns are short, most of them see none of it, and a percentile is the median of those of the
 //! turns. The one over all turns is printed beside it.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Result;
 
-use super::{STALLED, Settings, stalled};
+use super::Settings;
 use crate::api::{Api, NAMESPACE};
 use crate::clock::Clock;
 use crate::figures::{Figures, percentile};
@@ -24,9 +25,7 @@ use crate::worker::{Service, Worker};
 const STUBS: usize = 64;
 const CONNECTIONS: usize = 64;
 /// Direct, nginx and gateway take turns of this length, so that all three see the same of what else goes on in the machine.
-const TURN: Duration = Duration::from_millis(200);
-/// For connections to come and go between turns.
-const SETTLING: Duration = Duration::from_millis(200);
+pub(super) const TURN: Duration = Duration::from_millis(200);
 /// Above this share the core of load and stubs is not idle enough to measure with.
 const MOST_BUSY: f64 = 0.85;
 
@@ -38,24 +37,19 @@ struct Side {
 
 pub(super) async fn measure(settings: &Settings, clock: &Clock, figures: &mut Figures) -> Result<()> {
     let duration = Duration::from_secs_f64(settings.seconds);
-    let workers = Worker::several(STUBS, clock, Service::Fixed(super::STUB)).await?;
-    let pods: Vec<_> = workers.iter().map(|worker| worker.address).collect();
-    let api = Api::start(vec![("busy".to_owned(), pods.clone())]).await?;
-    let nginx = Process::nginx(&settings.nginx, &pods).await?;
-    let gateway = Process::gateway(&settings.operator, api.address, NAMESPACE, &[]).await?;
-    let direct = pods.iter().map(|pod| Target::new(*pod, "/_inference")).collect();
+    let stage = Stage::set(settings, clock).await?;
+    let nginx = Process::nginx(&settings.nginx, &stage.pods).await?;
+    let direct = stage.pods.iter().map(|pod| Target::new(*pod, "/_inference")).collect();
     let sides = [
         Side { name: "direct", targets: direct },
         Side { name: "nginx", targets: vec![Target::new(nginx.address, "/")] },
-        Side { name: "gateway", targets: vec![Target::new(gateway.address, "/_inference/busy")] },
+        Side { name: "gateway", targets: vec![Target::new(stage.gateway.address, "/_inference/busy")] },
     ];
 
     carried(&nginx, &sides[1], duration, figures).await?;
-    let capacity = carried(&gateway, &sides[2], duration, figures).await?;
+    let capacity = carried(&stage.gateway, &sides[2], duration, figures).await?;
+    let rate = half(capacity, clock, &sides[2].targets, duration).await?;
     let mut random = fastrand::Rng::new();
-    let half = capacity / 2.0;
-    let tried = open(clock, &sides[2].targets, &arrivals(half, duration.mul_f64(0.25), &mut random)).await?;
-    let rate = half * (MOST_BUSY / tried.busy).min(1.0);
     figures.add("added_at_requests_per_second", rate);
     figures.add("added_at_share_of_capacity", rate / capacity);
 
@@ -80,14 +74,60 @@ pub(super) async fn measure(settings: &Settings, clock: &Clock, figures: &mut Fi
             }
         }
     }
-    drop(nginx);
-    beside_stalled(clock, &gateway, &sides[2], rate, duration, figures).await
+    Ok(())
 }
 
-/// Requests a second that a core carries.
+/// The gateway with more stub workers than it can keep busy, and an API server that knows them.
+pub(super) struct Stage {
+    _workers: Vec<Worker>,
+    _api: Api,
+    pods: Vec<SocketAddr>,
+    pub(super) gateway: Process,
+}
+
+impl Stage {
+    pub(super) async fn set(settings: &Settings, clock: &Clock) -> Result<Self> {
+        let workers = Worker::several(STUBS, clock, Service::Fixed(super::STUB)).await?;
+        let pods: Vec<_> = workers.iter().map(|worker| worker.address).collect();
+        let api = Api::start(vec![("busy".to_owned(), pods.clone())]).await?;
+        let gateway = Process::gateway(&settings.operator, api.address, NAMESPACE, &[]).await?;
+        Ok(Self { _workers: workers, _api: api, pods, gateway })
+    }
+
+    /// Half of what the gateway carries in a second.
+    pub(super) async fn half(&self, clock: &Clock, targets: &[Target], duration: Duration) -> Result<f64> {
+        let capacity = capacity(&self.gateway, &targets[0], duration).await?;
+        half(capacity.per_core_second, clock, targets, duration).await
+    }
+}
+
+/// Less than half where load and stubs were too busy to measure then.
+async fn half(capacity: f64, clock: &Clock, targets: &[Target], duration: Duration) -> Result<f64> {
+    let half = capacity / 2.0;
+    let arrivals = arrivals(half, duration.mul_f64(0.25), &mut fastrand::Rng::new());
+    let tried = open(clock, targets, &arrivals).await?;
+    Ok(half * (MOST_BUSY / tried.busy).min(1.0))
+}
+
 async fn carried(process: &Process, side: &Side, duration: Duration, figures: &mut Figures) -> Result<f64> {
     let name = side.name;
-    let target = &side.targets[0];
+    let Capacity { rate, busy, per_core_second } = capacity(process, &side.targets[0], duration).await?;
+    figures.add(format!("carried_requests_per_second_{name}"), rate);
+    figures.add(format!("carried_busy_share_of_core_{name}"), busy);
+    figures.add(format!("requests_per_core_second_{name}"), per_core_second);
+    Ok(per_core_second)
+}
+
+struct Capacity {
+    /// Requests a second.
+    rate: f64,
+    /// Share of its core that they took.
+    busy: f64,
+    /// Where load and stubs are the slower ones, what a core carries is told by the time that a request takes of it.
+    per_core_second: f64,
+}
+
+async fn capacity(process: &Process, target: &Target, duration: Duration) -> Result<Capacity> {
     let body = || BODY.to_owned();
     closed(target, CONNECTIONS, duration.mul_f64(0.2), body).await?;
     let cpu = process.cpu_seconds()?;
@@ -95,59 +135,29 @@ async fn carried(process: &Process, side: &Side, duration: Duration, figures: &m
     let rate = closed(target, CONNECTIONS, duration, body).await?;
     let seconds = began.elapsed().as_secs_f64();
     let busy = (process.cpu_seconds()? - cpu) / seconds;
-    // Where load and stubs are the slower ones, what a core carries is told by the time that a request takes of it.
-    let capacity = rate / busy;
-    figures.add(format!("carried_requests_per_second_{name}"), rate);
-    figures.add(format!("carried_busy_share_of_core_{name}"), busy);
-    figures.add(format!("requests_per_core_second_{name}"), capacity);
-    Ok(capacity)
+    Ok(Capacity { rate, busy, per_core_second: rate / busy })
 }
 
-/// In turns again: without stalled connections, with them, without them.
-async fn beside_stalled(
-    clock: &Clock,
-    gateway: &Process,
-    side: &Side,
-    rate: f64,
-    duration: Duration,
-    figures: &mut Figures,
-) -> Result<()> {
-    let mut random = fastrand::Rng::new();
-    let (mut quiet, mut beside) = (Turns::default(), Turns::default());
-    for _ in 0..turns_in(duration) / 2 {
-        let arrivals = arrivals(rate, TURN, &mut random);
-        quiet.add(open(clock, &side.targets, &arrivals).await?);
-        let stalled = stalled::connections(gateway.address, STALLED).await?;
-        tokio::time::sleep(SETTLING).await;
-        beside.add(open(clock, &side.targets, &arrivals).await?);
-        drop(stalled);
-        tokio::time::sleep(SETTLING).await;
-    }
-    figures.add("p99_without_stalled_ms", quiet.median(0.99));
-    figures.add("p99_with_2000_stalled_ms", beside.median(0.99));
-    Ok(())
-}
-
-fn turns_in(duration: Duration) -> usize {
-    // Two at least, or there would be nothing beside stalled connections.
+pub(super) fn turns_in(duration: Duration) -> usize {
+    // Two at least, or there would be nothing beside an attack.
     usize::try_from(duration.as_millis() / TURN.as_millis()).unwrap_or(usize::MAX).max(2)
 }
 
 /// What became of a side's turns.
 #[derive(Default)]
-struct Turns {
+pub(super) struct Turns {
     each: Vec<Outcome>,
     all: Outcome,
 }
 
 impl Turns {
-    fn add(&mut self, turn: Outcome) {
+    pub(super) fn add(&mut self, turn: Outcome) {
         self.all.append(&turn);
         self.each.push(turn);
     }
 
     /// The median over the turns of a percentile of each.
-    fn median(&self, share: f64) -> f64 {
+    pub(super) fn median(&self, share: f64) -> f64 {
         let mut percentiles: Vec<_> = self.each.iter().map(|turn| turn.percentile(share)).collect();
         percentiles.sort_by(f64::total_cmp);
         percentile(&percentiles, 0.5)

@@ -1,5 +1,5 @@
 //! The same work for four allocations that do one thing at a time: spread at random, through the gateway's line, and
-//! through that with one slot for each allocation instead of two.
+//! through that with one slot for each allocation instead of two; and through two gateways that know nothing of each other.
 
 use std::time::Duration;
 
@@ -47,6 +47,13 @@ pub(super) async fn measure(settings: &Settings, clock: &Clock, figures: &mut Fi
         let used = rate * SHORT.as_secs_f64() / ALLOCATIONS as f64;
         figures.add(format!("allocations_used_at_most_share{name}"), used);
     }
+    // Half of the load each, and no word between them but what workers say of what they have left.
+    let gateways = [
+        Process::gateway(&settings.operator, api.address, NAMESPACE, &[]).await?,
+        Process::gateway(&settings.operator, api.address, NAMESPACE, &[]).await?,
+    ];
+    let targets = gateways.each_ref().map(|gateway| Target::new(gateway.address, "/_inference/busy"));
+    figures.add("wait_2_gateways_ms", waited(clock, &targets, &arrivals, &work).await?);
     Ok(())
 }
 

@@ -59,6 +59,8 @@ pub(super) struct Need {
     pub down: u32,
     /// Of `up`, what the backlog needs.
     pub backlog: u32,
+    /// Even with the maximum too many requests would be late, or wait for too long.
+    pub short: bool,
 }
 
 impl Situation<'_> {
@@ -71,11 +73,12 @@ impl Situation<'_> {
         let rate = ahead.max(sustained);
         let allowed = self.allowed.max(line.hopeless() * HOPELESS.0);
         let up = self.cheapest(&line, trials, rate, allowed, USE);
+        let short = line.late(rate, self.maximum) > allowed;
         let allowed = (self.allowed * DOWN).max(line.hopeless() * HOPELESS.1);
         let down = self.cheapest(&line, trials, rate + DOWN_ERRORS * error, allowed, USE * USE_DOWN);
         let backlog = self.backlog();
         let up = up.max(backlog);
-        Need { up, down: down.max(up), backlog }
+        Need { up, down: down.max(up), backlog, short: short || backlog > self.maximum }
     }
 
     /// Among the numbers that carry the present load and are not more than the goal needs: the one at which allocations and
@@ -107,7 +110,8 @@ impl Situation<'_> {
         let reach = (self.start * REACH).max(observed.interval);
         let load = self.rates.sure * self.service.mean;
         let started = (reach / (2.0 * self.start)).min(1.0) / 2.0;
-        let serving = f64::from(observed.ready) + f64::from(observed.starting) * started;
+        let there = f64::from(observed.ready) + f64::from(observed.standby);
+        let serving = there + f64::from(observed.starting) * started;
         let waiting = as_number(observed.queued) * self.service.mean;
         let left = waiting + (load - serving) * reach;
         if waiting <= 0.0 || left <= 0.0 {

@@ -53,6 +53,32 @@ fn the_faster_starts_are_the_fewer_are_held_for_bursts() {
 }
 
 #[test]
+fn the_more_stand_by_the_fewer_are_held_for_bursts() {
+    let held = |standby: u32| {
+        let mut endpoint = Endpoint::new(policy(0, 32), 20.0);
+        endpoint.stand_by(standby);
+        endpoint.run(60.0, 2);
+        for _ in 0..3 {
+            endpoint.run(3.0, 100);
+            endpoint.run(117.0, 2);
+        }
+        endpoint.run(180.0, 2);
+        endpoint.desired()
+    };
+    let (alone, helped) = (held(0), held(8));
+    assert!(helped <= 2 && alone >= 2 * helped, "{helped} beside 8 that stand by, {alone} without");
+}
+
+/// Else what is there for bursts would be busy all the time, and its CPU reserved as for an allocation.
+#[test]
+fn what_stands_by_takes_nothing_of_a_steady_load() {
+    let mut endpoint = Endpoint::new(policy(0, 32), 20.0);
+    endpoint.stand_by(8);
+    endpoint.run(1800.0, 40);
+    assert!((5..=7).contains(&endpoint.desired()), "{}", endpoint.desired());
+}
+
+#[test]
 fn steady_load_gets_what_the_queueing_model_says_and_little_more() {
     let mut endpoint = Endpoint::new(policy(0, 32), 20.0);
     endpoint.run(1800.0, 40);
@@ -164,6 +190,18 @@ fn nothing_is_decided_before_a_request_was_measured() {
     let mut endpoint = Endpoint::new(policy(1, 32), 20.0);
     endpoint.run(0.5, 0);
     assert_eq!((endpoint.desired(), endpoint.latest().reason), (1, Reason::NoData));
+}
+
+#[test]
+fn a_maximum_that_is_too_low_is_the_reason_to_stay_at_it() {
+    let mut endpoint = Endpoint::new(policy(1, 4), 20.0);
+    endpoint.run(300.0, 80);
+    assert_eq!((endpoint.desired(), endpoint.latest().reason), (4, Reason::AtMaximum));
+    let message = &endpoint.latest().message;
+    assert!(message.starts_with("would be more, but the maximum is 4; needs "), "{message}");
+    let mut endpoint = Endpoint::new(policy(1, 4), 20.0);
+    endpoint.run(300.0, 10);
+    assert_eq!(endpoint.latest().reason, Reason::Steady, "{}", endpoint.latest().message);
 }
 
 #[test]

@@ -2,7 +2,8 @@
 //!
 //! For each number a line of work is followed as a fluid. A burst leaves late requests at the numbers that are too small for
 //! it, and they fade; so size, share and recurrence of bursts come together in one curve. A number that is overloaded for
-//! longer than a start takes counts as rescued: what can be started in time need not be held.
+//! longer than a start takes counts as rescued: what can be started in time need not be held. What standby allocations take is
+//! late at no number, so with them less is held.
 
 use serde::{Deserialize, Serialize};
 
@@ -49,6 +50,8 @@ pub(super) struct Arrived {
     pub work: f64,
     /// Seconds that a request may wait.
     pub patience: f64,
+    /// Allocations that help at once whatever number is held: standbys.
+    pub standby: f64,
     /// Seconds until more allocations would have helped.
     pub rescue: f64,
 }
@@ -63,7 +66,7 @@ impl Trials {
         let numbers = numbers(maximum);
         let lines = self.waiting.iter_mut().zip(&mut self.since).zip(&mut self.late);
         for (number, ((waiting, since), late)) in numbers.zip(lines) {
-            let missed = try_out(f64::from(number), waiting, since, arrived);
+            let missed = try_out(f64::from(number) + arrived.standby, waiting, since, arrived);
             late.fade(left, missed);
         }
     }
@@ -94,7 +97,7 @@ impl Trials {
 
 /// One interval at one number; the requests that are late.
 fn try_out(number: f64, waiting: &mut Kept, since: &mut Kept, arrived: &Arrived) -> f64 {
-    let Arrived { seconds, requests, work, patience, rescue } = *arrived;
+    let Arrived { seconds, requests, work, patience, standby: _, rescue } = *arrived;
     let surplus = work - number * seconds;
     if since.get() < 0.0 {
         since.set(if surplus > 0.0 { -RESCUED } else { (since.get() + seconds).min(0.0) });
@@ -145,7 +148,7 @@ mod tests {
     use super::*;
 
     fn interval(requests: f64) -> Arrived {
-        Arrived { seconds: 1.0, requests, work: requests * 0.1, patience: 0.35, rescue: 20.0 }
+        Arrived { seconds: 1.0, requests, work: requests * 0.1, patience: 0.35, standby: 0.0, rescue: 20.0 }
     }
 
     fn late_at(trials: &Trials, wanted: u32) -> f64 {
@@ -159,6 +162,13 @@ mod tests {
         assert!(late_at(&trials, 2) > 80.0);
         assert!(late_at(&trials, 5) > 50.0);
         assert!(late_at(&trials, 10) < 1e-6 && late_at(&trials, 32) < 1e-6);
+    }
+
+    #[test]
+    fn what_standbys_take_is_late_at_no_number() {
+        let mut trials = Trials::default();
+        trials.learn(32, &Arrived { standby: 6.0, ..interval(100.0) });
+        assert!(late_at(&trials, 4) < 1e-6 && late_at(&trials, 1) > 10.0);
     }
 
     #[test]

@@ -96,14 +96,15 @@ impl ApiServer {
         builder.endpoint(Event::InitDone);
         builder.slice(Event::InitDone);
         let (sender, directory) = watch::channel(Arc::default());
-        let (_, metrics) = crate::gateway::metrics::registry();
+        let (registry, metrics) = crate::gateway::metrics::registry();
         let client = Client::new(service, "default");
         let page = Page::new(kube::runtime::reflector::store().0);
         let workers = crate::gateway::worker::WorkerClient::plain();
         let observers = crate::gateway::Observers { metrics, ..Default::default() };
         let gateway =
             Gateway::new(settings, client, directory, observers, workers, page, CancellationToken::new());
-        let mut watched = Watched { gateway, builder, sender, server: self.clone() };
+        tokio::spawn(follow(gateway.clone(), gateway.watch_directory()));
+        let mut watched = Watched { gateway, builder, sender, server: self.clone(), registry };
         watched.look();
         watched
     }
@@ -126,6 +127,7 @@ pub(super) struct Watched {
     pub(super) builder: Builder,
     pub(super) sender: watch::Sender<Arc<Directory>>,
     pub(super) server: ApiServer,
+    registry: Arc<prometheus_client::registry::Registry>,
 }
 
 impl Watched {
@@ -158,18 +160,28 @@ impl Watched {
 
     /// A request that waits as the dispatcher lets it, for so long.
     pub(super) async fn request(&self, patience: Duration) -> axum::response::Response {
-        let key = key();
-        let waiter = Waiter::new(&self.gateway, &key);
+        self.request_to(&key(), patience).await
+    }
+
+    pub(super) async fn request_to(&self, key: &EndpointKey, patience: Duration) -> axum::response::Response {
+        let waiter = Waiter::new(&self.gateway, key);
         let mut directory = self.gateway.watch_directory();
         let outcome = {
             let _waiting = waiter.begin();
-            let started = directory.wait_for(|directory| !directory.get(&key).unwrap().pods.is_empty());
+            let started = directory.wait_for(|directory| !directory.get(key).unwrap().pods.is_empty());
             tokio::time::timeout(patience, started).await.map(drop)
         };
         let too_late =
             Error::InferTimeout { id: key.id.clone(), timeout: patience, waited_for: "a ready allocation" };
         let result = outcome.map(|()| axum::response::Response::default()).map_err(|_| too_late);
         waiter.answer(result).unwrap()
+    }
+
+    /// Labels and value of each series.
+    pub(super) fn metric(&self, name: &str) -> Vec<String> {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry).unwrap();
+        text.lines().filter_map(|line| line.strip_prefix(name)).map(str::to_owned).collect()
     }
 
     pub(super) fn is_at_rest(&self) -> bool {

@@ -31,6 +31,8 @@ pub(super) struct Endpoint {
     ready: u32,
     /// Seconds that are left to those that start.
     starting: Vec<f64>,
+    /// Lent beside those that are ready.
+    standby: u32,
     waiting: f64,
     late: Option<f64>,
     variation: Option<f64>,
@@ -50,6 +52,7 @@ impl Endpoint {
             desired: least,
             ready: least,
             starting: Vec::new(),
+            standby: 0,
             waiting: 0.0,
             late: None,
             variation: None,
@@ -92,6 +95,10 @@ impl Endpoint {
         self.variation = Some(variation);
     }
 
+    pub(super) fn stand_by(&mut self, count: u32) {
+        self.standby = count;
+    }
+
     pub(super) fn wait(&mut self, requests: u64) {
         self.waiting += as_number(requests);
     }
@@ -116,16 +123,18 @@ impl Endpoint {
         let before = self.starting.len();
         self.starting.retain(|left| *left > 0.0);
         self.ready += u32::try_from(before - self.starting.len()).unwrap();
-        let room = f64::from(self.ready) * interval / SERVICE;
+        let serving = f64::from(self.ready + self.standby);
+        let room = serving * interval / SERVICE;
         let served = (self.waiting + arrivals).min(room).floor();
         self.waiting += arrivals - served;
-        let wait = if self.ready > 0 { self.waiting * SERVICE / f64::from(self.ready) } else { 0.0 };
+        let wait = if serving > 0.0 { self.waiting * SERVICE / serving } else { 0.0 };
         let some = served > 0.0;
         let observation = Observation {
             interval,
             desired: self.desired,
             ready: self.ready,
             starting: u32::try_from(self.starting.len()).unwrap(),
+            standby: self.standby,
             arrivals: whole(arrivals),
             completed: whole(served),
             queued: whole(self.waiting),

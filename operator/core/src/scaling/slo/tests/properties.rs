@@ -15,7 +15,7 @@ prop_compose! {
     fn observations()(
         interval in 0.01f64..100.0,
         counts in (0u64..5_000, 0u64..5_000, 0u64..50, 0u64..10_000, 0u64..200),
-        (ready, starting) in (0u32..64, 0u32..64),
+        (ready, starting, standby) in (0u32..64, 0u32..64, prop_oneof![2 => Just(0), 1 => any::<u32>()]),
         times in (proptest::option::of(0.0f64..5.0), proptest::option::of(0.0f64..60.0)),
         spread in proptest::option::of(0.0f64..10.0),
         late in proptest::option::of(0u64..5_000),
@@ -23,7 +23,7 @@ prop_compose! {
         let (arrivals, completed, failed, queued, in_flight) = counts;
         let (service_time, queue_time) = times;
         Observation {
-            interval, desired: 0, ready, starting, arrivals, completed, failed, queued, in_flight, service_time, queue_time,
+            interval, desired: 0, ready, starting, standby, arrivals, completed, failed, queued, in_flight, service_time, queue_time,
             late, service_time_variation: spread, ..Observation::default()
         }
     }
