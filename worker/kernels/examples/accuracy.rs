@@ -139,7 +139,9 @@ fn name(part: Part) -> String {
 
 /// As SPLADE weighs: the logarithm keeps order and sign.
 fn saturated(mut row: Row) -> Row {
-    row.iter_mut().for_each(|(_, logit)| *logit = logit.ln_1p());
+    for (_, logit) in &mut row {
+        *logit = logit.ln_1p();
+    }
     row
 }
 

@@ -1,18 +1,20 @@
 //! A text through the model. Each step is cut by columns or by rows into one part for each thread; the parts do not touch each
 //! other's memory, and how many there are never changes a result.
 
+mod steps;
+
 use std::ops::Range;
 
 use crate::attention::Attention;
 use crate::dense::{After, Dense};
-use crate::head::{Decoder, Margin, Screening, margin};
-use crate::isa::{LANES, PANEL, Simd, Work};
+use crate::head::{Decoder, Screening};
+use crate::isa::PANEL;
 use crate::layout::{Layer, Linear, NormSections};
-use crate::math::{Norm, magnitude, normalise, quantise};
 use crate::model::{Model, Weights};
-use crate::rows::{ByteRowsMut, share, take};
+use crate::rows::{share, take};
 use crate::team::Team;
-use crate::workspace::{ThreadSpace, Workspace, row_of};
+use crate::workspace::{PartSpace, Workspace};
+use steps::{Embeddings, Margins, Normalised, Quantised};
 
 impl Model {
     /// The vocabulary ids whose largest logit over the tokens, bias included, is above zero, with that logit, by
@@ -56,7 +58,7 @@ impl Model {
         if tokens == 0 {
             return vec![Vec::new(); texts.len()];
         }
-        workspace.resize(tokens, texts.len(), team.threads(), &self.sizes);
+        workspace.resize(tokens, texts.len(), team.parts(), &self.sizes);
         let mut pass = Pass { model: self, team, tokens, texts: &ranges, space: workspace };
         pass.embeddings(texts);
         for layer in &self.layout.layers {
@@ -65,7 +67,7 @@ impl Model {
         }
         pass.head();
         let mut found = vec![Vec::new(); texts.len()];
-        for thread in &mut workspace.threads {
+        for thread in &mut workspace.parts {
             for (all, part) in found.iter_mut().zip(&mut thread.found) {
                 all.append(part);
             }
@@ -83,9 +85,9 @@ struct Pass<'a> {
 }
 
 impl Pass<'_> {
-    /// One range of `count` things for each thread, without empty ones.
+    /// Ranges of `count` things for the team, without empty ones.
     fn parts(&self, count: usize) -> Vec<Range<usize>> {
-        let parts = self.team.threads().min(count);
+        let parts = self.team.parts().min(count);
         (0..parts).map(|index| share(&(0..count), index, parts)).collect()
     }
 
@@ -116,7 +118,7 @@ impl Pass<'_> {
         let weights = model.weights(&layer.attention, sizes.hidden);
         let groups = self.parts(sizes.groups);
         let mut to = &mut self.space.wide[..];
-        let parts = groups.into_iter().zip(&mut self.space.threads).map(|(groups, thread)| Attention {
+        let parts = groups.into_iter().zip(&mut self.space.parts).map(|(groups, thread)| Attention {
             rows: self.space.state_bytes.view(),
             tokens,
             texts: self.texts,
@@ -131,7 +133,7 @@ impl Pass<'_> {
         self.team.each(parts.collect(), |part| model.isa.run(part));
         self.wide_bytes(sizes.context());
         let weights = model.weights(&layer.attention_output, sizes.context());
-        self.to_sums(weights, 0..sizes.hidden / PANEL, Residual::Add);
+        self.sums(weights, 0..sizes.hidden / PANEL, Residual::Add);
         self.norm(&layer.attention_norm);
     }
 
@@ -146,7 +148,7 @@ impl Pass<'_> {
             let rows = self.space.state_bytes.view();
             let after = After::Activation(model.shape().activation);
             let mut to = &mut self.space.wide[..];
-            let parts = self.team.threads().min(run_panels);
+            let parts = self.team.parts().min(run_panels);
             let parts = (0..parts).map(|index| {
                 let panels = share(&(run * run_panels..(run + 1) * run_panels), index, parts);
                 let to = take(&mut to, panels.len() * tokens * PANEL);
@@ -156,7 +158,7 @@ impl Pass<'_> {
             self.team.each(parts.collect(), |part| model.isa.run(part));
             self.wide_bytes(sizes.run);
             let residual = if run == 0 { Residual::Add } else { Residual::Accumulate };
-            self.to_sums(narrowing, run * hidden_panels..(run + 1) * hidden_panels, residual);
+            self.sums(narrowing, run * hidden_panels..(run + 1) * hidden_panels, residual);
         }
         self.norm(&layer.output_norm);
     }
@@ -179,8 +181,8 @@ impl Pass<'_> {
         };
         let panels = self.parts(model.sizes.vocabulary / PANEL);
         let space = &mut *self.space;
-        let parts = panels.into_iter().zip(&mut space.threads).map(|(panels, thread)| {
-            let ThreadSpace { attention: _, pairs, rescored, found } = thread;
+        let parts = panels.into_iter().zip(&mut space.parts).map(|(panels, thread)| {
+            let PartSpace { attention: _, pairs, rescored, found } = thread;
             Screening {
                 rows: space.state_bytes.view(),
                 states: &space.states,
@@ -200,11 +202,11 @@ impl Pass<'_> {
         let model = self.model;
         let weights = model.weights(linear, model.sizes.hidden);
         let residual = Residual::Activation;
-        self.to_sums(weights, 0..model.sizes.hidden / PANEL, residual);
+        self.sums(weights, 0..model.sizes.hidden / PANEL, residual);
     }
 
     /// A layer of the hidden size. Where `panels` are those of a later run, columns still count from zero.
-    fn to_sums(&mut self, weights: Weights<'_>, panels: Range<usize>, residual: Residual) {
+    fn sums(&mut self, weights: Weights<'_>, panels: Range<usize>, residual: Residual) {
         let (model, tokens, hidden) = (self.model, self.tokens, self.model.sizes.hidden);
         let (rows, after) = match residual {
             Residual::Add => {
@@ -216,7 +218,7 @@ impl Pass<'_> {
             }
         };
         let mut to = &mut self.space.sums[..];
-        let parts = self.team.threads().min(panels.len());
+        let parts = self.team.parts().min(panels.len());
         let parts = (0..parts).map(|index| {
             let own = share(&(0..panels.len()), index, parts);
             Dense {
@@ -239,7 +241,8 @@ impl Pass<'_> {
         let ranges = self.parts(tokens);
         let bytes = self.space.wide_bytes.split(&ranges);
         let panels = &self.space.wide[..tokens * width];
-        let parts = ranges.into_iter().zip(bytes).map(|(rows, bytes)| Bytes { panels, tokens, rows, bytes });
+        let parts =
+            ranges.into_iter().zip(bytes).map(|(rows, bytes)| Quantised { panels, tokens, rows, bytes });
         self.team.each(parts.collect(), |part| model.isa.run(part));
     }
 
@@ -276,105 +279,4 @@ enum Residual {
     Add,
     Accumulate,
     Activation,
-}
-
-/// Words and positions, normalised.
-struct Embeddings<'a> {
-    /// Ids and positions.
-    tokens: &'a [(u32, usize)],
-    last: usize,
-    words: &'a [f32],
-    positions: &'a [f32],
-    norm: Norm<'a>,
-    states: &'a mut [f32],
-    bytes: ByteRowsMut<'a>,
-    hidden: usize,
-}
-
-impl Work for Embeddings<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn work<S: Simd>(mut self, simd: S) {
-        let hidden = self.hidden;
-        let mut sum = vec![0.0; hidden];
-        let rows = self.tokens.iter().zip(self.states.chunks_exact_mut(hidden)).enumerate();
-        for (row, (&(id, position), state)) in rows {
-            let id = usize::try_from(id).map_or(self.last, |id| id.min(self.last));
-            let word = self.words[id * hidden..][..hidden].as_chunks::<LANES>().0;
-            let position = self.positions[position * hidden..][..hidden].as_chunks::<LANES>().0;
-            for (sum, (word, position)) in sum.as_chunks_mut().0.iter_mut().zip(word.iter().zip(position)) {
-                simd.store(simd.add(simd.load(word), simd.load(position)), sum);
-            }
-            let top = normalise(simd, self.norm, sum.as_chunks().0.iter(), state);
-            let scaled = quantise(simd, top, state.as_chunks().0.iter(), self.bytes.row(row));
-            self.bytes.set(row, scaled);
-        }
-    }
-}
-
-struct Normalised<'a> {
-    panels: &'a [f32],
-    tokens: usize,
-    norm: Norm<'a>,
-    rows: Range<usize>,
-    states: &'a mut [f32],
-    bytes: ByteRowsMut<'a>,
-    hidden: usize,
-}
-
-impl Work for Normalised<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn work<S: Simd>(mut self, simd: S) {
-        let states = self.states.chunks_exact_mut(self.hidden);
-        for (index, (row, state)) in self.rows.zip(states).enumerate() {
-            let top = normalise(simd, self.norm, row_of(self.panels, self.tokens, row), state);
-            let scaled = quantise(simd, top, state.as_chunks().0.iter(), self.bytes.row(index));
-            self.bytes.set(index, scaled);
-        }
-    }
-}
-
-struct Bytes<'a> {
-    panels: &'a [f32],
-    tokens: usize,
-    rows: Range<usize>,
-    bytes: ByteRowsMut<'a>,
-}
-
-impl Work for Bytes<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn work<S: Simd>(mut self, simd: S) {
-        for (index, row) in self.rows.enumerate() {
-            let top = magnitude(simd, row_of(self.panels, self.tokens, row));
-            let scaled = quantise(simd, top, row_of(self.panels, self.tokens, row), self.bytes.row(index));
-            self.bytes.set(index, scaled);
-        }
-    }
-}
-
-struct Margins<'a> {
-    states: &'a [f32],
-    rows: crate::rows::ByteRowsView<'a>,
-    hidden: usize,
-    loss: f32,
-    to: &'a mut [Margin],
-}
-
-impl Work for Margins<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn work<S: Simd>(self, simd: S) {
-        let states = self.states.chunks_exact(self.hidden);
-        for (((state, bytes), scale), to) in
-            states.zip(self.rows.bytes.chunks_exact(self.hidden)).zip(self.rows.scales).zip(self.to)
-        {
-            *to = margin(simd, state, bytes, *scale, self.loss);
-        }
-    }
 }

@@ -4,6 +4,9 @@
 //! `e . w + s q . f`, which is at most `|e| |w| + |s q| |f|`. A pair of token and word whose product, bias and bound
 //! together are not above zero cannot matter; nor can one that stays below what another token has reached.
 
+#[cfg(test)]
+mod tests;
+
 use std::ops::Range;
 
 use crate::dense::vectors;
@@ -24,9 +27,10 @@ pub(crate) struct Margin {
     pub(crate) inverse: f32,
 }
 
-/// The margin of a token's state, given what became of it. `loss` is the largest relative error of a column.
+/// The margin of a token's state, given what became of it. `part` is the largest part of its
+/// length that a column lost.
 #[inline(always)]
-pub(crate) fn margin<S: Simd>(simd: S, state: &[f32], bytes: &[i8], scale: f32, loss: f32) -> Margin {
+pub(crate) fn margin<S: Simd>(simd: S, state: &[f32], bytes: &[i8], scale: f32, part: f32) -> Margin {
     let (mut lost, mut kept) = (simd.splat(0.0), simd.splat(0.0));
     for (state, bytes) in state.as_chunks::<LANES>().0.iter().zip(bytes.as_chunks::<LANES>().0) {
         let stands = simd.load(&bytes.map(f32::from));
@@ -36,7 +40,7 @@ pub(crate) fn margin<S: Simd>(simd: S, state: &[f32], bytes: &[i8], scale: f32, 
         kept = simd.fused(stands, stands, kept);
     }
     let (lost, kept) = (sum(lanes(simd, lost)).sqrt(), sum(lanes(simd, kept)).sqrt());
-    let bound = lost + kept * loss + (lost + kept) * ROUNDING;
+    let bound = lost + kept * part + (lost + kept) * ROUNDING;
     Margin { bound: bound * (1.0 + ROUNDING) / scale, inverse: 1.0 / scale }
 }
 
@@ -105,13 +109,18 @@ impl Work for Screening<'_> {
                     scaled_biases: vectors(&decoder.scaled_biases[first..]),
                     scaled_norms: vectors(&decoder.scaled_norms[first..]),
                     strongest: [Strongest { logit: f32::MIN, row: 0 }; PANEL],
+                    seen: 0,
+                    words: decoder.numbers.get(first * rows.width..).unwrap_or_default(),
                     pairs,
                 };
                 let ahead = if index == 0 { ahead } else { &[] };
                 let panel = &decoder.panels[panel * bytes..][..bytes];
                 multiply(simd, rows, text.clone(), panel, ahead, &mut screen);
-                let strongest = screen.strongest;
-                *rescored += decide(simd, states, rows.width, decoder, first, pairs, &strongest, to);
+                // Padding of the last panel is no word, whatever a damaged file says of it.
+                let words = PANEL.min(decoder.vocabulary - first);
+                let (strongest, seen) = (&{ screen.strongest }, screen.seen & (u64::MAX >> (PANEL - words)));
+                let decision = Decision { states, width: rows.width, decoder, first, strongest, seen };
+                *rescored += decision.decide(simd, pairs, to);
             }
         }
     }
@@ -125,6 +134,10 @@ struct Screen<'a> {
     scaled_biases: &'a [[f32; LANES]; VECTORS],
     scaled_norms: &'a [[f32; LANES]; VECTORS],
     strongest: [Strongest; PANEL],
+    /// A bit for each word that was found.
+    seen: u64,
+    /// The panel's rows of the decoder.
+    words: &'a [f32],
     pairs: &'a mut Vec<Pair>,
 }
 
@@ -142,6 +155,14 @@ impl<S: Simd> Epilogue<S> for Screen<'_> {
                 found |= u64::from(simd.above(most, zero)) << (vector * LANES);
             }
             if found != 0 {
+                let mut new = found & !self.seen;
+                self.seen |= found;
+                while new != 0 {
+                    let start = new.trailing_zeros() as usize * self.rows.width;
+                    new &= new - 1;
+                    // Main memory answers while the rest of the panel is screened.
+                    simd.request(self.words.get(start..start + self.rows.width).unwrap_or_default());
+                }
                 let mut numbers = [[0.0; LANES]; VECTORS];
                 for (sum, numbers) in sums.iter().zip(&mut numbers) {
                     simd.store(*sum, numbers);
@@ -171,64 +192,95 @@ impl Screen<'_> {
     }
 }
 
-/// Computes what is left, and appends the words above zero.
+/// The places of the bits that are set, lowest first.
 #[inline(always)]
-#[expect(
-    clippy::too_many_arguments,
-    clippy::cast_possible_truncation,
-    reason = "inlined at its one call; ids are bounded"
-)]
-fn decide<S: Simd>(
-    simd: S,
-    states: &[f32],
+fn bits(mut set: u64) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let place = set.trailing_zeros() as usize;
+        set &= set.wrapping_sub(1);
+        (place < PANEL).then_some(place)
+    })
+}
+
+/// Rows of a word that are computed at once: the word is then read once for all of them.
+const TOGETHER: usize = 4;
+
+/// What is left of a panel, computed in 32-bit numbers.
+struct Decision<'a> {
+    states: &'a [f32],
     width: usize,
-    decoder: Decoder<'_>,
+    decoder: Decoder<'a>,
+    /// The panel's first id.
     first: usize,
-    pairs: &[Pair],
-    strongest: &[Strongest; PANEL],
-    to: &mut Vec<(u32, f32)>,
-) -> usize {
-    let mut best = [0.0_f32; PANEL];
-    let mut rescored = 0;
-    // The likeliest token of each word first: few others can then still be above it.
-    for (column, strongest) in strongest.iter().enumerate() {
-        if strongest.logit > f32::MIN && first + column < decoder.vocabulary {
-            best[column] =
-                best[column].max(logit(simd, states, width, decoder, strongest.row, first + column));
-            rescored += 1;
-        }
-    }
-    for pair in pairs {
-        let (column, row) = (usize::from(pair.column), pair.row as usize);
-        if pair.most > best[column] && row != strongest[column].row && first + column < decoder.vocabulary {
-            best[column] = best[column].max(logit(simd, states, width, decoder, row, first + column));
-            rescored += 1;
-        }
-    }
-    if rescored > 0 {
-        let found = best.iter().enumerate().filter(|(_, logit)| **logit > 0.0 && logit.is_finite());
-        to.extend(found.map(|(column, logit)| ((first + column) as u32, *logit)));
-    }
-    rescored
+    strongest: &'a [Strongest; PANEL],
+    /// A bit for each word that was found.
+    seen: u64,
 }
 
-/// Not a closure: those would be compiled without the instruction set.
-#[inline(always)]
-fn logit<S: Simd>(simd: S, states: &[f32], width: usize, decoder: Decoder<'_>, row: usize, id: usize) -> f32 {
-    let (state, word) = (&states[row * width..][..width], &decoder.numbers[id * width..][..width]);
-    inner(simd, state, word) + decoder.biases[id]
-}
-
-/// Four running sums hide the latency of the additions.
-#[inline(always)]
-fn inner<S: Simd>(simd: S, left: &[f32], right: &[f32]) -> f32 {
-    let mut sums = [simd.splat(0.0); VECTORS];
-    let (left, right) = (left.as_chunks::<LANES>().0, right.as_chunks::<LANES>().0);
-    for (left, right) in left.as_chunks::<VECTORS>().0.iter().zip(right.as_chunks::<VECTORS>().0) {
-        for (sum, (left, right)) in sums.iter_mut().zip(left.iter().zip(right)) {
-            *sum = simd.fused(simd.load(left), simd.load(right), *sum);
+impl Decision<'_> {
+    /// Appends the words above zero, and returns how many pairs were computed.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "ids are bounded")]
+    fn decide<S: Simd>(&self, simd: S, pairs: &[Pair], to: &mut Vec<(u32, f32)>) -> usize {
+        if pairs.is_empty() {
+            return 0;
         }
+        let mut best = [0.0_f32; PANEL];
+        let mut computed = 0;
+        // The likeliest token of each word first: few others can then still be above it.
+        for column in bits(self.seen) {
+            best[column] = best[column].max(self.best::<S, 1>(simd, [self.strongest[column].row], column));
+            computed += 1;
+        }
+        let (mut rows, mut waiting) = ([[0_usize; TOGETHER]; PANEL], [0_usize; PANEL]);
+        for pair in pairs {
+            let (column, row) = (usize::from(pair.column), pair.row as usize);
+            let is_open = self.seen >> column & 1 == 1 && pair.most > best[column];
+            if is_open && row != self.strongest[column].row {
+                rows[column][waiting[column]] = row;
+                waiting[column] += 1;
+                computed += 1;
+                if waiting[column] == TOGETHER {
+                    best[column] = best[column].max(self.best::<S, TOGETHER>(simd, rows[column], column));
+                    waiting[column] = 0;
+                }
+            }
+        }
+        for column in bits(self.seen) {
+            for row in &rows[column][..waiting[column]] {
+                best[column] = best[column].max(self.best::<S, 1>(simd, [*row], column));
+            }
+            if best[column] > 0.0 && best[column].is_finite() {
+                to.push(((self.first + column) as u32, best[column]));
+            }
+        }
+        computed
     }
-    let [a, b, c, d] = sums;
-    sum(lanes(simd, simd.add(simd.add(a, b), simd.add(c, d))))
+
+    /// The largest logit of a word among some tokens.
+    #[inline(always)]
+    fn best<S: Simd, const N: usize>(&self, simd: S, rows: [usize; N], column: usize) -> f32 {
+        let id = self.first + column;
+        let word = self.decoder.numbers[id * self.width..][..self.width].as_chunks::<LANES>().0;
+        let mut states = [word; N];
+        for (state, row) in states.iter_mut().zip(rows) {
+            *state = self.states[row * self.width..][..self.width].as_chunks().0;
+        }
+        // Four running sums of each hide the latency of the additions.
+        let mut sums = [[simd.splat(0.0); VECTORS]; N];
+        for (index, word) in word.as_chunks::<VECTORS>().0.iter().enumerate() {
+            for (sums, state) in sums.iter_mut().zip(&states) {
+                let state = &state[index * VECTORS..][..VECTORS];
+                for (sum, (state, word)) in sums.iter_mut().zip(state.iter().zip(word)) {
+                    *sum = simd.fused(simd.load(state), simd.load(word), *sum);
+                }
+            }
+        }
+        let mut best = f32::MIN;
+        for [a, b, c, d] in sums {
+            let product = sum(lanes(simd, simd.add(simd.add(a, b), simd.add(c, d))));
+            best = best.max(product + self.decoder.biases[id]);
+        }
+        best
+    }
 }

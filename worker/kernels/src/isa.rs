@@ -11,6 +11,8 @@ mod avx512;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod portable;
+#[cfg(test)]
+mod tests;
 
 /// Numbers in a vector, whatever the registers of the machine hold.
 pub(crate) const LANES: usize = 16;
@@ -35,16 +37,17 @@ pub(crate) struct Dot<'a> {
     pub(crate) start: &'a [i32],
     /// `[depth / 4][64][4]`.
     pub(crate) panel: &'a [u8],
-    /// A multiple of 16.
+    /// A multiple of 32.
     pub(crate) depth: usize,
     /// What will be read next: brought nearer while this is computed.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "only requested there"))]
     pub(crate) ahead: &'a [u8],
 }
 
 impl Dot<'_> {
     /// Whether everything that `R` rows read is there. The kernels with raw pointers rely on it.
     pub(crate) fn assert<const R: usize>(&self) {
-        assert!(R >= 1 && R <= ROWS && self.depth.is_multiple_of(16), "rows or depth");
+        assert!(R >= 1 && R <= ROWS && self.depth.is_multiple_of(32), "rows or depth");
         assert!(self.rows.len() >= (R - 1) * self.stride + self.depth, "activations are too short");
         assert!(self.start.len() >= R, "starts are too short");
         assert!(self.panel.len() >= self.depth * PANEL, "panel is too short");
@@ -92,6 +95,8 @@ pub(crate) trait Simd: Copy + Send + Sync {
     fn power_of_two(self, rounded: Self::Vector) -> Self::Vector;
     /// Numbers in -127..=127, to the nearest integer, ties to even.
     fn store_bytes(self, value: Self::Vector, to: &mut [i8; LANES]);
+    /// Brings numbers nearer that will be read soon.
+    fn request(self, numbers: &[f32]);
     /// Exact integer sums as numbers.
     fn dot<const R: usize>(self, work: &Dot<'_>, to: &mut [[Self::Vector; VECTORS]; R]);
     /// Each sum by fused multiply-add in the order of the table's rows, from zero.

@@ -5,7 +5,7 @@
 //! depends on nothing but the text and the model: not on its neighbours, the number of threads or the instruction set.
 //! `docs/decisions/019-int8-kernels.md` says why it is built as it is.
 //!
-//! [`pack`] writes a model once, [`Model::open`] maps it, [`Model::embed`] runs it.
+//! [`pack()`] writes a model once, [`Model::open`] maps it, [`Model::embed`] runs it.
 
 mod attention;
 mod dense;

@@ -93,7 +93,7 @@ fn gelu<S: Simd>(simd: S, value: S::Vector) -> S::Vector {
 #[inline(always)]
 fn gelu_tanh<S: Simd>(simd: S, value: S::Vector) -> S::Vector {
     // x (1 + tanh u) / 2 = x / (1 + e^(-2u)), u = sqrt(2 / pi) (x + 0.044715 x^3).
-    const LINEAR: f32 = -1.595_769_1;
+    const LINEAR: f32 = -1.595_769;
     const CUBIC: f32 = LINEAR * 0.044_715;
     let square = simd.multiply(value, value);
     let inner = simd.fused(square, simd.splat(CUBIC), simd.splat(LINEAR));

@@ -44,6 +44,9 @@ impl Model {
         // SAFETY: the mapping is private and read-only. Nothing here relies on what the bytes say: the header is copied
         // and checked, every offset follows from it, and weights may have any value.
         let file = unsafe { Mmap::map(file.file()) }.map_err(OpenError::Open)?;
+        // Only a hint: a file that is not in memory yet begins to come.
+        #[cfg(unix)]
+        let _ = file.advise(memmap2::Advice::WillNeed);
         let Header { shape, is_tied } = Header::parse(&file)?;
         let layout = Layout::new(&shape, is_tied);
         if file.len() != layout.bytes {

@@ -1,13 +1,16 @@
 //! From a checkpoint's numbers to a packed file: weights become bytes with one scale for each output, in the order in
 //! which the kernels read them.
 
+mod column;
+
 use std::borrow::Cow;
 use std::io::{self, Write};
 
-use crate::isa::{PANEL, QUAD};
+use crate::isa::PANEL;
 use crate::layout::{Header, Layout, Linear, NormSections, Screen, Section};
 use crate::shape::{Shape, ShapeError, Sizes};
 use crate::tensors::{LayerPart, Part, Tensors};
+use column::{Column, interleave};
 
 #[derive(Debug, thiserror::Error)]
 pub enum PackError<E> {
@@ -83,51 +86,6 @@ impl Order {
 
 fn padded(columns: usize, with_padding: usize) -> Vec<Option<usize>> {
     (0..with_padding).map(|index| (index < columns).then_some(index)).collect()
-}
-
-/// One output as bytes.
-struct Column {
-    bytes: Vec<u8>,
-    scale: f32,
-    /// How long the difference to the bytes is, and the column itself.
-    lost: f64,
-    length: f64,
-}
-
-impl Column {
-    /// An output that is padding, or has only zeros.
-    fn zero(inputs: usize) -> Self {
-        Self { bytes: vec![128; inputs], scale: 1.0, lost: 0.0, length: 0.0 }
-    }
-
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "within 1..=255")]
-    fn new(weights: &[f32], inputs: &[Option<usize>]) -> Self {
-        let top = weights.iter().fold(0.0_f32, |top, weight| top.max(weight.abs()));
-        let mut column = Self::zero(inputs.len());
-        if top < 1e-30 {
-            return column;
-        }
-        column.scale = top / 127.0;
-        for (byte, input) in column.bytes.iter_mut().zip(inputs) {
-            let Some(input) = *input else { continue };
-            let whole = (weights[input] / column.scale).round_ties_even().clamp(-127.0, 127.0);
-            *byte = (whole + 128.0) as u8;
-            let (weight, stands) = (f64::from(weights[input]), f64::from(whole) * f64::from(column.scale));
-            column.lost += (weight - stands).powi(2);
-            column.length += weight.powi(2);
-        }
-        (column.lost, column.length) = (column.lost.sqrt(), column.length.sqrt());
-        column
-    }
-}
-
-/// `[inputs / 4][64][4]` of 64 columns.
-fn interleave(columns: &[Column], inputs: std::ops::Range<usize>, panel: &mut Vec<u8>) {
-    for quad in inputs.step_by(QUAD) {
-        for column in columns {
-            panel.extend_from_slice(&column.bytes[quad..quad + QUAD]);
-        }
-    }
 }
 
 struct Packer<'a, T, W> {

@@ -184,7 +184,7 @@ mod tests {
     #[test]
     fn gelu_is_the_number_times_its_normal_probability() {
         for (number, expected) in
-            [(0.0, 0.0), (1.0, 0.841_344_7), (-1.0, -0.158_655_26), (3.0, 2.995_950_3), (-4.0, -1.266_850e-4)]
+            [(0.0, 0.0), (1.0, 0.841_344_7), (-1.0, -0.158_655_26), (3.0, 2.995_950_3), (-4.0, -1.266_85e-4)]
         {
             assert!((gelu(number) - expected).abs() < 3e-7, "{number}");
         }

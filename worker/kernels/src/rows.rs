@@ -41,6 +41,7 @@ impl ByteRows {
 }
 
 /// Cuts the first `length` elements off.
+#[expect(clippy::mut_mut, reason = "the slice itself becomes shorter")]
 pub(crate) fn take<'a, T>(rest: &mut &'a mut [T], length: usize) -> &'a mut [T] {
     let (first, others) = std::mem::take(rest).split_at_mut(length);
     *rest = others;

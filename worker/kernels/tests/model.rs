@@ -142,3 +142,24 @@ fn texts_too_long_and_ids_too_large_are_cut_and_never_fail() {
     assert_eq!(model.embed(&[u32::MAX], &mut space, &team), model.embed(&[500], &mut space, &team));
     assert_eq!(model.embed(&[], &mut space, &team), []);
 }
+
+/// Whatever a busy worker puts together.
+#[test]
+fn twenty_random_groupings_give_the_same_vectors() {
+    let shape = small();
+    let (model, _file) = open(&synthetic(&shape));
+    let (team, mut space, mut random) = (Team::new(2), Workspace::new(), Random(4));
+    let length = |random: &mut Random| usize::try_from(1 + random.below(30)).unwrap();
+    let texts: Vec<Vec<u32>> = (0..50).map(|seed| text(length(&mut random), seed, &shape)).collect();
+    let alone: Vec<_> =
+        texts.iter().map(|text| bits(&model.embed(text, &mut space, &Team::alone()))).collect();
+    for _ in 0..20 {
+        let order: Vec<usize> =
+            (0..12).map(|_| usize::try_from(random.below(texts.len() as u64)).unwrap()).collect();
+        let group: Vec<&[u32]> = order.iter().map(|index| &texts[*index][..]).collect();
+        let found = model.embed_all(&group, &mut space, &team);
+        for (index, row) in order.iter().zip(&found) {
+            assert!(bits(row) == alone[*index], "text {index} in {order:?}");
+        }
+    }
+}

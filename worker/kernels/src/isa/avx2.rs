@@ -2,13 +2,13 @@
 //! exact; the shorter `maddubs` saturates.
 
 use std::arch::x86_64::{
-    __m256, __m256i, _CMP_GT_OQ, _mm_cvtsi32_si128, _mm256_add_epi32, _mm256_add_ps, _mm256_and_ps,
-    _mm256_and_si256, _mm256_broadcastd_epi32, _mm256_castps_si256, _mm256_castsi256_ps, _mm256_cmp_ps,
-    _mm256_cvtepi32_ps, _mm256_cvtps_epi32, _mm256_div_ps, _mm256_dpbusd_avx_epi32, _mm256_fmadd_ps,
-    _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_max_ps, _mm256_min_ps, _mm256_movemask_ps,
-    _mm256_mul_ps, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_ps,
-    _mm256_setzero_si256, _mm256_slli_epi16, _mm256_slli_epi32, _mm256_srai_epi16, _mm256_srli_epi16,
-    _mm256_storeu_ps, _mm256_storeu_si256, _mm256_sub_ps,
+    __m256, __m256i, _CMP_GT_OQ, _MM_HINT_T1, _mm_prefetch, _mm256_add_epi32, _mm256_add_ps, _mm256_and_ps,
+    _mm256_and_si256, _mm256_castps_si256, _mm256_castsi256_ps, _mm256_cmp_ps, _mm256_cvtepi32_ps,
+    _mm256_cvtps_epi32, _mm256_div_ps, _mm256_dpbusd_avx_epi32, _mm256_fmadd_ps, _mm256_loadu_ps,
+    _mm256_loadu_si256, _mm256_madd_epi16, _mm256_max_ps, _mm256_min_ps, _mm256_movemask_ps, _mm256_mul_ps,
+    _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_ps, _mm256_setzero_si256,
+    _mm256_slli_epi16, _mm256_slli_epi32, _mm256_srai_epi16, _mm256_srli_epi16, _mm256_storeu_ps,
+    _mm256_storeu_si256, _mm256_sub_ps,
 };
 use std::marker::PhantomData;
 
@@ -18,12 +18,10 @@ use super::{Dot, LANES, PANEL, Product, QUAD, Simd, VECTORS, Work};
 pub(super) trait Bytes: Copy + Send + Sync + 'static {
     fn detect() -> bool;
 
-    /// Adds four products to each of eight sums.
-    ///
     /// # Safety
     ///
-    /// `detect` was true.
-    unsafe fn add(sum: __m256i, weights: __m256i, four: __m256i) -> __m256i;
+    /// Detected, and `work.assert::<R>()` holds.
+    unsafe fn dot<const R: usize>(work: &Dot<'_>, to: &mut [[Vector; VECTORS]; R]);
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,9 +36,9 @@ impl Bytes for Vnni {
     }
 
     #[inline(always)]
-    unsafe fn add(sum: __m256i, weights: __m256i, four: __m256i) -> __m256i {
-        // SAFETY: detected, says the caller.
-        unsafe { _mm256_dpbusd_avx_epi32(sum, weights, four) }
+    unsafe fn dot<const R: usize>(work: &Dot<'_>, to: &mut [[Vector; VECTORS]; R]) {
+        // SAFETY: says the caller.
+        unsafe { dot_vnni(work, to) }
     }
 }
 
@@ -49,18 +47,10 @@ impl Bytes for Widen {
         true
     }
 
-    /// Even and odd bytes apart: two products of at most 255 * 128 fit a 32-bit sum of `madd` easily.
     #[inline(always)]
-    unsafe fn add(sum: __m256i, weights: __m256i, four: __m256i) -> __m256i {
-        // SAFETY: detected, says the caller.
-        unsafe {
-            let even = _mm256_madd_epi16(
-                _mm256_and_si256(weights, _mm256_set1_epi16(0xff)),
-                _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(four)),
-            );
-            let odd = _mm256_madd_epi16(_mm256_srli_epi16::<8>(weights), _mm256_srai_epi16::<8>(four));
-            _mm256_add_epi32(sum, _mm256_add_epi32(even, odd))
-        }
+    unsafe fn dot<const R: usize>(work: &Dot<'_>, to: &mut [[Vector; VECTORS]; R]) {
+        // SAFETY: says the caller.
+        unsafe { dot_widen(work, to) }
     }
 }
 
@@ -217,10 +207,18 @@ impl<B: Bytes> Simd for Avx2<B> {
     }
 
     #[inline(always)]
+    fn request(self, numbers: &[f32]) {
+        for line in numbers.chunks(LANES) {
+            // SAFETY: detected; never faults.
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) };
+        }
+    }
+
+    #[inline(always)]
     fn dot<const R: usize>(self, work: &Dot<'_>, to: &mut [[Vector; VECTORS]; R]) {
         work.assert::<R>();
         // SAFETY: detected, and the slices were checked.
-        unsafe { dot::<B, R>(work, to) }
+        unsafe { B::dot(work, to) }
     }
 
     #[inline(always)]
@@ -231,37 +229,104 @@ impl<B: Bytes> Simd for Avx2<B> {
     }
 }
 
+/// Bytes of a panel's row that one register of sums takes: eight columns of four inputs.
+const GROUP: usize = HALF * QUAD;
+
 /// The panel's four vectors one after the other: twelve registers of sums for six rows, two of weights.
 ///
 /// # Safety
 ///
 /// Detected, and `work.assert::<R>()` holds.
-#[inline(always)]
-unsafe fn dot<B: Bytes, const R: usize>(work: &Dot<'_>, to: &mut [[Vector; VECTORS]; R]) {
-    const BYTES: usize = LANES * QUAD;
+#[inline(never)]
+#[target_feature(enable = "avx2,fma,avxvnni")]
+unsafe fn dot_vnni<const R: usize>(work: &Dot<'_>, to: &mut [[Vector; VECTORS]; R]) {
     let (rows, stride) = (work.rows.as_ptr(), work.stride);
-    // SAFETY: `4 * quad + 4 <= depth`; the panel has 64 * 4 bytes for each four inputs, and row `row` has `depth` bytes
-    // from `row * stride`, which `assert` has compared with the slices' lengths.
-    unsafe {
-        for vector in 0..VECTORS {
-            let mut sums: [[__m256i; 2]; R] = [[_mm256_setzero_si256(); 2]; R];
-            for (sums, start) in sums.iter_mut().zip(work.start) {
-                *sums = [_mm256_set1_epi32(*start); 2];
-            }
-            let mut panel = work.panel.as_ptr().add(vector * BYTES);
-            for quad in 0..work.depth / QUAD {
+    for vector in 0..VECTORS {
+        let mut sums: [[__m256i; 2]; R] = [[_mm256_setzero_si256(); 2]; R];
+        for (sums, start) in sums.iter_mut().zip(work.start) {
+            *sums = [_mm256_set1_epi32(*start); 2];
+        }
+        for quad in 0..work.depth / QUAD {
+            // SAFETY: `4 * quad + 4 <= depth`; the panel has 64 * 4 bytes for each four inputs, and row `row` has `depth`
+            // bytes from `row * stride`, which `assert` has compared with the slices' lengths.
+            unsafe {
+                let panel = work.panel.as_ptr().add(quad * PANEL * QUAD + 2 * vector * GROUP);
                 let low = _mm256_loadu_si256(panel.cast());
-                let high = _mm256_loadu_si256(panel.add(BYTES / 2).cast());
+                let high = _mm256_loadu_si256(panel.add(GROUP).cast());
                 for (row, sums) in sums.iter_mut().enumerate() {
                     let four = rows.add(row * stride + quad * QUAD).cast::<i32>().read_unaligned();
-                    let four = _mm256_broadcastd_epi32(_mm_cvtsi32_si128(four));
-                    *sums = [B::add(sums[0], low, four), B::add(sums[1], high, four)];
+                    let four = _mm256_set1_epi32(four);
+                    sums[0] = _mm256_dpbusd_avx_epi32(sums[0], low, four);
+                    sums[1] = _mm256_dpbusd_avx_epi32(sums[1], high, four);
                 }
-                panel = panel.wrapping_add(PANEL * QUAD);
             }
-            for (to, sums) in to.iter_mut().zip(sums) {
-                to[vector] = [_mm256_cvtepi32_ps(sums[0]), _mm256_cvtepi32_ps(sums[1])];
+        }
+        for (to, sums) in to.iter_mut().zip(sums) {
+            to[vector] = [_mm256_cvtepi32_ps(sums[0]), _mm256_cvtepi32_ps(sums[1])];
+        }
+    }
+}
+
+/// Quads whose activations are widened at once: those of six rows take 3 KiB.
+const CHUNK: usize = 64;
+
+/// Eight columns at a time, even and odd bytes apart: two products of at most 255 * 128 fit a 32-bit sum of `madd` easily.
+/// Activations are widened once for all columns.
+///
+/// # Safety
+///
+/// Detected, and `work.assert::<R>()` holds.
+#[inline(never)]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn dot_widen<const R: usize>(work: &Dot<'_>, to: &mut [[Vector; VECTORS]; R]) {
+    let mut sums = [[_mm256_setzero_si256(); 2 * VECTORS]; R];
+    for (sums, start) in sums.iter_mut().zip(work.start) {
+        *sums = [_mm256_set1_epi32(*start); 2 * VECTORS];
+    }
+    let (mut even, mut odd) = ([[0_i32; CHUNK]; R], [[0_i32; CHUNK]; R]);
+    let quads = work.depth / QUAD;
+    for first in (0..quads).step_by(CHUNK) {
+        let count = CHUNK.min(quads - first);
+        for (row, (even, odd)) in even.iter_mut().zip(&mut odd).enumerate() {
+            for quad in (0..count).step_by(HALF) {
+                // SAFETY: `depth` is a multiple of 32, so eight quads from here are in the row, which `assert` has compared
+                // with the slice's length, and `CHUNK` is a multiple of eight.
+                unsafe {
+                    let bytes = work.rows.as_ptr().add(row * work.stride + (first + quad) * QUAD);
+                    let bytes = _mm256_loadu_si256(bytes.cast());
+                    let low = _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(bytes));
+                    _mm256_storeu_si256(even.as_mut_ptr().add(quad).cast(), low);
+                    _mm256_storeu_si256(odd.as_mut_ptr().add(quad).cast(), _mm256_srai_epi16::<8>(bytes));
+                }
             }
+        }
+        for group in 0..2 * VECTORS {
+            let mut own = [_mm256_setzero_si256(); R];
+            for (own, sums) in own.iter_mut().zip(&sums) {
+                *own = sums[group];
+            }
+            for quad in 0..count {
+                // SAFETY: the panel has 64 * 4 bytes for each four inputs, which `assert` has compared with its length.
+                let weights = unsafe {
+                    let panel = work.panel.as_ptr().add((first + quad) * PANEL * QUAD + group * GROUP);
+                    _mm256_loadu_si256(panel.cast())
+                };
+                let weights_even = _mm256_and_si256(weights, _mm256_set1_epi16(0xff));
+                let weights_odd = _mm256_srli_epi16::<8>(weights);
+                for (own, (even, odd)) in own.iter_mut().zip(even.iter().zip(&odd)) {
+                    let even = _mm256_madd_epi16(weights_even, _mm256_set1_epi32(even[quad]));
+                    let odd = _mm256_madd_epi16(weights_odd, _mm256_set1_epi32(odd[quad]));
+                    *own = _mm256_add_epi32(*own, _mm256_add_epi32(even, odd));
+                }
+            }
+            for (own, sums) in own.into_iter().zip(&mut sums) {
+                sums[group] = own;
+            }
+        }
+    }
+    for (to, sums) in to.iter_mut().zip(sums) {
+        for (vector, to) in to.iter_mut().enumerate() {
+            *to = [_mm256_cvtepi32_ps(sums[2 * vector]), _mm256_cvtepi32_ps(sums[2 * vector + 1])];
         }
     }
 }

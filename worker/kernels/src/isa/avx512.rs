@@ -132,6 +132,14 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn request(self, numbers: &[f32]) {
+        for line in numbers.chunks(LANES) {
+            // SAFETY: detected; never faults.
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) };
+        }
+    }
+
+    #[inline(always)]
     fn dot<const R: usize>(self, work: &Dot<'_>, to: &mut [[__m512; VECTORS]; R]) {
         work.assert::<R>();
         // SAFETY: detected, and the slices were checked.

@@ -99,6 +99,9 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
+    fn request(self, _: &[f32]) {}
+
+    #[inline(always)]
     fn dot<const R: usize>(self, work: &Dot<'_>, to: &mut [[Vector; VECTORS]; R]) {
         work.assert::<R>();
         for (row, to) in to.iter_mut().enumerate() {

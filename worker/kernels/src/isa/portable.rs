@@ -87,6 +87,9 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
+    fn request(self, _: &[f32]) {}
+
+    #[inline(always)]
     fn dot<const R: usize>(self, work: &Dot<'_>, to: &mut [[Vector; VECTORS]; R]) {
         work.assert::<R>();
         let quads = work.panel.as_chunks::<{ PANEL * QUAD }>().0;

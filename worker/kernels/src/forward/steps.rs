@@ -1,0 +1,110 @@
+//! Steps that work row by row: every thread has some of the tokens.
+
+use std::ops::Range;
+
+use crate::head::{Margin, margin};
+use crate::isa::{LANES, Simd, Work};
+use crate::math::{Norm, magnitude, normalise, quantise};
+use crate::rows::{ByteRowsMut, ByteRowsView};
+use crate::workspace::row_of;
+
+/// Words and positions, normalised.
+pub(super) struct Embeddings<'a> {
+    /// Ids and positions.
+    pub(super) tokens: &'a [(u32, usize)],
+    pub(super) last: usize,
+    pub(super) words: &'a [f32],
+    pub(super) positions: &'a [f32],
+    pub(super) norm: Norm<'a>,
+    pub(super) states: &'a mut [f32],
+    pub(super) bytes: ByteRowsMut<'a>,
+    pub(super) hidden: usize,
+}
+
+impl Work for Embeddings<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn work<S: Simd>(mut self, simd: S) {
+        let hidden = self.hidden;
+        let mut sum = vec![0.0; hidden];
+        let rows = self.tokens.iter().zip(self.states.chunks_exact_mut(hidden)).enumerate();
+        for (row, (&(id, position), state)) in rows {
+            let id = usize::try_from(id).map_or(self.last, |id| id.min(self.last));
+            let word = self.words[id * hidden..][..hidden].as_chunks::<LANES>().0;
+            let position = self.positions[position * hidden..][..hidden].as_chunks::<LANES>().0;
+            for (sum, (word, position)) in sum.as_chunks_mut().0.iter_mut().zip(word.iter().zip(position)) {
+                simd.store(simd.add(simd.load(word), simd.load(position)), sum);
+            }
+            let top = normalise(simd, self.norm, sum.as_chunks().0.iter(), state);
+            let scaled = quantise(simd, top, state.as_chunks().0.iter(), self.bytes.row(row));
+            self.bytes.set(row, scaled);
+        }
+    }
+}
+
+pub(super) struct Normalised<'a> {
+    pub(super) panels: &'a [f32],
+    pub(super) tokens: usize,
+    pub(super) norm: Norm<'a>,
+    pub(super) rows: Range<usize>,
+    pub(super) states: &'a mut [f32],
+    pub(super) bytes: ByteRowsMut<'a>,
+    pub(super) hidden: usize,
+}
+
+impl Work for Normalised<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn work<S: Simd>(mut self, simd: S) {
+        let states = self.states.chunks_exact_mut(self.hidden);
+        for (index, (row, state)) in self.rows.zip(states).enumerate() {
+            let top = normalise(simd, self.norm, row_of(self.panels, self.tokens, row), state);
+            let scaled = quantise(simd, top, state.as_chunks().0.iter(), self.bytes.row(index));
+            self.bytes.set(index, scaled);
+        }
+    }
+}
+
+pub(super) struct Quantised<'a> {
+    pub(super) panels: &'a [f32],
+    pub(super) tokens: usize,
+    pub(super) rows: Range<usize>,
+    pub(super) bytes: ByteRowsMut<'a>,
+}
+
+impl Work for Quantised<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn work<S: Simd>(mut self, simd: S) {
+        for (index, row) in self.rows.enumerate() {
+            let top = magnitude(simd, row_of(self.panels, self.tokens, row));
+            let scaled = quantise(simd, top, row_of(self.panels, self.tokens, row), self.bytes.row(index));
+            self.bytes.set(index, scaled);
+        }
+    }
+}
+
+pub(super) struct Margins<'a> {
+    pub(super) states: &'a [f32],
+    pub(super) rows: ByteRowsView<'a>,
+    pub(super) hidden: usize,
+    pub(super) loss: f32,
+    pub(super) to: &'a mut [Margin],
+}
+
+impl Work for Margins<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn work<S: Simd>(self, simd: S) {
+        let states = self.states.chunks_exact(self.hidden);
+        for (((state, bytes), scale), to) in
+            states.zip(self.rows.bytes.chunks_exact(self.hidden)).zip(self.rows.scales).zip(self.to)
+        {
+            *to = margin(simd, state, bytes, *scale, self.loss);
+        }
+    }
+}
