@@ -43,9 +43,10 @@ impl Sending {
     }
 
     /// An answer of which nothing but itself is held any more.
-    pub(crate) fn whole(answer: Vec<u8>, admitted: Admitted, held: Arc<Held>) -> Body {
+    pub(crate) fn whole(answer: impl Into<Bytes>, admitted: Admitted, held: Arc<Held>) -> Body {
+        let answer = answer.into();
         held.shrink(answer.len());
-        Self::body(pieces(Bytes::from(answer)).collect(), admitted, held)
+        Self::body(pieces(answer).collect(), admitted, held)
     }
 
     fn body(chunks: VecDeque<Bytes>, admitted: Admitted, held: Arc<Held>) -> Body {

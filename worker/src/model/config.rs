@@ -60,7 +60,7 @@ pub struct ModelConfig {
     /// That of the masked-language head.
     pub head_activation: Activation,
     pub decoder: Decoder,
-    /// What only `ModernBERT` has.
+    /// What only ModernBERT has.
     pub modern: Option<ModernBert>,
 }
 
@@ -100,7 +100,7 @@ impl Window {
         serde_json::from_slice(json).map_err(ConfigError::Parse)
     }
 
-    /// How many tokens the positions allow. The `RoBERTa` family starts to count after its padding id.
+    /// How many tokens the positions allow. The RoBERTa family starts to count after its padding id.
     pub fn positions(&self) -> Option<u64> {
         let offset = match self.model_type.as_deref() {
             Some("roberta" | "xlm-roberta" | "camembert" | "mpnet") => self.pad_token_id.unwrap_or(1) + 1,

@@ -80,7 +80,10 @@ fn figures_stay_until_there_are_new_ones() {
 
 #[test]
 fn too_little_memory_is_told_once() {
-    let after = InferenceEndpointStatus { sizing: status(None, Some(&told("new"))), ..Default::default() };
+    let after = InferenceEndpointStatus {
+        sizing: status(None, Some(&told("new"))),
+        ..InferenceEndpointStatus::default()
+    };
     let notice = |memory, before: Option<&InferenceEndpointStatus>| {
         too_little_memory(&endpoint(memory, &json!({})), before, &after).map(|notice| notice.message)
     };

@@ -1,4 +1,4 @@
-//! The settings of `ModernBERT`, in the form that its first checkpoints have and in that of newer ones. PURE.
+//! The settings of ModernBERT, in the form that its first checkpoints have and in that of newer ones. PURE.
 
 use std::collections::BTreeMap;
 

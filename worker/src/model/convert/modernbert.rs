@@ -1,4 +1,4 @@
-//! `ModernBERT`: norms before the layers, rotations in place of a table of positions, layers that look at near tokens only,
+//! ModernBERT: norms before the layers, rotations in place of a table of positions, layers that look at near tokens only,
 //! and a gated feed-forward part.
 
 use crate::model::config::{Attention, Decoder, ModelConfig, ModernBert};

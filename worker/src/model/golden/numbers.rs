@@ -54,8 +54,8 @@ pub(super) fn dot(left: &[f32], right: &[f32]) -> f32 {
     let (right_blocks, right_rest) = right.as_chunks::<16>();
     let mut sums = [0.0_f32; 16];
     for (left, right) in left_blocks.iter().zip(right_blocks) {
-        for lane in 0..16 {
-            sums[lane] += left[lane] * right[lane];
+        for ((sum, left), right) in sums.iter_mut().zip(left).zip(right) {
+            *sum += left * right;
         }
     }
     let rest: f32 = left_rest.iter().zip(right_rest).map(|(left, right)| left * right).sum();

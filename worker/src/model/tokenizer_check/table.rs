@@ -61,14 +61,3 @@ fn walk(units: &[u32], replacements: &str) -> Result<(), &'static str> {
 fn jump(unit: u32) -> u32 {
     (unit >> 10) << ((unit & (1 << 9)) >> 6)
 }
-
-#[cfg(test)]
-mod temporary {
-    #[test]
-    fn real_table() {
-        let json: serde_json::Value =
-            serde_json::from_str(&fs_err::read_to_string("/tmp/models-helper/big_tokenizer.json").unwrap())
-                .unwrap();
-        super::check(json["normalizer"]["normalizers"][0]["precompiled_charsmap"].as_str().unwrap()).unwrap();
-    }
-}

@@ -1,4 +1,4 @@
-//! `ModernBERT`.
+//! ModernBERT.
 
 use crate::model::config::{Attention, ModelConfig, ModernBert};
 use crate::model::weights::WeightsError;
