@@ -105,7 +105,7 @@ impl<T> Queue<T> {
                 next.expired.push(job);
             } else {
                 self.searches_in_a_row = match job.input_type {
-                    InputType::Search => self.searches_in_a_row + 1,
+                    InputType::Search => self.searches_in_a_row.saturating_add(1),
                     InputType::Ingest => 0,
                 };
                 tokens += job.tokens;

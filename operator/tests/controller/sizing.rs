@@ -31,6 +31,7 @@ fn unmeasured() -> WorkerInfo {
         digest: "sha256:first".to_owned(),
         max_tokens: 512,
         vocabulary_size: 30522,
+        vocabulary: None,
         threads: 1,
         precision: Precision::Fp32,
         version: "0".to_owned(),

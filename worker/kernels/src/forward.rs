@@ -13,7 +13,7 @@ use crate::layout::{Layer, Linear, NormSections};
 use crate::model::{Model, Weights};
 use crate::rows::{share, take};
 use crate::team::Team;
-use crate::workspace::{ThreadSpace, Workspace};
+use crate::workspace::{PartSpace, Workspace};
 use steps::{Embeddings, Margins, Normalised, Quantised};
 
 impl Model {
@@ -58,7 +58,7 @@ impl Model {
         if tokens == 0 {
             return vec![Vec::new(); texts.len()];
         }
-        workspace.resize(tokens, texts.len(), team.threads(), &self.sizes);
+        workspace.resize(tokens, texts.len(), team.parts(), &self.sizes);
         let mut pass = Pass { model: self, team, tokens, texts: &ranges, space: workspace };
         pass.embeddings(texts);
         for layer in &self.layout.layers {
@@ -67,7 +67,7 @@ impl Model {
         }
         pass.head();
         let mut found = vec![Vec::new(); texts.len()];
-        for thread in &mut workspace.threads {
+        for thread in &mut workspace.parts {
             for (all, part) in found.iter_mut().zip(&mut thread.found) {
                 all.append(part);
             }
@@ -85,9 +85,9 @@ struct Pass<'a> {
 }
 
 impl Pass<'_> {
-    /// One range of `count` things for each thread, without empty ones.
+    /// Ranges of `count` things for the team, without empty ones.
     fn parts(&self, count: usize) -> Vec<Range<usize>> {
-        let parts = self.team.threads().min(count);
+        let parts = self.team.parts().min(count);
         (0..parts).map(|index| share(&(0..count), index, parts)).collect()
     }
 
@@ -118,7 +118,7 @@ impl Pass<'_> {
         let weights = model.weights(&layer.attention, sizes.hidden);
         let groups = self.parts(sizes.groups);
         let mut to = &mut self.space.wide[..];
-        let parts = groups.into_iter().zip(&mut self.space.threads).map(|(groups, thread)| Attention {
+        let parts = groups.into_iter().zip(&mut self.space.parts).map(|(groups, thread)| Attention {
             rows: self.space.state_bytes.view(),
             tokens,
             texts: self.texts,
@@ -148,7 +148,7 @@ impl Pass<'_> {
             let rows = self.space.state_bytes.view();
             let after = After::Activation(model.shape().activation);
             let mut to = &mut self.space.wide[..];
-            let parts = self.team.threads().min(run_panels);
+            let parts = self.team.parts().min(run_panels);
             let parts = (0..parts).map(|index| {
                 let panels = share(&(run * run_panels..(run + 1) * run_panels), index, parts);
                 let to = take(&mut to, panels.len() * tokens * PANEL);
@@ -181,8 +181,8 @@ impl Pass<'_> {
         };
         let panels = self.parts(model.sizes.vocabulary / PANEL);
         let space = &mut *self.space;
-        let parts = panels.into_iter().zip(&mut space.threads).map(|(panels, thread)| {
-            let ThreadSpace { attention: _, pairs, rescored, found } = thread;
+        let parts = panels.into_iter().zip(&mut space.parts).map(|(panels, thread)| {
+            let PartSpace { attention: _, pairs, rescored, found } = thread;
             Screening {
                 rows: space.state_bytes.view(),
                 states: &space.states,
@@ -218,7 +218,7 @@ impl Pass<'_> {
             }
         };
         let mut to = &mut self.space.sums[..];
-        let parts = self.team.threads().min(panels.len());
+        let parts = self.team.parts().min(panels.len());
         let parts = (0..parts).map(|index| {
             let own = share(&(0..panels.len()), index, parts);
             Dense {

@@ -1,5 +1,7 @@
-//! Threads for one text: work is cut into one part for each thread, and handed over within a microsecond while the team
-//! is busy. A waiting thread spins for a few microseconds, then sleeps; an idle team costs nothing.
+//! Threads for one text: work is cut into a few parts for each thread, and handed over within a microsecond while the
+//! team is busy. Whoever is free takes the next part, and nobody waits for a helper that has not come yet: on a core that
+//! others use as well, the caller does its share too. A waiting thread spins for some microseconds, then sleeps; an idle
+//! team costs nothing.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -23,8 +25,8 @@ struct Shared {
     state: Mutex<State>,
     /// Grows with each job, and once more when the team ends.
     posted: AtomicUsize,
-    /// Helpers that have not finished the job yet.
-    pending: AtomicUsize,
+    /// Helpers that are at the job. Grows under the lock only.
+    inside: AtomicUsize,
     wake: Condvar,
     done: Condvar,
     /// Whether the caller sleeps: waking is a system call, which nearly every job can do without.
@@ -39,9 +41,9 @@ struct State {
     panic: Option<Box<dyn Any + Send>>,
 }
 
-/// What a helper calls with its index. The real lifetime is that of [`Team::run`], which does not return before every helper has
-/// finished.
-type Job = &'static (dyn Fn(usize) + Sync);
+/// What everyone calls once. The real lifetime is that of [`Team::run`], which takes it back, and does not return before
+/// every helper that had it has finished.
+type Job = &'static (dyn Fn() + Sync);
 
 impl Team {
     /// A team of this many threads, the caller's among them. If the system gives fewer, the team is smaller.
@@ -49,7 +51,7 @@ impl Team {
         let shared = Arc::new(Shared {
             state: Mutex::new(State { asleep: 0, job: None, closed: false, panic: None }),
             posted: AtomicUsize::new(0),
-            pending: AtomicUsize::new(0),
+            inside: AtomicUsize::new(0),
             wake: Condvar::new(),
             done: Condvar::new(),
             caller_sleeps: AtomicBool::new(false),
@@ -58,7 +60,7 @@ impl Team {
         for index in 1..threads {
             let shared = Arc::clone(&shared);
             let helper = std::thread::Builder::new().name(format!("team-{index}"));
-            let Ok(helper) = helper.spawn(move || shared.help(index)) else { break };
+            let Ok(helper) = helper.spawn(move || shared.help()) else { break };
             helpers.push(helper);
         }
         Self { shared, helpers, turn: Mutex::new(()) }
@@ -73,31 +75,39 @@ impl Team {
         self.helpers.len() + 1
     }
 
-    /// Runs each part on a thread of its own. There may not be more parts than threads.
+    /// How many parts work should have: more than threads, so that a late one is left with less.
+    pub(crate) fn parts(&self) -> usize {
+        match self.threads() {
+            1 => 1,
+            threads => 2 * threads,
+        }
+    }
+
+    /// Works on each part, on whichever thread is free.
     pub(crate) fn each<P: Send>(&self, mut parts: Vec<P>, work: impl Fn(P) + Sync) {
-        if parts.len() <= 1 {
-            if let Some(part) = parts.pop() {
-                work(part);
-            }
+        if self.helpers.is_empty() || parts.len() <= 1 {
+            parts.drain(..).for_each(work);
             return;
         }
-        assert!(parts.len() <= self.threads(), "more parts than threads");
         let parts: Vec<Mutex<Option<P>>> = parts.into_iter().map(|part| Mutex::new(Some(part))).collect();
-        self.run(&|index| {
-            if let Some(part) = parts.get(index).and_then(|part| lock(part).take()) {
-                work(part);
+        let next = AtomicUsize::new(0);
+        self.run(&|| {
+            while let Some(part) = parts.get(next.fetch_add(1, Ordering::Relaxed)) {
+                if let Some(part) = lock(part).take() {
+                    work(part);
+                }
             }
         });
     }
 
-    fn run(&self, job: &(dyn Fn(usize) + Sync)) {
+    fn run(&self, job: &(dyn Fn() + Sync)) {
         let _turn = lock(&self.turn);
-        // SAFETY: only the lifetime changes. The job is called by helpers between here and `wait`, which returns when
-        // every helper has finished, and which also runs if the caller's own share panics.
-        let job: Job = unsafe { std::mem::transmute::<&(dyn Fn(usize) + Sync), Job>(job) };
-        self.shared.post(job, self.helpers.len());
-        let own = catch_unwind(AssertUnwindSafe(|| job(0)));
-        let theirs = self.shared.wait();
+        // SAFETY: only the lifetime changes. Helpers get the job between here and `retire`, which takes it back and
+        // returns when every helper that had it has finished; it also runs if the caller's own share panics.
+        let job: Job = unsafe { std::mem::transmute::<&(dyn Fn() + Sync), Job>(job) };
+        self.shared.post(job);
+        let own = catch_unwind(AssertUnwindSafe(job));
+        let theirs = self.shared.retire();
         if let Some(panic) = own.err().or(theirs) {
             resume_unwind(panic);
         }
@@ -117,8 +127,7 @@ impl Drop for Team {
 }
 
 impl Shared {
-    fn post(&self, job: Job, helpers: usize) {
-        self.pending.store(helpers, Ordering::Relaxed);
+    fn post(&self, job: Job) {
         let mut state = lock(&self.state);
         state.job = Some(job);
         self.posted.fetch_add(1, Ordering::Release);
@@ -129,29 +138,28 @@ impl Shared {
         }
     }
 
-    fn wait(&self) -> Option<Box<dyn Any + Send>> {
-        if !spin(|| self.pending.load(Ordering::Acquire) == 0) {
+    /// Takes the job back, and waits for those who have it.
+    fn retire(&self) -> Option<Box<dyn Any + Send>> {
+        lock(&self.state).job = None;
+        if !spin(|| self.inside.load(Ordering::Acquire) == 0) {
             let mut state = lock(&self.state);
             self.caller_sleeps.store(true, Ordering::SeqCst);
-            while self.pending.load(Ordering::SeqCst) != 0 {
+            while self.inside.load(Ordering::SeqCst) != 0 {
                 state = self.done.wait(state).unwrap_or_else(PoisonError::into_inner);
             }
             self.caller_sleeps.store(false, Ordering::SeqCst);
         }
-        let mut state = lock(&self.state);
-        state.job = None;
-        state.panic.take()
+        lock(&self.state).panic.take()
     }
 
-    fn help(&self, index: usize) {
+    fn help(&self) {
         let mut seen = 0;
         while let Some(job) = self.next(&mut seen) {
-            let result = catch_unwind(AssertUnwindSafe(|| job(index)));
-            if let Err(panic) = result {
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(job)) {
                 lock(&self.state).panic = Some(panic);
             }
-            // In one order with the caller's store and load: either it sees the job done, or it is seen asleep.
-            if self.pending.fetch_sub(1, Ordering::SeqCst) == 1 && self.caller_sleeps.load(Ordering::SeqCst) {
+            // In one order with the caller's store and load: either it sees nobody inside, or it is seen asleep.
+            if self.inside.fetch_sub(1, Ordering::SeqCst) == 1 && self.caller_sleeps.load(Ordering::SeqCst) {
                 // Under the lock, so that the caller cannot go to sleep between its look and this call.
                 drop(lock(&self.state));
                 self.done.notify_one();
@@ -161,15 +169,24 @@ impl Shared {
 
     /// The next job, or nothing once the team has ended.
     fn next(&self, seen: &mut usize) -> Option<Job> {
-        spin(|| self.posted.load(Ordering::Acquire) != *seen);
-        let mut state = lock(&self.state);
-        while self.posted.load(Ordering::Acquire) == *seen {
-            state.asleep += 1;
-            state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
-            state.asleep -= 1;
+        loop {
+            spin(|| self.posted.load(Ordering::Acquire) != *seen);
+            let mut state = lock(&self.state);
+            while self.posted.load(Ordering::Acquire) == *seen {
+                state.asleep += 1;
+                state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state.asleep -= 1;
+            }
+            *seen = self.posted.load(Ordering::Acquire);
+            if state.closed {
+                return None;
+            }
+            // Without a job this helper comes too late: the others have done it all.
+            if let Some(job) = state.job {
+                self.inside.fetch_add(1, Ordering::AcqRel);
+                return Some(job);
+            }
         }
-        *seen = self.posted.load(Ordering::Acquire);
-        if state.closed { None } else { state.job }
     }
 }
 
@@ -199,7 +216,7 @@ mod tests {
             let team = Team::new(threads);
             for round in 0..50 {
                 let mut numbers = vec![round; 2 * threads];
-                team.each(numbers.chunks_mut(2).collect(), |part: &mut [i32]| {
+                team.each(numbers.chunks_mut(1).collect(), |part: &mut [i32]| {
                     for number in part {
                         *number += 1;
                     }

@@ -18,12 +18,12 @@ pub struct Workspace {
     pub(crate) wide: Vec<f32>,
     pub(crate) wide_bytes: ByteRows,
     pub(crate) margins: Vec<Margin>,
-    pub(crate) threads: Vec<ThreadSpace>,
+    pub(crate) parts: Vec<PartSpace>,
 }
 
-/// What each thread has for itself.
+/// What each part of a step has for itself.
 #[derive(Debug, Default)]
-pub(crate) struct ThreadSpace {
+pub(crate) struct PartSpace {
     pub(crate) attention: AttentionScratch,
     pub(crate) pairs: Vec<Pair>,
     pub(crate) rescored: usize,
@@ -37,21 +37,21 @@ impl Workspace {
 
     /// Pairs of token and word that the last text's head computed in 32-bit numbers.
     pub fn rescored(&self) -> usize {
-        self.threads.iter().map(|thread| thread.rescored).sum()
+        self.parts.iter().map(|part| part.rescored).sum()
     }
 
-    pub(crate) fn resize(&mut self, tokens: usize, texts: usize, threads: usize, sizes: &Sizes) {
+    pub(crate) fn resize(&mut self, tokens: usize, texts: usize, parts: usize, sizes: &Sizes) {
         self.states.resize(tokens * sizes.hidden, 0.0);
         self.state_bytes.resize(tokens, sizes.hidden);
         self.sums.resize(tokens * sizes.hidden, 0.0);
         self.wide.resize(tokens * sizes.context().max(sizes.run), 0.0);
         self.margins.resize(tokens, Margin::default());
-        self.threads.resize_with(threads, ThreadSpace::default);
-        for thread in &mut self.threads {
-            thread.attention.resize(tokens, sizes);
-            thread.rescored = 0;
-            thread.found.resize_with(texts, Vec::new);
-            thread.found.iter_mut().for_each(Vec::clear);
+        self.parts.resize_with(parts, PartSpace::default);
+        for part in &mut self.parts {
+            part.attention.resize(tokens, sizes);
+            part.rescored = 0;
+            part.found.resize_with(texts, Vec::new);
+            part.found.iter_mut().for_each(Vec::clear);
         }
     }
 }

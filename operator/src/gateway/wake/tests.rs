@@ -152,13 +152,14 @@ async fn an_answer_names_the_vocabulary_that_its_tokens_come_from() {
     for (digest, told) in [(None, None), (Some("sha256:0123"), Some("sha256:0123"))] {
         server.store(|store| {
             store.object["status"]["model"] =
-                json!({"id": "m", "source": "s", "cache": "c", "vocabulary": digest});
+                json!({"id": "m", "source": "s", "cache": "c", "vocabulary": digest, "precision": "int8"});
         });
         let gateway = server.gateway(&[]);
         let waiter = Waiter::new(&gateway.gateway, &key);
         let answer = waiter.answer(Ok(axum::response::Response::default())).unwrap();
         let found = answer.headers().get("x-lexiscale-vocabulary").map(|value| value.to_str().unwrap());
         assert_eq!(found, told);
+        assert_eq!(answer.headers()["x-lexiscale-precision"], "int8");
     }
 }
 

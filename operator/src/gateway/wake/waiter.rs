@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::response::{IntoResponse, Response};
 use http::header::RETRY_AFTER;
 use http::{HeaderName, HeaderValue};
-use lexiscale_wire::VOCABULARY_HEADER;
+use lexiscale_wire::{PRECISION_HEADER, VOCABULARY_HEADER};
 use tokio::time::Instant;
 
 use crate::gateway::Gateway;
@@ -81,15 +81,24 @@ impl<'a> Waiter<'a> {
         HeaderValue::from_str(status.model.as_ref()?.vocabulary.as_deref()?).ok()
     }
 
+    fn precision(&self) -> Option<HeaderValue> {
+        let directory = self.gateway.directory();
+        let status = directory.get(self.key)?.deployment().status.as_ref()?;
+        status.model.as_ref()?.precision.map(|precision| HeaderValue::from_static(precision.as_str()))
+    }
+
     fn lock(&self) -> MutexGuard<'_, Wait> {
         self.wait.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The answer with what is known of the start and of whose tokens it has.
+    /// The answer with what is known of the start, of whose tokens it has, and of the arithmetic.
     pub(crate) fn answer(self, result: Result<Response, Error>) -> Result<Response, Error> {
         let result = result.map(|mut response| {
             if let Some(vocabulary) = self.vocabulary() {
                 response.headers_mut().insert(VOCABULARY_HEADER, vocabulary);
+            }
+            if let Some(precision) = self.precision() {
+                response.headers_mut().insert(PRECISION_HEADER, precision);
             }
             response
         });
