@@ -157,7 +157,7 @@ def byte_level_tokenizer(special, beginning, end):
     first, last = (beginning, special.index(beginning)), (end, special.index(end))
     # Each family says it in its own way.
     if beginning == "<s>":
-        tokenizer.post_processor = processors.RobertaProcessing(sep=last, cls=first, add_prefix_space=False)
+        tokenizer.post_processor = processors.RobertaProcessing(last, first, True, False)
     else:
         tokenizer.post_processor = processors.TemplateProcessing(
             single=f"{beginning} $A {end}", special_tokens=[first, last])

@@ -52,6 +52,8 @@ pub enum AssembleError {
     Vocabulary,
     #[error("config.json has vocab_size = {found}, more than the {MAX_VOCABULARY} that are served")]
     VocabularySize { found: u32 },
+    #[error("{file} is not a regular file")]
+    Kind { file: String },
     #[error("{file} cannot be used: {reason}")]
     Setting { file: &'static str, reason: String },
     #[error("failed to copy {file}")]
@@ -80,6 +82,7 @@ pub fn assemble(
     staging: &Path,
 ) -> Result<Manifest, AssembleError> {
     fs_err::create_dir_all(staging).map_err(file_error("the staging folder"))?;
+    selection.names().try_for_each(|name| check_kind(folder, name))?;
     let layout = Layout::read(folder)?;
     if layout.model != selection.root {
         return Err(AssembleError::Root { asked: layout.model, found: selection.root.clone() });
@@ -177,6 +180,14 @@ pub fn write_manifest(staging: &Path, manifest: &Manifest) -> Result<(), Assembl
 fn file_error(file: &str) -> impl FnOnce(io::Error) -> AssembleError {
     let file = file.to_owned();
     move |source| AssembleError::File { file, source }
+}
+
+/// A link would be read, or published, as whatever it leads to. What is not there is missed where it is read.
+fn check_kind(folder: &Path, name: &str) -> Result<(), AssembleError> {
+    match fs_err::symlink_metadata(folder.join(name)) {
+        Ok(metadata) if !metadata.is_file() => Err(AssembleError::Kind { file: name.to_owned() }),
+        _ => Ok(()),
+    }
 }
 
 fn describe(folder: &Path, name: String) -> io::Result<ManifestFile> {

@@ -309,7 +309,7 @@ mod tests {
                 BERT.replace(r#""vocab_size":96"#, r#""position_embedding_type":"relative_key""#),
                 "relative_key",
             ),
-            (BERT.replace(r#""vocab_size":96"#, r#""hidden_act":"swish""#), "lacks vocab_size"),
+            (BERT.replace(r#""vocab_size":96"#, r#""hidden_act":"gelu""#), "lacks vocab_size"),
             (BERT.replace('{', r#"{"hidden_act":"swish","#), "hidden_act = swish is not supported"),
             (BERT.replace('{', r#"{"is_decoder":true,"#), "is_decoder = true"),
             (BERT.replace(r#""hidden_size":16"#, r#""hidden_size":0"#), "hidden_size = 0"),

@@ -20,7 +20,7 @@ fn altered(model: &str, tensor: &str) -> TempDir {
     let end = usize::try_from(header[tensor]["data_offsets"][1].as_u64().unwrap()).unwrap();
     let place = 8 + length + end;
     for four in file[place - 32..place].chunks_exact_mut(4) {
-        let value = f32::from_le_bytes(four.try_into().unwrap()) + 0.25;
+        let value = f32::from_le_bytes(four.try_into().unwrap()) + 1.0;
         four.copy_from_slice(&value.to_le_bytes());
     }
     fs_err::write(path, file).unwrap();
@@ -37,12 +37,9 @@ fn a_graph_that_differs_from_its_checkpoint_is_refused() {
     for (model, tensors) in [
         (
             "bert-f32",
-            ["bert.encoder.layer.1.attention.self.key.weight", "cls.predictions.transform.LayerNorm.bias"],
+            ["bert.encoder.layer.1.attention.output.dense.bias", "cls.predictions.transform.LayerNorm.bias"],
         ),
-        (
-            "roberta-f32",
-            ["roberta.embeddings.position_embeddings.weight", "roberta.encoder.layer.0.output.dense.bias"],
-        ),
+        ("roberta-f32", ["lm_head.dense.bias", "roberta.encoder.layer.0.output.dense.bias"]),
         ("modernbert-f32", ["model.layers.1.attn.Wqkv.weight", "model.layers.2.mlp.Wi.weight"]),
     ] {
         let published = publish(&small_source(model));

@@ -181,6 +181,7 @@ fn assemble_reason(error: &AssembleError) -> FetchReason {
         | AssembleError::Tokens(_)
         | AssembleError::Vocabulary
         | AssembleError::VocabularySize { .. }
+        | AssembleError::Kind { .. }
         | AssembleError::Setting { .. } => FetchReason::InvalidModel,
         AssembleError::Golden(error) => match error {
             // A library that is not there is no fault of the model.
