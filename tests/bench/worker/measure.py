@@ -36,7 +36,7 @@ def arguments():
 def soak(wishes, programs, models):
     published = publish(programs, models / wishes.soak_model)
     precision = programs.precisions()[-1]
-    with Worker(programs, published, precision, ["--drain-delay", "2"]) as worker:
+    with Worker(programs, published, precision, drain_s=2) as worker:
         return {"model": wishes.soak_model, "precision": precision, "seconds": wishes.soak} | worker.soak(wishes.soak)
 
 

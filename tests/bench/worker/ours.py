@@ -92,11 +92,11 @@ def publish(programs, directory):
 class Worker:
     """Serves from `with` to its end."""
 
-    def __init__(self, programs, model, precision, flags=()):
+    def __init__(self, programs, model, precision, drain_s=0):
         self.programs, self.port = programs, free_port()
         self.command = [programs.worker, "--log-filter", "warn", "serve", "--model", model, "--threads", str(THREADS)]
-        self.command += ["--listen", f"127.0.0.1:{self.port}", "--onnxruntime", programs.library, "--drain-delay", "0"]
-        self.command += ["--termination-log", model.parent / "ended", *flags]
+        self.command += ["--listen", f"127.0.0.1:{self.port}", "--onnxruntime", programs.library]
+        self.command += ["--drain-delay", str(drain_s), "--termination-log", model.parent / "ended"]
         if len(programs.precisions()) > 1:
             self.command += ["--precision", precision]
 
