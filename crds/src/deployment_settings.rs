@@ -1,9 +1,10 @@
-//! `spec.deployment`: how an endpoint runs on Kubernetes. Nothing here changes an embedding.
+//! `spec.deployment`: how an endpoint runs on Kubernetes. Nothing here but the precision changes an embedding.
 
 use std::collections::BTreeMap;
 
 use k8s_openapi::{api::core::v1::Toleration, apimachinery::pkg::api::resource::Quantity};
 use kube::KubeSchema;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{ScalingSettings, rules};
@@ -12,6 +13,14 @@ use crate::{ScalingSettings, rules};
 #[derive(KubeSchema, Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DeploymentSettings {
+    /// Arithmetic of the model. `fp32` computes as the model was trained. `int8` is several times faster in a fraction of the memory;
+    /// models that it is not built for are refused, and the condition says why. `auto`, the default, takes `int8` where the
+    /// vectors kept what matters when the model was cached and the CPU was fast at it, else `fp32`. A change rolls the allocations; vectors
+    /// of one index should all be of one precision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "PrecisionSetting")]
+    pub precision: Option<PrecisionSetting>,
+
     /// CPU that each allocation reserves, at most `numThreads`. Defaults to `numThreads`; less lets several allocations share
     /// the CPUs of a small node. The limit is `numThreads` in any case.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -54,6 +63,19 @@ pub struct DeploymentSettings {
     /// Annotations added to the worker pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod_annotations: Option<BTreeMap<String, String>>,
+}
+
+/// Which arithmetic is asked for.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PrecisionSetting {
+    /// Single precision.
+    Fp32,
+    /// 8-bit integers where they are faster, single precision elsewhere.
+    Int8,
+    /// `int8` where it loses next to nothing, else `fp32`.
+    #[default]
+    Auto,
 }
 
 /// The volume that a model is kept on.

@@ -76,9 +76,42 @@ pub struct ModelStatus {
     pub license: Option<String>,
     /// Name of the `ModelCache` that holds it.
     pub cache: String,
+    /// Arithmetic of the workers. Known once the model is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "ServedPrecision")]
+    pub precision: Option<ServedPrecision>,
     /// Tokens after which a text is truncated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_tokens: Option<i64>,
+}
+
+/// The arithmetic of workers.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ServedPrecision {
+    /// Single precision.
+    Fp32,
+    /// 8-bit integers where they are faster, single precision elsewhere.
+    Int8,
+}
+
+impl ServedPrecision {
+    /// As a worker is told it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Fp32 => "fp32",
+            Self::Int8 => "int8",
+        }
+    }
+}
+
+impl std::str::FromStr for ServedPrecision {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = [Self::Fp32, Self::Int8].into_iter().find(|precision| precision.as_str() == text);
+        found.ok_or_else(|| format!("{text:?} is neither fp32 nor int8"))
+    }
 }
 
 /// The number of allocations: asked for, there, and serving.

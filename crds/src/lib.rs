@@ -21,12 +21,13 @@ mod service_settings;
 
 pub use chunking_settings::{ChunkingSettings, ChunkingStrategy, SeparatorGroup};
 pub use conditions::{ConditionType, Conditions};
-pub use deployment_settings::{CacheSettings, DeploymentSettings};
+pub use deployment_settings::{CacheSettings, DeploymentSettings, PrecisionSetting};
 pub use inference_endpoint::{InferenceEndpoint, InferenceEndpointSpec, Service, TaskSettings, TaskType};
 pub use inference_endpoint_status::{
-    AllocationStatus, Failure, InferenceEndpointStatus, ModelStatus, ScalingDecision, StandbyStatus,
+    AllocationStatus, Failure, InferenceEndpointStatus, ModelStatus, ScalingDecision, ServedPrecision,
+    StandbyStatus,
 };
-pub use model_cache::{CachePhase, CacheProgress, ModelCache, ModelCacheSpec, ModelCacheStatus};
+pub use model_cache::{CachePhase, CacheProgress, Int8Status, ModelCache, ModelCacheSpec, ModelCacheStatus};
 pub use scaling_settings::{ScalingMode, ScalingSettings};
 pub use service_settings::{AdaptiveAllocations, ServiceSettings};
 

@@ -115,7 +115,11 @@ pub struct ModelCacheStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes: Option<i64>,
 
-    /// Memory that one allocation of the model needs, in bytes.
+    /// Whether the model can be served with 8-bit integers, and how near that comes to single precision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub int8: Option<Int8Status>,
+
+    /// Memory that one allocation of the model needs in single precision, in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_bytes: Option<i64>,
 
@@ -134,6 +138,21 @@ pub struct ModelCacheStatus {
     /// The latest failure, kept until the model is there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_failure: Option<Failure>,
+}
+
+/// A model in 8-bit integers.
+#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Int8Status {
+    /// Whether endpoints can ask for it.
+    pub available: bool,
+    /// Whether endpoints with `precision: auto` get it.
+    pub automatic: bool,
+    /// How near its vectors come to those of single precision, or what is in the way.
+    pub message: String,
+    /// Memory that one allocation needs, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<i64>,
 }
 
 /// Where a model is on its way to the volume.

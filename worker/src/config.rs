@@ -13,7 +13,7 @@ use crate::model::fetch::Wish;
 use crate::model::hub::{Timeouts, Token};
 use crate::model::retry::RetryPolicy;
 use crate::model::source::{RevisionName, Source};
-use crate::queue::Limits;
+use crate::precision::PrecisionSetting;
 use crate::serve;
 use crate::telemetry::LogFormat;
 
@@ -132,9 +132,14 @@ pub struct ServeArgs {
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
 
-    /// Threads of one inference; the pod's CPU limit.
+    /// Texts that run side by side, and threads of a text that runs alone; the pod's CPU limit. Never more than the CPUs that the
+    /// process may use.
     #[arg(long, value_name = "N", value_parser = value_parser!(u16).range(1..=256))]
     threads: u16,
+
+    /// Arithmetic of the model.
+    #[arg(long, value_enum, default_value = "auto")]
+    precision: PrecisionSetting,
 
     /// Address to listen on.
     #[arg(long, default_value = "0.0.0.0:8080")]
@@ -163,14 +168,6 @@ pub struct ServeArgs {
     #[arg(long, value_name = "TEXTS", default_value_t = 1024, value_parser = value_parser!(u32).range(1..))]
     max_texts: u32,
 
-    /// Texts of similar length that run through the model together.
-    #[arg(long, value_name = "TEXTS", default_value_t = 8, value_parser = value_parser!(u32).range(1..=256))]
-    batch_texts: u32,
-
-    /// Tokens that run through the model together; bounds the memory of one run.
-    #[arg(long, value_name = "TOKENS", default_value_t = 1024, value_parser = value_parser!(u32).range(1..))]
-    batch_tokens: u32,
-
     /// Seconds between turning unready and closing the port, so that no new request is sent here any more.
     #[arg(long, value_name = "SECONDS", default_value_t = 5.0, value_parser = seconds)]
     drain_delay: f64,
@@ -194,12 +191,9 @@ impl ServeArgs {
             tls: self.tls.files(),
             traces: self.traces.clone(),
             settings: Settings {
-                threads: usize::from(self.threads),
-                queue: Limits {
-                    capacity: size(self.queue_capacity),
-                    batch_texts: size(self.batch_texts),
-                    batch_tokens: size(self.batch_tokens),
-                },
+                threads: available_threads(usize::from(self.threads)),
+                precision: self.precision,
+                queue_capacity: size(self.queue_capacity),
                 max_texts: size(self.max_texts),
             },
             drain_delay: Duration::from_secs_f64(self.drain_delay),
@@ -230,6 +224,12 @@ impl TlsArgs {
         let (cert, key) = tls_cert_file.clone().zip(tls_key_file.clone())?;
         Some(Files { cert, key, ca: ca.clone() })
     }
+}
+
+/// What was asked for, but never more than the cgroup's quota and the affinity mask allow: threads that compete for a CPU make each
+/// other slower.
+fn available_threads(asked: usize) -> usize {
+    std::thread::available_parallelism().map_or(asked, |available| asked.min(available.get()))
 }
 
 fn size(value: u32) -> usize {

@@ -8,12 +8,16 @@ use std::time::{Duration, Instant};
 use lexiscale_wire::{InputType, Precision, SparseEmbedding, WorkerError, WorkerErrorKind, WorkerInfo};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use crate::backend::Backend;
+use crate::backend::native::{self, NativeBackend, NativeError};
 use crate::backend::onnx::{LoadError, OnnxBackend, OnnxRuntime};
-use crate::engine::{Engine, EngineError, StartError, Submission, SubmitError};
+use crate::engine::{Dimensions, Engine, EngineError, StartError, Submission, SubmitError};
 use crate::metrics::Metrics;
-use crate::model::verify::{VerifiedModel, VerifyError};
+use crate::model::manifest::{Manifest, TOKENIZER_FILE};
+use crate::model::verify::{VerifiedModel, VerifyError, read_manifest};
 use crate::pooling::SparseRow;
-use crate::queue::{Full, Limits};
+use crate::precision::{self, PrecisionError, PrecisionSetting};
+use crate::queue::Full;
 use crate::tokenize::{Tokenizer, TokenizerError, Tokens};
 use crate::vocabulary::{Vocabulary, VocabularyError};
 
@@ -23,7 +27,9 @@ const WARM_UP_TEXT: &str = "A worker that is ready has answered this sentence be
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
     pub threads: usize,
-    pub queue: Limits,
+    pub precision: PrecisionSetting,
+    /// Texts that may wait.
+    pub queue_capacity: usize,
     /// Texts in one request.
     pub max_texts: usize,
 }
@@ -39,7 +45,13 @@ pub enum OpenError {
     #[error("failed to read tokenizer.json")]
     Read(#[source] std::io::Error),
     #[error(transparent)]
+    Precision(#[from] PrecisionError),
+    #[error(transparent)]
     Load(#[from] LoadError),
+    #[error(transparent)]
+    Native(#[from] NativeError),
+    #[error("reading the tokenizer panicked")]
+    TokenizerPanic,
     #[error(transparent)]
     Start(#[from] StartError),
     #[error("failed to tokenise the warm-up text: {0}")]
@@ -84,30 +96,36 @@ pub struct Embedder {
 }
 
 impl Embedder {
-    /// Verifies, loads and warms up. Blocks for as long as that takes.
+    /// Verifies, loads and warms up. Blocks for as long as that takes. `runtime` is asked for only where it is needed.
     pub fn open(
         folder: &Path,
-        runtime: &OnnxRuntime,
+        runtime: &dyn Fn() -> Result<OnnxRuntime, LoadError>,
         settings: Settings,
         metrics: Arc<Metrics>,
     ) -> Result<Self, OpenError> {
         let mut stages = Stages::new();
-        let model = VerifiedModel::open(folder)?;
-        stages.end("verified");
-        let manifest = model.manifest();
-        let window = usize::try_from(manifest.max_tokens).unwrap_or(usize::MAX);
-        let json = fs_err::read_to_string(model.tokenizer_file()).map_err(OpenError::Read)?;
-        let tokenizer = Tokenizer::parse(&json, window)?;
-        let size = usize::try_from(manifest.vocabulary_size).unwrap_or(usize::MAX);
-        let vocabulary = Vocabulary::parse(&json, size)?;
-        stages.end("tokenizer");
-        let backend = OnnxBackend::load(&model, runtime, settings.threads)?;
-        stages.end("session");
+        let manifest = read_manifest(folder)?;
+        let choice = precision::choose(settings.precision, &manifest, native::integer_speed())?;
+        tracing::info!(precision = %choice.precision, reason = choice.reason, "chose the arithmetic");
+        // Both take most of the start, and need a processor each.
+        let (model, text) = std::thread::scope(|scope| {
+            let text = scope.spawn(|| TextParts::read(folder, &manifest));
+            let model = VerifiedModel::for_precision(folder, manifest.clone(), choice.precision);
+            (model, text.join())
+        });
+        let model = model?;
+        let TextParts { tokenizer, vocabulary } = text.map_err(|_| OpenError::TokenizerPanic)??;
+        stages.end("verified, with tokenizer");
+        let backend: Box<dyn Backend> = match choice.precision {
+            Precision::Fp32 => Box::new(OnnxBackend::new(&model, &runtime()?)),
+            Precision::Int8 => Box::new(NativeBackend::load(&model, settings.threads)?),
+        };
+        stages.end("model");
         let warm_up =
             tokenizer.encode(WARM_UP_TEXT).map_err(|error| OpenError::WarmUpText(error.to_string()))?;
-        let engine =
-            Engine::start(Box::new(backend), window, &warm_up, settings.queue, Arc::clone(&metrics))?;
-        stages.end("warm-up");
+        let dimensions = Dimensions { threads: settings.threads, capacity: settings.queue_capacity };
+        let engine = Engine::start(backend.as_ref(), dimensions, &warm_up, Arc::clone(&metrics))?;
+        stages.end("lanes");
         tracing::info!(%stages, "loaded");
         let info = WorkerInfo {
             model: manifest.source.clone(),
@@ -116,7 +134,7 @@ impl Embedder {
             max_tokens: manifest.max_tokens,
             vocabulary_size: manifest.vocabulary_size,
             threads: u32::try_from(settings.threads).unwrap_or(u32::MAX),
-            precision: Precision::Fp32,
+            precision: choice.precision,
             version: env!("CARGO_PKG_VERSION").to_owned(),
         };
         Ok(Self::new(Parts { tokenizer, vocabulary, engine, info }, settings, metrics))
@@ -124,9 +142,8 @@ impl Embedder {
 
     pub fn new(parts: Parts, settings: Settings, metrics: Arc<Metrics>) -> Self {
         let Parts { tokenizer, vocabulary, engine, info } = parts;
-        let Settings { threads, queue, max_texts } = settings;
+        let Settings { threads, precision: _, queue_capacity: capacity, max_texts } = settings;
         let tokenizing = Arc::new(Semaphore::new(threads));
-        let capacity = queue.capacity;
         let untokenized = Semaphore::new(capacity);
         Self { tokenizer, vocabulary, engine, info, max_texts, tokenizing, untokenized, capacity, metrics }
     }
@@ -212,6 +229,22 @@ impl Embedder {
         let tokens = task.await.map_err(|_| internal("the tokenizer panicked".to_owned()))?;
         self.metrics.tokenized(started.elapsed());
         tokens.map_err(|error| internal(error.to_string()))
+    }
+}
+
+/// What comes out of `tokenizer.json`.
+struct TextParts {
+    tokenizer: Tokenizer,
+    vocabulary: Vocabulary,
+}
+
+impl TextParts {
+    fn read(folder: &Path, manifest: &Manifest) -> Result<Self, OpenError> {
+        let json = fs_err::read_to_string(folder.join(TOKENIZER_FILE)).map_err(OpenError::Read)?;
+        let size = |value: u32| usize::try_from(value).unwrap_or(usize::MAX);
+        let tokenizer = Tokenizer::parse(&json, size(manifest.max_tokens))?;
+        let vocabulary = Vocabulary::parse(&json, size(manifest.vocabulary_size))?;
+        Ok(Self { tokenizer, vocabulary })
     }
 }
 

@@ -1,5 +1,5 @@
-//! The thread that owns the model, and the queue in front of it. An [`Engine`] exists only after its backend has
-//! answered a first batch, so whoever holds one can serve.
+//! The threads that run the model, and the queue in front of them. An [`Engine`] exists only after each of its lanes has
+//! answered a first text, so whoever holds one can serve.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,19 +10,22 @@ use std::time::Instant;
 use lexiscale_wire::InputType;
 use tokio::sync::mpsc;
 
-use crate::backend::{Backend, BackendError, TokenBatch};
+use crate::backend::{Backend, BackendError, Lane, Width};
+use crate::lanes::Lanes;
 use crate::metrics::{DropReason, Metrics};
 use crate::pooling::SparseRow;
-use crate::queue::{Full, Job, Limits, Queue, padded_length};
+use crate::queue::{Full, Job, Queue};
 use crate::tokenize::Tokens;
 
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    #[error(transparent)]
+    Lane(BackendError),
     #[error("the warm-up inference failed")]
     WarmUp(#[source] BackendError),
-    #[error("the warm-up inference answered {rows} rows for one text")]
-    WarmUpRows { rows: usize },
-    #[error("failed to start the inference thread")]
+    #[error("the warm-up inference panicked")]
+    WarmUpPanic,
+    #[error("failed to start an inference thread")]
     Thread(#[source] std::io::Error),
 }
 
@@ -41,7 +44,7 @@ pub enum EngineError {
     Expired,
     #[error("the model failed: {0}")]
     Backend(String),
-    #[error("the inference thread has ended")]
+    #[error("the inference threads have ended")]
     Gone,
 }
 
@@ -79,6 +82,7 @@ impl Drop for Unanswered {
 
 struct State {
     queue: Queue<Payload>,
+    lanes: Lanes,
     is_closed: bool,
 }
 
@@ -97,10 +101,18 @@ impl Shared {
     }
 }
 
+/// How an engine is made.
+#[derive(Clone, Copy, Debug)]
+pub struct Dimensions {
+    /// Texts that run side by side, and threads of a text that runs alone.
+    pub threads: usize,
+    /// Texts that may wait.
+    pub capacity: usize,
+}
+
 pub struct Engine {
     shared: Arc<Shared>,
-    window: usize,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 /// The rows of a submission that are still to come. Dropping it tells the engine that nobody waits any more.
@@ -110,30 +122,33 @@ pub struct Pending {
 }
 
 impl Engine {
-    /// Runs `warm_up` through the backend first, on the calling thread. The model has `window` positions.
+    /// Runs `warm_up` through each lane first, and waits for that.
     pub fn start(
-        mut backend: Box<dyn Backend>,
-        window: usize,
+        backend: &dyn Backend,
+        dimensions: Dimensions,
         warm_up: &Tokens,
-        limits: Limits,
         metrics: Arc<Metrics>,
     ) -> Result<Self, StartError> {
-        let batch = TokenBatch::new([warm_up], padded_length(warm_up.ids.len(), window));
-        let rows = backend.run(&batch).map_err(StartError::WarmUp)?;
-        if rows.len() != 1 {
-            return Err(StartError::WarmUpRows { rows: rows.len() });
+        let Dimensions { threads, capacity } = dimensions;
+        let lanes = warm_lanes(backend, threads.max(1), warm_up)?;
+        let state = State { queue: Queue::new(capacity), lanes: Lanes::new(lanes.len()), is_closed: false };
+        let shared = Arc::new(Shared {
+            state: Mutex::new(state),
+            wake: Condvar::new(),
+            metrics,
+            texts: Arc::default(),
+        });
+        // Dropped when a later thread cannot be started, which ends those before it.
+        let engine = Self { shared, threads: Mutex::default() };
+        for (number, mut lane) in lanes.into_iter().enumerate() {
+            let shared = Arc::clone(&engine.shared);
+            let thread = std::thread::Builder::new()
+                .name(format!("lane-{number}"))
+                .spawn(move || serve(&shared, lane.as_mut()))
+                .map_err(StartError::Thread)?;
+            engine.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
         }
-        let state = State { queue: Queue::new(limits), is_closed: false };
-        let texts = Arc::default();
-        let shared = Arc::new(Shared { state: Mutex::new(state), wake: Condvar::new(), metrics, texts });
-        let thread = std::thread::Builder::new()
-            .name("inference".to_owned())
-            .spawn({
-                let shared = Arc::clone(&shared);
-                move || serve(&shared, backend.as_mut())
-            })
-            .map_err(StartError::Thread)?;
-        Ok(Self { shared, window, thread: Mutex::new(Some(thread)) })
+        Ok(engine)
     }
 
     /// Whether so many texts would be taken now; lets a request be refused before it is tokenised.
@@ -154,7 +169,6 @@ impl Engine {
             .enumerate()
             .map(|(index, tokens)| Job {
                 input_type,
-                length: padded_length(tokens.ids.len(), self.window),
                 arrived,
                 deadline,
                 payload: Payload {
@@ -172,7 +186,10 @@ impl Engine {
         state.queue.push(jobs)?;
         self.shared.metrics.queue_depth(state.queue.len());
         drop(state);
-        self.shared.wake.notify_one();
+        match count {
+            1 => self.shared.wake.notify_one(),
+            _ => self.shared.wake.notify_all(),
+        }
         Ok(Pending { texts: count, rows })
     }
 
@@ -181,13 +198,15 @@ impl Engine {
         self.shared.texts.load(Ordering::Relaxed)
     }
 
-    /// Takes nothing new, finishes what waits, and returns when the thread has ended.
+    /// Takes nothing new, finishes what waits, and returns when the threads have ended.
     pub fn close(&self) {
         self.shared.lock().is_closed = true;
         self.shared.wake.notify_all();
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if thread.is_some_and(|thread| thread.join().is_err()) {
-            tracing::error!("the inference thread ended by a panic");
+        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
+            if thread.join().is_err() {
+                tracing::error!("an inference thread ended by a panic");
+            }
         }
     }
 }
@@ -210,58 +229,77 @@ impl Pending {
     }
 }
 
-fn serve(shared: &Shared, backend: &mut dyn Backend) {
-    while let Some(batch) = next_batch(shared) {
-        run(shared, backend, batch);
+/// Makes the lanes side by side, as each may have a session to load, and lets each run a text.
+fn warm_lanes(
+    backend: &dyn Backend,
+    count: usize,
+    warm_up: &Tokens,
+) -> Result<Vec<Box<dyn Lane>>, StartError> {
+    let warm = || {
+        let mut lane = backend.lane().map_err(StartError::Lane)?;
+        lane.run(warm_up, Width::One).map_err(StartError::WarmUp)?;
+        Ok(lane)
+    };
+    let mut lanes = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..count).map(|_| scope.spawn(warm)).collect();
+        let lanes = threads.into_iter().map(|thread| thread.join().map_err(|_| StartError::WarmUpPanic)?);
+        lanes.collect::<Result<Vec<_>, _>>()
+    })?;
+    if let (Some(first), true) = (lanes.first_mut(), count > 1) {
+        first.run(warm_up, Width::All).map_err(StartError::WarmUp)?;
+    }
+    Ok(lanes)
+}
+
+fn serve(shared: &Shared, lane: &mut dyn Lane) {
+    while let Some((job, width)) = next_job(shared) {
+        run(shared, lane, job, width);
+        shared.lock().lanes.end();
+        if width == Width::All {
+            // Whoever came meanwhile was not allowed to start.
+            shared.wake.notify_all();
+        }
     }
 }
 
 /// Waits for work. None when the engine is closed and nothing is left.
-fn next_batch(shared: &Shared) -> Option<Vec<Job<Payload>>> {
+fn next_job(shared: &Shared) -> Option<(Job<Payload>, Width)> {
     let mut state = shared.lock();
     loop {
-        let next = state.queue.next(Instant::now(), |payload| payload.reply.is_closed());
-        shared.metrics.queue_depth(state.queue.len());
-        shared.metrics.dropped(DropReason::Abandoned, next.abandoned);
-        shared.metrics.dropped(DropReason::Expired, next.expired.len());
-        for job in next.expired {
-            answer(job.payload, Err(EngineError::Expired));
-        }
-        if !next.batch.is_empty() {
-            return Some(next.batch);
-        }
-        if state.is_closed {
-            return None;
+        if state.lanes.may_start() {
+            let next = state.queue.next(Instant::now(), |payload| payload.reply.is_closed());
+            let waiting = state.queue.len();
+            shared.metrics.queue_depth(waiting);
+            shared.metrics.dropped(DropReason::Abandoned, next.abandoned);
+            shared.metrics.dropped(DropReason::Expired, next.expired.len());
+            for job in next.expired {
+                answer(job.payload, Err(EngineError::Expired));
+            }
+            if let Some(job) = next.job {
+                return Some((job, state.lanes.start(waiting > 0)));
+            }
+            if state.is_closed {
+                return None;
+            }
         }
         state = shared.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
     }
 }
 
-fn run(shared: &Shared, backend: &mut dyn Backend, jobs: Vec<Job<Payload>>) {
+fn run(shared: &Shared, lane: &mut dyn Lane, job: Job<Payload>, width: Width) {
     let started = Instant::now();
-    for job in &jobs {
-        shared.metrics.queued(started.saturating_duration_since(job.arrived));
-    }
-    let length = jobs.first().map_or(0, |job| job.length);
-    let batch = TokenBatch::new(jobs.iter().map(|job| &job.payload.tokens), length);
-    // A panic in the runtime's bindings must cost these requests only, not the process.
-    let outcome = catch_unwind(AssertUnwindSafe(|| backend.run(&batch)));
-    shared.metrics.ran(&batch, started.elapsed());
+    shared.metrics.queued(started.saturating_duration_since(job.arrived));
+    let tokens = &job.payload.tokens;
+    // A panic in the runtime's bindings must cost this text only, not the process.
+    let outcome = catch_unwind(AssertUnwindSafe(|| lane.run(tokens, width)));
+    shared.metrics.ran(tokens.ids.len(), started.elapsed());
     let failure = match outcome {
-        Ok(Ok(rows)) if rows.len() == jobs.len() => {
-            for (job, row) in jobs.into_iter().zip(rows) {
-                answer(job.payload, Ok(row));
-            }
-            return;
-        }
-        Ok(Ok(rows)) => format!("{} rows for {} texts", rows.len(), jobs.len()),
+        Ok(Ok(row)) => return answer(job.payload, Ok(row)),
         Ok(Err(error)) => error.to_string(),
         Err(_) => "it panicked".to_owned(),
     };
-    tracing::error!(failure, texts = jobs.len(), length, "a batch failed");
-    for job in jobs {
-        answer(job.payload, Err(EngineError::Backend(failure.clone())));
-    }
+    tracing::error!(failure, tokens = tokens.ids.len(), "a text failed");
+    answer(job.payload, Err(EngineError::Backend(failure)));
 }
 
 fn answer(payload: Payload, row: Result<SparseRow, EngineError>) {

@@ -13,12 +13,9 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::backend::TokenBatch;
-
 /// From half a millisecond (a query on a small model) to ten seconds (a bulk request that waited).
 const SECONDS: [f64; 14] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
-const TEXTS: [f64; 6] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
 pub enum Route {
@@ -68,13 +65,11 @@ pub struct Metrics {
     in_flight: Gauge<i64, AtomicI64>,
     texts: Counter<u64, AtomicU64>,
     tokens: Counter<u64, AtomicU64>,
-    padding: Counter<u64, AtomicU64>,
     dropped: Family<DropLabels, Counter>,
     queue_depth: Gauge<i64, AtomicI64>,
     queue_seconds: Histogram,
     tokenize_seconds: Histogram,
     inference_seconds: Histogram,
-    batch_texts: Histogram,
     certificate_expiry: Gauge<i64, AtomicI64>,
 }
 
@@ -90,13 +85,11 @@ impl Metrics {
             in_flight: Gauge::default(),
             texts: Counter::default(),
             tokens: Counter::default(),
-            padding: Counter::default(),
             dropped: Family::default(),
             queue_depth: Gauge::default(),
             queue_seconds: seconds(),
             tokenize_seconds: seconds(),
             inference_seconds: seconds(),
-            batch_texts: Histogram::new(TEXTS),
             certificate_expiry: Gauge::default(),
         };
         let mut timed = |name: &str, help: &str, histogram: &Histogram| {
@@ -104,17 +97,15 @@ impl Metrics {
         };
         timed("queue", "Time from arrival to the model", &metrics.queue_seconds);
         timed("tokenize", "Time to tokenise the texts of one request", &metrics.tokenize_seconds);
-        timed("inference", "Time of one run of the model", &metrics.inference_seconds);
+        timed("inference", "Time of one text in the model", &metrics.inference_seconds);
         let help = "Time of one request, waiting included";
         registry.register_with_unit("request", help, Unit::Seconds, metrics.request_seconds.clone());
         registry.register("requests", "Requests by route and outcome", metrics.requests.clone());
         registry.register("requests_in_flight", "Requests being worked on", metrics.in_flight.clone());
         registry.register("texts", "Texts that ran through the model", metrics.texts.clone());
         registry.register("tokens", "Tokens that ran through the model", metrics.tokens.clone());
-        registry.register("padding_tokens", "Padding that ran through the model", metrics.padding.clone());
         registry.register("dropped_texts", "Texts dropped before they ran", metrics.dropped.clone());
         registry.register("queue_texts", "Texts that wait", metrics.queue_depth.clone());
-        registry.register("batch_texts", "Texts of one run of the model", metrics.batch_texts.clone());
         registry.register(
             "certificate_expiry_timestamp_seconds",
             "When the served TLS certificate ends; 0 without TLS",
@@ -155,12 +146,10 @@ impl Metrics {
         }
     }
 
-    pub fn ran(&self, batch: &TokenBatch, duration: Duration) {
-        let tokens: usize = batch.tokens().iter().sum();
-        self.texts.inc_by(batch.texts() as u64);
+    /// A text has run through the model.
+    pub fn ran(&self, tokens: usize, duration: Duration) {
+        self.texts.inc();
         self.tokens.inc_by(tokens as u64);
-        self.padding.inc_by((batch.texts() * batch.length() - tokens) as u64);
-        self.batch_texts.observe(batch.texts() as f64);
         self.inference_seconds.observe(duration.as_secs_f64());
     }
 }
@@ -172,6 +161,7 @@ pub fn register_info(registry: &mut Registry, info: &WorkerInfo) {
         ("revision", info.revision.clone()),
         ("digest", info.digest.clone()),
         ("threads", info.threads.to_string()),
+        ("precision", info.precision.to_string()),
         ("version", info.version.clone()),
     ];
     registry.register("model", "The model that is served", Info::new(labels));

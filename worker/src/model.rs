@@ -17,5 +17,6 @@ pub mod saturation;
 pub mod select;
 pub mod source;
 pub mod space;
+pub mod tensor_names;
 pub mod verify;
 pub mod weights;

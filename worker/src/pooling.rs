@@ -16,9 +16,7 @@ impl SparseRow {
             .filter(|(_, weight)| **weight > 0.0 && weight.is_finite())
             .map(|(id, weight)| (id, *weight))
             .collect();
-        entries.sort_unstable_by(|(left_id, left), (right_id, right)| {
-            right.total_cmp(left).then(left_id.cmp(right_id))
-        });
+        strongest_first(&mut entries);
         Self { entries }
     }
 
@@ -42,9 +40,26 @@ impl SparseRow {
         Self::from_dense(&strongest)
     }
 
+    /// From the strongest logit of each vocabulary entry that has one above zero.
+    pub fn from_strongest(strongest: Vec<(u32, f32)>, saturation: Saturation) -> Self {
+        let mut entries = strongest;
+        for (_, value) in &mut entries {
+            *value = saturation.apply(*value);
+        }
+        entries.retain(|(_, weight)| *weight > 0.0 && weight.is_finite());
+        strongest_first(&mut entries);
+        Self { entries }
+    }
+
     pub fn entries(&self) -> &[(u32, f32)] {
         &self.entries
     }
+}
+
+fn strongest_first(entries: &mut [(u32, f32)]) {
+    entries.sort_unstable_by(|(left_id, left), (right_id, right)| {
+        right.total_cmp(left).then(left_id.cmp(right_id))
+    });
 }
 
 #[cfg(test)]
@@ -63,6 +78,15 @@ mod tests {
         let logits = [1.0, -1.0, 0.5, 2.0, 99.0, 99.0];
         let row = SparseRow::from_logits(&logits, 2, 2, Saturation::Log);
         assert_eq!(row.entries(), [(1, 2.0_f32.ln_1p()), (0, 1.0_f32.ln_1p())]);
+    }
+
+    #[test]
+    fn the_strongest_logits_alone_give_the_same_row() {
+        let logits = [1.0, -1.0, 0.5, 2.0];
+        for saturation in [Saturation::Log, Saturation::DoubleLog] {
+            let row = SparseRow::from_strongest(vec![(0, 1.0), (1, 2.0)], saturation);
+            assert_eq!(row, SparseRow::from_logits(&logits, 2, 2, saturation));
+        }
     }
 
     #[test]

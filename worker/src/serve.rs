@@ -94,8 +94,7 @@ pub async fn run(options: Options) -> Result<(), ServeError> {
     let mut loaded = {
         let Options { model, library, settings, .. } = options.clone();
         tokio::task::spawn_blocking(move || {
-            let runtime = OnnxRuntime::load(&library)?;
-            Embedder::open(&model, &runtime, settings, metrics)
+            Embedder::open(&model, &|| OnnxRuntime::load(&library), settings, metrics)
         })
     };
     let started = Instant::now();
@@ -114,6 +113,7 @@ pub async fn run(options: Options) -> Result<(), ServeError> {
         model = info.model,
         revision = info.revision,
         threads = info.threads,
+        precision = %info.precision,
         max_tokens = info.max_tokens,
         milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
         "ready"
@@ -133,7 +133,7 @@ pub async fn run(options: Options) -> Result<(), ServeError> {
     }
     let closing = tokio::task::spawn_blocking(move || embedder.close());
     if tokio::time::timeout(options.grace, closing).await.is_err() {
-        tracing::warn!("the inference thread did not end in time");
+        tracing::warn!("the inference threads did not end in time");
     }
     if tokio::task::spawn_blocking(move || traces.stop()).await.is_err() {
         tracing::warn!("sending the last spans ended by a panic");

@@ -12,6 +12,8 @@ pub mod service_account;
 pub mod standby;
 pub mod tls;
 
+use lexiscale_crds::{Int8Status, ServedPrecision};
+
 use crate::{
     autoscaler::Decision,
     children::Child,
@@ -39,8 +41,12 @@ pub struct ReadyCache {
     pub claim: String,
     pub access_mode: AccessMode,
     pub digest: String,
-    /// Memory that one worker needs, as the download estimated it.
+    /// What its workers compute with.
+    pub precision: ServedPrecision,
+    /// Memory that one worker needs with that, as the download estimated it.
     pub memory_bytes: Option<u64>,
+    /// Absent from caches that an older version made.
+    pub int8: Option<Int8Status>,
 }
 
 /// The children of an endpoint that do not wait for the model.

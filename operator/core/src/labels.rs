@@ -45,6 +45,8 @@ pub const REVISION: &str = "inference.lexiscale.io/revision";
 pub const MODEL_ID: &str = "inference.lexiscale.io/model-id";
 /// Annotation of worker pods: the bytes that they serve. A model downloaded anew with other bytes rolls them.
 pub const DIGEST: &str = "inference.lexiscale.io/digest";
+/// Annotation of worker pods: the arithmetic of the model that they serve.
+pub const PRECISION: &str = "inference.lexiscale.io/precision";
 
 /// Annotation of a volume claim: what lies on it, as the successful download reported it. The proof goes with the
 /// volume, so a volume that is replaced is empty whatever any status says.

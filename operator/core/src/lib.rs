@@ -17,6 +17,7 @@ pub mod model;
 pub mod name;
 pub mod observed;
 pub mod plan;
+pub mod precision;
 pub mod quantity;
 pub mod rollout;
 pub mod scaling;

@@ -5,6 +5,7 @@ use k8s_openapi::api::{
     core::v1::Pod,
 };
 use kube::ResourceExt;
+use lexiscale_crds::ServedPrecision;
 
 use crate::{
     failure::{self, PodFailure},
@@ -37,6 +38,8 @@ pub struct Rollout {
 pub struct ServedModel {
     pub cache: String,
     pub model_id: String,
+    /// Unknown for pods of an older version.
+    pub precision: Option<ServedPrecision>,
 }
 
 impl Rollout {
@@ -76,6 +79,7 @@ impl ServedModel {
         Some(Self {
             cache: annotations.get(labels::MODEL_CACHE)?.clone(),
             model_id: annotations.get(labels::MODEL_ID)?.clone(),
+            precision: annotations.get(labels::PRECISION).and_then(|precision| precision.parse().ok()),
         })
     }
 }

@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::Toleration;
 use kube::ResourceExt;
 use lexiscale_crds::{
     AdaptiveAllocations, CacheSettings, DeploymentSettings, InferenceEndpoint, InferenceEndpointSpec,
-    ServiceSettings,
+    PrecisionSetting, ServiceSettings,
 };
 
 use crate::{
@@ -33,6 +33,7 @@ pub struct ValidatedEndpoint {
     pub model: ModelRef,
     pub allocations: Allocations,
     pub threads: Threads,
+    pub precision: PrecisionSetting,
     /// At most `threads`; absent means the operator's setting.
     pub cpu_request: Option<Cpu>,
     /// Absent means an estimate from the model's size.
@@ -225,6 +226,7 @@ impl ValidatedEndpoint {
             deployment,
         } = &endpoint.spec;
         let DeploymentSettings {
+            precision,
             cpu_request,
             memory,
             cache,
@@ -248,6 +250,7 @@ impl ValidatedEndpoint {
             model: catalog.resolve(*service, model_id.as_deref())?,
             allocations,
             threads,
+            precision: precision.unwrap_or_default(),
             cpu_request,
             memory: quantity(memory, "memory")?,
             cache,

@@ -69,6 +69,7 @@ pub(crate) fn succeeded(model: &str) -> FetchReport {
         max_tokens: 512,
         vocabulary_size: 30522,
         memory_bytes: 100_000_000,
+        int8: None,
         license: None,
     })
 }

@@ -1,4 +1,6 @@
-//! ONNX Runtime behind the [`Backend`] trait. One session, used by one thread.
+//! ONNX Runtime behind the [`Backend`] trait. Each lane has a session of one thread: sessions must not be used by two threads at
+//! once, and where several threads share the work on one text, where they part it decides the last digits of its vector.
+//! So a text that is alone is no faster here; the engine of our own is (see `docs/decisions/021`).
 
 use std::path::{Path, PathBuf};
 
@@ -7,11 +9,12 @@ use ort::session::builder::GraphOptimizationLevel;
 use ort::session::{Session, SessionInputValue};
 use ort::value::TensorRef;
 
-use super::{Backend, BackendError, TokenBatch};
+use super::{Backend, BackendError, Lane, Width};
 use crate::model::inspect::OutputKind;
 use crate::model::saturation::Saturation;
 use crate::model::verify::VerifiedModel;
 use crate::pooling::SparseRow;
+use crate::tokenize::Tokens;
 
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
@@ -56,56 +59,119 @@ impl OnnxRuntime {
     }
 }
 
+/// A model file that lanes load.
 pub struct OnnxBackend {
+    environment: Environment,
+    file: PathBuf,
+    vocabulary_size: u32,
+    saturation: Saturation,
+}
+
+/// A session and what it is fed with.
+pub struct OnnxLane {
     session: Session,
     inputs: Vec<(String, InputKind)>,
     output: (String, OutputKind),
     vocabulary_size: usize,
     saturation: Saturation,
-    /// Segment ids of every text: always the first segment. Kept because it only ever grows.
+    ids: Vec<i64>,
+    /// The mask of every text: nothing is padded.
+    ones: Vec<i64>,
+    /// Segment ids of every text: always the first segment.
     zeros: Vec<i64>,
 }
 
 impl OnnxBackend {
-    pub fn load(model: &VerifiedModel, runtime: &OnnxRuntime, threads: usize) -> Result<Self, LoadError> {
-        let session = session(&runtime.environment, &model.model_file(), threads)
-            .map_err(|error| LoadError::Session { reason: error.to_string() })?;
-        let vocabulary_size = usize::try_from(model.manifest().vocabulary_size).unwrap_or(usize::MAX);
+    pub fn new(model: &VerifiedModel, runtime: &OnnxRuntime) -> Self {
+        Self {
+            environment: runtime.environment.clone(),
+            file: model.model_file(),
+            vocabulary_size: model.manifest().vocabulary_size,
+            saturation: model.manifest().pooling,
+        }
+    }
+}
+
+impl Backend for OnnxBackend {
+    fn lane(&self) -> Result<Box<dyn Lane>, BackendError> {
+        match OnnxLane::load(self) {
+            Ok(lane) => Ok(Box::new(lane)),
+            Err(error) => Err(BackendError { reason: error.to_string() }),
+        }
+    }
+}
+
+impl OnnxLane {
+    pub fn load(backend: &OnnxBackend) -> Result<Self, LoadError> {
+        let OnnxBackend { environment, file, vocabulary_size, saturation } = backend;
+        let session =
+            session(environment, file).map_err(|error| LoadError::Session { reason: error.to_string() })?;
         let inputs = session
             .inputs()
             .iter()
             .map(|input| Ok((input.name().to_owned(), input_kind(input.name())?)))
             .collect::<Result<Vec<_>, LoadError>>()?;
-        let output = output(&session, model.manifest().vocabulary_size)?;
-        let saturation = model.manifest().pooling;
-        Ok(Self { session, inputs, output, vocabulary_size, saturation, zeros: Vec::new() })
-    }
-
-    fn rows(&self, batch: &TokenBatch, values: &[f32]) -> Vec<SparseRow> {
-        match self.output.1 {
-            OutputKind::Pooled => {
-                values.chunks_exact(self.vocabulary_size).map(SparseRow::from_dense).collect()
-            }
-            OutputKind::Logits => values
-                .chunks_exact(self.vocabulary_size * batch.length())
-                .zip(batch.tokens())
-                .map(|(logits, tokens)| {
-                    SparseRow::from_logits(logits, self.vocabulary_size, *tokens, self.saturation)
-                })
-                .collect(),
-        }
+        let output = output(&session, *vocabulary_size)?;
+        Ok(Self {
+            session,
+            inputs,
+            output,
+            vocabulary_size: usize::try_from(*vocabulary_size).unwrap_or(usize::MAX),
+            saturation: *saturation,
+            ids: Vec::new(),
+            ones: Vec::new(),
+            zeros: Vec::new(),
+        })
     }
 }
 
-fn session(environment: &Environment, model: &Path, threads: usize) -> ort::Result<Session> {
-    // Spinning threads burn the CPU time of their own container, and without it nothing measurable is lost.
+impl Lane for OnnxLane {
+    fn run(&mut self, tokens: &Tokens, _: Width) -> Result<SparseRow, BackendError> {
+        let fail = |error: ort::Error| BackendError { reason: error.to_string() };
+        let Self { session, inputs, output: (name, kind), vocabulary_size, saturation, ids, ones, zeros } =
+            self;
+        let length = tokens.ids.len();
+        ids.clear();
+        ids.extend(tokens.ids.iter().map(|id| i64::from(*id)));
+        ones.resize(length, 1);
+        zeros.resize(length, 0);
+        let mut values: Vec<(&str, SessionInputValue<'_>)> = Vec::with_capacity(inputs.len());
+        for (name, kind) in inputs.iter() {
+            let data = match kind {
+                InputKind::Ids => &ids,
+                InputKind::Mask => &ones,
+                InputKind::TokenTypes => &zeros,
+            };
+            let value = TensorRef::from_array_view(([1, length], data.as_slice())).map_err(fail)?;
+            values.push((name, value.into()));
+        }
+        let outputs = session.run(values).map_err(fail)?;
+        let (shape, values) = outputs[name.as_str()].try_extract_tensor::<f32>().map_err(fail)?;
+        let expected = match kind {
+            OutputKind::Pooled => *vocabulary_size,
+            OutputKind::Logits => length * *vocabulary_size,
+        };
+        if values.len() != expected {
+            let reason = format!(
+                "output {name} has shape {shape:?} for a text of {length} tokens and {vocabulary_size} vocabulary entries"
+            );
+            return Err(BackendError { reason });
+        }
+        Ok(match kind {
+            OutputKind::Pooled => SparseRow::from_dense(values),
+            OutputKind::Logits => SparseRow::from_logits(values, *vocabulary_size, length, *saturation),
+        })
+    }
+}
+
+fn session(environment: &Environment, model: &Path) -> ort::Result<Session> {
     let mut builder = Session::builder(environment)?
         .with_optimization_level(GraphOptimizationLevel::All)?
-        .with_intra_threads(threads)?
+        .with_intra_threads(1)?
         .with_inter_threads(1)?
         .with_intra_op_spinning(false)?
         .with_inter_op_spinning(false)?
-        // Reserving for the largest shape seen would keep the memory of one long batch for ever.
+        // Reserving for the largest shape seen would keep the memory of one long text for ever.
         .with_memory_pattern(false)?;
     builder.commit_from_file(model)
 }
@@ -131,41 +197,4 @@ fn output(session: &Session, vocabulary_size: u32) -> Result<(String, OutputKind
         }
     }
     Err(refused)
-}
-
-impl Backend for OnnxBackend {
-    fn run(&mut self, batch: &TokenBatch) -> Result<Vec<SparseRow>, BackendError> {
-        let fail = |error: ort::Error| BackendError { reason: error.to_string() };
-        let shape = [batch.texts(), batch.length()];
-        self.zeros.resize(batch.ids().len().max(self.zeros.len()), 0);
-        let mut inputs: Vec<(&str, SessionInputValue<'_>)> = Vec::with_capacity(self.inputs.len());
-        for (name, kind) in &self.inputs {
-            let data = match kind {
-                InputKind::Ids => batch.ids(),
-                InputKind::Mask => batch.mask(),
-                InputKind::TokenTypes => &self.zeros[..batch.ids().len()],
-            };
-            inputs.push((name, TensorRef::from_array_view((shape, data)).map_err(fail)?.into()));
-        }
-        let outputs = self.session.run(inputs).map_err(fail)?;
-        let (found, values) = outputs[self.output.0.as_str()].try_extract_tensor::<f32>().map_err(fail)?;
-        let expected = match self.output.1 {
-            OutputKind::Pooled => batch.texts() * self.vocabulary_size,
-            OutputKind::Logits => batch.ids().len() * self.vocabulary_size,
-        };
-        if values.len() != expected {
-            let reason = format!(
-                "output {} has shape {found:?} for {} texts of {} tokens and {} vocabulary entries",
-                self.output.0,
-                batch.texts(),
-                batch.length(),
-                self.vocabulary_size
-            );
-            return Err(BackendError { reason });
-        }
-        // The outputs borrow the session, and `rows` needs the other fields only.
-        let values = values.to_vec();
-        drop(outputs);
-        Ok(self.rows(batch, &values))
-    }
 }

@@ -8,10 +8,10 @@ use std::path::Path;
 use serde::Deserialize;
 
 use crate::model::config::{MAX_CONFIG_BYTES, Window};
-use crate::model::convert::{CONVERTER_VERSION, ConvertError, convert};
+use crate::model::convert::{CONVERTER_VERSION, ConvertError, Packed, convert, pack};
 use crate::model::inspect::{InspectError, inspect};
 use crate::model::manifest::{
-    FORMAT, MANIFEST_FILE, MODEL_FILE, Manifest, ManifestFile, TOKENIZER_FILE, digest,
+    FORMAT, INT8_FILE, MANIFEST_FILE, MODEL_FILE, Manifest, ManifestFile, TOKENIZER_FILE, digest,
 };
 use crate::model::saturation::Saturation;
 use crate::model::select::{ModelFiles, Selection};
@@ -72,14 +72,21 @@ pub fn assemble(
         .ok_or(AssembleError::Vocabulary)?;
     let mut names = vec![MODEL_FILE.to_owned()];
     let model = staging.join(MODEL_FILE);
+    let mut int8_refused = None;
     let converter = match &selection.model {
         ModelFiles::Onnx(name) => {
             inspect(&folder.join(name), vocabulary_size)?;
             link(&folder.join(name), &model).map_err(file_error(name))?;
+            int8_refused =
+                Some("the repository ships an ONNX file, and only safetensors are packed".to_owned());
             None
         }
         ModelFiles::Safetensors(_) => {
             convert(folder, &model)?;
+            match pack(folder, &staging.join(INT8_FILE))? {
+                Packed::Written { bytes: _ } => names.push(INT8_FILE.to_owned()),
+                Packed::Refused { reason } => int8_refused = Some(reason),
+            }
             Some(CONVERTER_VERSION)
         }
     };
@@ -103,6 +110,8 @@ pub fn assemble(
         pooling: Saturation::read(folder).map_err(|error| AssembleError::Convert(error.into()))?,
         max_tokens,
         vocabulary_size,
+        int8_refused,
+        golden: None,
         parameter_bytes: files.iter().find(|file| file.name == MODEL_FILE).map_or(0, |file| file.size),
         digest: digest(&files),
         files,

@@ -4,6 +4,7 @@
 mod encoder;
 mod graph;
 mod head;
+mod native;
 mod writer;
 
 use std::io;
@@ -15,8 +16,10 @@ use crate::model::saturation::{PoolingError, Saturation};
 use crate::model::weights::{Weights, WeightsError};
 use graph::{Graph, Tensor};
 
+pub use native::Packed;
+
 /// Changes whenever the converter's output does, so that a cache can tell what made its files.
-pub const CONVERTER_VERSION: u32 = 1;
+pub const CONVERTER_VERSION: u32 = 2;
 
 /// Name of the graph's only output.
 pub const OUTPUT: &str = "sparse";
@@ -39,6 +42,12 @@ pub enum ConvertError {
     },
     #[error("failed to write the ONNX file")]
     Write(#[source] io::Error),
+}
+
+/// Reads the same and writes the file of the engine of our own, where that can run the model.
+pub fn pack(folder: &Path, output: &Path) -> Result<Packed, ConvertError> {
+    let config = ModelConfig::parse(&read_small(&folder.join("config.json"))?)?;
+    native::pack(&config, &Weights::open(folder)?, output)
 }
 
 /// What the converter found and wrote.

@@ -9,9 +9,10 @@ mod partial;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use lexiscale_wire::{FetchedModel, Phase};
+use lexiscale_wire::{FetchedInt8, FetchedModel, Phase};
 use tokio_util::sync::CancellationToken;
 
+use crate::backend::native;
 use crate::model::assemble::{Origin, assemble};
 use crate::model::config::ModelConfig;
 use crate::model::download::{DownloadError, Downloader, Wanted, pause};
@@ -24,6 +25,7 @@ use crate::model::select::{ModelFiles, Selection, select};
 use crate::model::source::{RevisionName, Source};
 use crate::model::space;
 use crate::model::verify::VerifiedModel;
+use crate::precision;
 use error::volume;
 use partial::{lock, partial_name, remove_folder, remove_other_partials};
 
@@ -218,8 +220,8 @@ fn wanted(
 fn check_space(output: &Path, partial: &Path, bytes: u64, selection: &Selection) -> Result<(), FetchError> {
     let converted = match selection.model {
         // In the converted file the word embeddings lie twice, once for each side of the model. For a small model they
-        // are nearly everything.
-        ModelFiles::Safetensors(_) => bytes.saturating_mul(2),
+        // are nearly everything. The int8 file has them once, and a quarter of the rest.
+        ModelFiles::Safetensors(_) => bytes.saturating_mul(3),
         ModelFiles::Onnx(_) => 0,
     };
     let here = partial_bytes(output).min(bytes);
@@ -229,6 +231,16 @@ fn check_space(output: &Path, partial: &Path, bytes: u64, selection: &Selection)
         return Err(FetchError::NoSpace { available, needed });
     }
     Ok(())
+}
+
+/// How workers of `precision: auto` decide, told before there are any. Where the model was cached, its workers run too.
+fn int8(manifest: &Manifest) -> FetchedInt8 {
+    let (automatic, message) = match precision::automatic(manifest, native::integer_speed()) {
+        Ok(message) => (true, message),
+        Err(message) => (false, message),
+    };
+    let memory_bytes = manifest.int8_memory_bytes();
+    FetchedInt8 { available: manifest.has_int8(), automatic, message, memory_bytes }
 }
 
 fn report(manifest: &Manifest, message: String) -> FetchedModel {
@@ -241,6 +253,7 @@ fn report(manifest: &Manifest, message: String) -> FetchedModel {
         max_tokens: manifest.max_tokens,
         vocabulary_size: manifest.vocabulary_size,
         memory_bytes: manifest.memory_bytes(),
+        int8: Some(int8(manifest)),
         license: manifest.license.clone(),
     }
 }

@@ -7,12 +7,14 @@ use crate::model::saturation::Saturation;
 
 pub const MANIFEST_FILE: &str = "manifest.json";
 pub const MODEL_FILE: &str = "model.onnx";
+/// For the engine of our own; only where it knows the architecture.
+pub const INT8_FILE: &str = "model.int8";
 pub const TOKENIZER_FILE: &str = "tokenizer.json";
 
 /// Changes when a reader of this version could not use the file.
 pub const FORMAT: u32 = 1;
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Manifest {
     pub format: u32,
@@ -30,8 +32,14 @@ pub struct Manifest {
     pub pooling: Saturation,
     pub max_tokens: u32,
     pub vocabulary_size: u32,
-    /// Bytes of the model file, which is nearly all parameters.
+    /// Bytes of the ONNX file, which is nearly all parameters.
     pub parameter_bytes: u64,
+    /// Why there is no int8 file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub int8_refused: Option<String>,
+    /// How near the int8 vectors come to those of fp32, where there are some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub golden: Option<Golden>,
     pub files: Vec<ManifestFile>,
     /// `sha256:` over names, sizes and hashes of the files.
     pub digest: String,
@@ -45,7 +53,25 @@ pub struct ManifestFile {
     pub sha256: String,
 }
 
+/// int8 against fp32 on a built-in set of texts.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Golden {
+    pub mean_cosine: f64,
+    pub worst_cosine: f64,
+    /// Share of the strongest 100 terms of a text that are among them in both.
+    pub top100_kept: f64,
+}
+
 impl Manifest {
+    pub fn has_int8(&self) -> bool {
+        self.file_bytes(INT8_FILE).is_some()
+    }
+
+    fn file_bytes(&self, name: &str) -> Option<u64> {
+        self.files.iter().find(|file| file.name == name).map(|file| file.size)
+    }
+
     /// Whether a fetch of this source and revision would end in this model.
     pub fn answers(&self, source: &str, revision: &str) -> bool {
         self.format == FORMAT
@@ -57,12 +83,18 @@ impl Manifest {
         self.files.iter().map(|file| file.size).sum()
     }
 
-    /// What a worker with this model needs at its default limits: ONNX Runtime and the process itself, the weights with
-    /// some slack, and one batch of intermediate values. Measured peaks under full load are 0.3 to 0.9 of it.
+    /// What a worker with this model in fp32 needs at its default limits: ONNX Runtime and the process itself, the weights
+    /// with some slack, and intermediate values.
     pub fn memory_bytes(&self) -> u64 {
         const PROCESS: u64 = 128 * 1024 * 1024;
-        const BATCH: u64 = 128 * 1024 * 1024;
-        PROCESS + BATCH + self.parameter_bytes + self.parameter_bytes / 2
+        const TEXTS: u64 = 128 * 1024 * 1024;
+        PROCESS + TEXTS + self.parameter_bytes + self.parameter_bytes / 2
+    }
+
+    /// The same for int8: the file is mapped as it is, and a text needs little.
+    pub fn int8_memory_bytes(&self) -> Option<u64> {
+        const PROCESS: u64 = 96 * 1024 * 1024;
+        self.file_bytes(INT8_FILE).map(|bytes| PROCESS + bytes + bytes / 8)
     }
 }
 
@@ -96,8 +128,31 @@ pub fn is_safe_name(name: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// A manifest with or without an int8 file.
+    pub(crate) fn manifest_with(int8: bool) -> Manifest {
+        let file = |name: &str| ManifestFile { name: name.to_owned(), size: 1, sha256: "00".repeat(32) };
+        let names = [MODEL_FILE, TOKENIZER_FILE, INT8_FILE];
+        let files: Vec<_> = names[..if int8 { 3 } else { 2 }].iter().map(|name| file(name)).collect();
+        Manifest {
+            format: FORMAT,
+            source: "hf://lexiscale/test".to_owned(),
+            requested_revision: "main".to_owned(),
+            revision: "0".repeat(40),
+            license: None,
+            converter: None,
+            pooling: Saturation::Log,
+            max_tokens: 512,
+            vocabulary_size: 7,
+            parameter_bytes: 1,
+            int8_refused: None,
+            golden: None,
+            digest: digest(&files),
+            files,
+        }
+    }
 
     #[test]
     fn the_digest_does_not_depend_on_the_order_of_files() {

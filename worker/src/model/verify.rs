@@ -5,11 +5,12 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use fs_err::File;
+use lexiscale_wire::Precision;
 use sha2::{Digest, Sha256};
 
 use crate::model::manifest::{
-    FORMAT, MANIFEST_FILE, MODEL_FILE, Manifest, ManifestFile, TOKENIZER_FILE, digest, hexadecimal,
-    is_safe_name,
+    FORMAT, INT8_FILE, MANIFEST_FILE, MODEL_FILE, Manifest, ManifestFile, TOKENIZER_FILE, digest,
+    hexadecimal, is_safe_name,
 };
 
 const MAX_MANIFEST_BYTES: u64 = 1024 * 1024;
@@ -42,7 +43,7 @@ pub enum VerifyError {
     Digest,
 }
 
-/// A folder whose files are exactly those of its manifest.
+/// A folder whose files, those that were asked for, are exactly those of its manifest.
 #[derive(Clone, Debug)]
 pub struct VerifiedModel {
     folder: PathBuf,
@@ -50,9 +51,31 @@ pub struct VerifiedModel {
 }
 
 impl VerifiedModel {
+    /// Checks everything.
     pub fn open(folder: &Path) -> Result<Self, VerifyError> {
         let manifest = read_manifest(folder)?;
-        for file in &manifest.files {
+        Self::check(folder, manifest, |_| true)
+    }
+
+    /// Checks what is needed to serve with this precision. Reading the weights of another would take most of a start.
+    pub fn for_precision(
+        folder: &Path,
+        manifest: Manifest,
+        precision: Precision,
+    ) -> Result<Self, VerifyError> {
+        let unused = match precision {
+            Precision::Fp32 => INT8_FILE,
+            Precision::Int8 => MODEL_FILE,
+        };
+        Self::check(folder, manifest, |name| name != unused)
+    }
+
+    fn check(
+        folder: &Path,
+        manifest: Manifest,
+        is_needed: impl Fn(&str) -> bool,
+    ) -> Result<Self, VerifyError> {
+        for file in manifest.files.iter().filter(|file| is_needed(&file.name)) {
             check(folder, file)?;
         }
         Ok(Self { folder: folder.to_owned(), manifest })
@@ -64,6 +87,10 @@ impl VerifiedModel {
 
     pub fn model_file(&self) -> PathBuf {
         self.folder.join(MODEL_FILE)
+    }
+
+    pub fn int8_file(&self) -> PathBuf {
+        self.folder.join(INT8_FILE)
     }
 
     pub fn tokenizer_file(&self) -> PathBuf {

@@ -6,7 +6,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::Response;
-use lexiscale_wire::{LOAD_HEADER, WORKED_HEADER};
+use lexiscale_wire::{LOAD_HEADER, PRECISION_HEADER, WORKED_HEADER};
 
 use super::handlers::Shared;
 
@@ -15,6 +15,8 @@ pub(super) async fn tell(State(state): Shared, request: Request, next: Next) -> 
     let mut response = next.run(request).await;
     if let Ok(embedder) = state.lifecycle.embedder() {
         response.headers_mut().insert(LOAD_HEADER, HeaderValue::from(embedder.load()));
+        let precision = HeaderValue::from_static(embedder.info().precision.as_str());
+        response.headers_mut().insert(PRECISION_HEADER, precision);
     }
     if response.status() == StatusCode::OK {
         let worked = state.direct.clock.answered(since, Instant::now());

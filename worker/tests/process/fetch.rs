@@ -15,10 +15,11 @@ use lexiscale_worker::model::hub::{Timeouts, Token};
 use lexiscale_worker::model::progress::Tracker;
 use lexiscale_worker::model::retry::RetryPolicy;
 use lexiscale_worker::model::verify::VerifiedModel;
+use lexiscale_worker::precision::PrecisionSetting;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::models::{LIMITS, open, small_source};
+use crate::support::models::{open, small_source};
 use crate::support::reference::Reference;
 use crate::vectors::texts;
 
@@ -109,7 +110,7 @@ async fn a_model_is_fetched_once_and_serves() {
     assert_eq!(hub.requests().len(), asked, "the second run asks the hub nothing at all");
 
     let reference = Reference::read(&small_source("distilbert-f32-sharded").join("reference.json"));
-    let embedder = open(fetcher.volume.path(), 1, LIMITS);
+    let embedder = open(fetcher.volume.path(), 1, PrecisionSetting::Fp32);
     for expected in &reference.texts {
         let found = embedder.embed(texts(vec![expected.text.clone()])).await.unwrap();
         reference.compare(expected, &embedder.name(&found[0].row));

@@ -6,10 +6,11 @@
     reason = "clippy's switch for tests does not reach helpers of test crates"
 )]
 
-mod batching;
 mod fetch;
 mod fetch_process;
+mod int8;
 mod requests;
+mod same_vector;
 mod serve_process;
 mod shipped_onnx;
 mod support;

@@ -8,11 +8,12 @@ use axum::body::{Body, to_bytes};
 use http::{Request, StatusCode};
 use lexiscale_trace::Traces;
 use lexiscale_wire::{Precision, WorkerInfo};
+use lexiscale_worker::backend::Width;
 use lexiscale_worker::embedder::{Embedder, Parts, Settings};
-use lexiscale_worker::engine::Engine;
+use lexiscale_worker::engine::{Dimensions, Engine};
 use lexiscale_worker::lifecycle::Lifecycle;
 use lexiscale_worker::metrics::Metrics;
-use lexiscale_worker::queue::Limits;
+use lexiscale_worker::precision::PrecisionSetting;
 use lexiscale_worker::server::{AppState, router};
 use lexiscale_worker::tokenize::{Tokenizer, Tokens};
 use lexiscale_worker::vocabulary::Vocabulary;
@@ -31,23 +32,28 @@ struct App {
     registry: Arc<RwLock<Registry>>,
 }
 
-/// One text at a time and room for two that wait.
-const LIMITS: Limits = Limits { capacity: 2, batch_texts: 1, batch_tokens: 64 };
+/// Texts that may wait.
+const CAPACITY: usize = 2;
 
 fn app() -> App {
-    app_with_threads(1)
+    app_with(1, 1)
 }
 
-fn app_with_threads(threads: usize) -> App {
+/// `tokenizers` is the number of requests that are tokenised at once.
+fn app_with(lanes: usize, tokenizers: usize) -> App {
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
     let registry = Arc::new(RwLock::new(registry));
     let (backend, gate) = slow_backend();
     let json = fs_err::read_to_string(small_source("bert-f32").join("tokenizer.json")).unwrap();
     let warm_up = Tokens { ids: vec![2, 3], is_truncated: false };
-    gate.release(1);
-    let engine = Engine::start(Box::new(backend), 512, &warm_up, LIMITS, Arc::clone(&metrics)).unwrap();
-    assert_eq!(gate.next_batch().texts(), 1, "the warm-up ran before there was an engine");
+    let warm_ups = if lanes > 1 { lanes + 1 } else { 1 };
+    gate.release(warm_ups);
+    let dimensions = Dimensions { threads: lanes, capacity: CAPACITY };
+    let engine = Engine::start(&backend, dimensions, &warm_up, Arc::clone(&metrics)).unwrap();
+    for _ in 0..warm_ups {
+        assert_eq!(gate.next().0, warm_up, "each lane ran it before there was an engine");
+    }
     let info = WorkerInfo {
         model: "hf://lexiscale/test".to_owned(),
         revision: "0".repeat(40),
@@ -64,7 +70,12 @@ fn app_with_threads(threads: usize) -> App {
         engine,
         info,
     };
-    let settings = Settings { threads, queue: LIMITS, max_texts: 4 };
+    let settings = Settings {
+        threads: tokenizers,
+        precision: PrecisionSetting::Fp32,
+        queue_capacity: CAPACITY,
+        max_texts: 4,
+    };
     let embedder = Arc::new(Embedder::new(parts, settings, Arc::clone(&metrics)));
     let lifecycle = Lifecycle::default();
     let registered = Arc::clone(&registry);
@@ -107,10 +118,10 @@ impl App {
         tokio::spawn(async move { app.ask(request).await })
     }
 
-    /// Waits for a batch without keeping the test's other tasks from running.
-    async fn next_batch(self: &Arc<Self>) -> lexiscale_worker::backend::TokenBatch {
+    /// Waits for a text to start without keeping the test's other tasks from running.
+    async fn next(self: &Arc<Self>) -> (Tokens, Width) {
         let app = Arc::clone(self);
-        tokio::task::spawn_blocking(move || app.gate.next_batch()).await.unwrap()
+        tokio::task::spawn_blocking(move || app.gate.next()).await.unwrap()
     }
 
     async fn wait_for_metric(&self, line: &str) {
@@ -157,7 +168,7 @@ async fn nothing_is_served_before_the_model_is_warm() {
 async fn a_full_queue_answers_429_and_takes_requests_again_when_it_is_not() {
     let app = Arc::new(ready_app());
     let running = app.spawn(infer(r#"{"input":["a"]}"#));
-    app.next_batch().await;
+    app.next().await;
     let waiting = app.spawn(infer(r#"{"input":["b","c"]}"#));
     app.wait_for_metric("queue_texts 2").await;
     let refused = app.ask(infer(r#"{"input":["d"]}"#)).await;
@@ -175,7 +186,7 @@ async fn a_full_queue_answers_429_and_takes_requests_again_when_it_is_not() {
 #[tokio::test]
 async fn texts_that_wait_for_the_tokenizer_count_too() {
     // Without threads nothing gets through the tokenizer.
-    let app = app_with_threads(0);
+    let app = app_with(1, 0);
     app.lifecycle.ready(Arc::clone(&app.embedder));
     let waiting = app.ask(infer(r#"{"input":["a","b"]}"#));
     tokio::pin!(waiting);
@@ -206,7 +217,7 @@ async fn a_request_that_can_never_fit_is_told_so() {
 async fn a_caller_who_left_costs_no_arithmetic() {
     let app = Arc::new(ready_app());
     let running = app.spawn(infer(r#"{"input":["a"]}"#));
-    app.next_batch().await;
+    app.next().await;
     let leaving = app.spawn(infer(r#"{"input":["b"]}"#));
     app.wait_for_metric("queue_texts 1").await;
     leaving.abort();
@@ -214,7 +225,7 @@ async fn a_caller_who_left_costs_no_arithmetic() {
     app.gate.release(1);
     assert_eq!(running.await.unwrap().status, StatusCode::OK);
     app.wait_for_metric(r#"dropped_texts_total{reason="Abandoned"} 1"#).await;
-    assert!(!app.gate.has_batch());
+    assert!(!app.gate.has_next());
     app.wait_for_metric(r#"requests_total{route="Inference",outcome="Abandoned"} 1"#).await;
 }
 
@@ -225,7 +236,7 @@ async fn every_answer_tells_how_many_texts_are_left() {
     let load =
         |answer: &axum::response::Response| answer.headers()["x-lexiscale-load"].to_str().unwrap().to_owned();
     let running = tokio::spawn(app.router.clone().oneshot(infer(r#"{"input":["a"]}"#)));
-    app.next_batch().await;
+    app.next().await;
     let waiting = app.spawn(infer(r#"{"input":["b","a"]}"#));
     app.wait_for_metric("queue_texts 2").await;
     let refused = app.router.clone().oneshot(infer(r#"{"input":["a"]}"#)).await.unwrap();
@@ -242,7 +253,7 @@ async fn every_answer_tells_how_many_texts_are_left() {
 async fn a_request_past_its_time_costs_no_arithmetic() {
     let app = Arc::new(ready_app());
     let running = app.spawn(infer(r#"{"input":["a"]}"#));
-    app.next_batch().await;
+    app.next().await;
     let mut late = infer(r#"{"input":["b"]}"#);
     late.headers_mut().insert("x-lexiscale-timeout-ms", "0".parse().unwrap());
     let late = app.spawn(late);
@@ -252,27 +263,46 @@ async fn a_request_past_its_time_costs_no_arithmetic() {
     let late = late.await.unwrap();
     assert_eq!(late.status, StatusCode::TOO_MANY_REQUESTS);
     assert!(late.body.contains("time was over"), "{}", late.body);
-    assert!(!app.gate.has_batch());
+    assert!(!app.gate.has_next());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn searches_overtake_documents() {
     let app = Arc::new(ready_app());
     let running = app.spawn(infer(r#"{"input":["a"]}"#));
-    app.next_batch().await;
+    app.next().await;
     let document = app.spawn(infer(r#"{"input":["one"],"input_type":"ingest"}"#));
     app.wait_for_metric("queue_texts 1").await;
     let search = app.spawn(infer(r#"{"input":["two"],"input_type":"search"}"#));
     app.wait_for_metric("queue_texts 2").await;
     app.gate.release(1);
     let [one, two] = [12, 13];
-    assert_eq!(app.next_batch().await.ids()[1], two);
+    assert_eq!(app.next().await.0.ids[1], two);
     app.gate.release(1);
-    assert_eq!(app.next_batch().await.ids()[1], one);
+    assert_eq!(app.next().await.0.ids[1], one);
     app.gate.release(1);
     for task in [running, document, search] {
         assert_eq!(task.await.unwrap().status, StatusCode::OK);
     }
+}
+
+/// Whoever asks alone gets all threads; whoever asks beside others gets one, and nobody is computed on a thread too many.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_text_alone_is_wide_and_texts_of_a_list_run_side_by_side() {
+    let app = app_with(2, 1);
+    app.lifecycle.ready(Arc::clone(&app.embedder));
+    let app = Arc::new(app);
+    let alone = app.spawn(infer(r#"{"input":["a"]}"#));
+    assert_eq!(app.next().await.1, Width::All);
+    let list = app.spawn(infer(r#"{"input":["b","c"]}"#));
+    app.wait_for_metric("queue_texts 2").await;
+    assert!(!app.gate.has_next(), "the other lane waits until the first text is done");
+    app.gate.release(1);
+    assert_eq!(alone.await.unwrap().status, StatusCode::OK);
+    let widths = [app.next().await.1, app.next().await.1];
+    assert_eq!(widths, [Width::One; 2], "both run before either has ended");
+    app.gate.release(2);
+    assert_eq!(list.await.unwrap().status, StatusCode::OK);
 }
 
 /// One poisoned text must not take the worker, and with it everybody's requests, down.

@@ -89,7 +89,7 @@ fn sigterm_while_the_model_loads_ends_well() {
 
 #[test]
 fn more_than_the_queue_holds_is_429_and_never_lost() {
-    let worker = Worker::serve(published_demo(), &["--queue-capacity", "4", "--batch-texts", "1"]);
+    let worker = Worker::serve(published_demo(), &["--queue-capacity", "4"]);
     worker.wait_until_ready();
     let requests: Vec<_> = (0..24)
         .map(|_| {
@@ -106,7 +106,7 @@ fn more_than_the_queue_holds_is_429_and_never_lost() {
 
 #[test]
 fn a_client_that_hangs_up_is_noticed() {
-    let worker = Worker::serve(published_demo(), &["--batch-texts", "1"]);
+    let worker = Worker::serve(published_demo(), &[]);
     worker.wait_until_ready();
     let body = long_texts(64);
     let head = format!("POST /_inference HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n", body.len());

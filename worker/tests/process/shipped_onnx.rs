@@ -1,11 +1,12 @@
 //! Repositories that ship ONNX.
 
-use lexiscale_worker::backend::onnx::OnnxBackend;
+use lexiscale_worker::backend::onnx::{OnnxBackend, OnnxLane};
 use lexiscale_worker::model::manifest::Manifest;
 use lexiscale_worker::model::verify::{VerifiedModel, VerifyError};
 use lexiscale_worker::model::{convert, manifest};
+use lexiscale_worker::precision::PrecisionSetting;
 
-use crate::support::models::{LIMITS, open, publish, runtime, small_source};
+use crate::support::models::{open, publish, runtime, small_source};
 use crate::support::reference::Reference;
 use crate::vectors::texts;
 
@@ -19,7 +20,7 @@ async fn a_pooled_onnx_file_is_used_as_it_is() {
     }
     convert::convert(&source, &folder.path().join("model.onnx")).unwrap();
     let published = publish(folder.path());
-    let embedder = open(published.path(), 1, LIMITS);
+    let embedder = open(published.path(), 1, PrecisionSetting::Fp32);
     let reference = Reference::read(&source.join("reference.json"));
     for expected in &reference.texts {
         let found = embedder.embed(texts(vec![expected.text.clone()])).await.unwrap();
@@ -40,7 +41,7 @@ fn an_output_of_another_width_is_refused() {
     let published = publish(&small_source("bert-f32"));
     edit_manifest(published.path(), |manifest| manifest.vocabulary_size = 7);
     let model = VerifiedModel::open(&published.path().join("model")).unwrap();
-    let error = OnnxBackend::load(&model, runtime(), 1).err().unwrap().to_string();
+    let error = OnnxLane::load(&OnnxBackend::new(&model, runtime())).err().unwrap().to_string();
     assert!(error.contains("needed is [texts, 7]"), "{error}");
 }
 
@@ -100,6 +101,6 @@ fn a_graph_that_the_runtime_refuses_is_an_error_and_no_crash() {
         manifest.digest = manifest::digest(&manifest.files);
     });
     let model = VerifiedModel::open(&published.path().join("model")).unwrap();
-    let error = OnnxBackend::load(&model, runtime(), 1).err().unwrap().to_string();
+    let error = OnnxLane::load(&OnnxBackend::new(&model, runtime())).err().unwrap().to_string();
     assert!(error.contains("failed to load the model"), "{error}");
 }

@@ -2,9 +2,10 @@
 
 use lexiscale_wire::InputType;
 use lexiscale_worker::embedder::{Embedder, Texts, Truncation};
+use lexiscale_worker::precision::PrecisionSetting;
 use lexiscale_worker::tokenize::Tokenizer;
 
-use crate::support::models::{LIMITS, demo_source, open, publish, published_demo, small_source};
+use crate::support::models::{demo_source, open, publish, published_demo, small_source};
 use crate::support::reference::Reference;
 
 const SMALL_MODELS: [&str; 5] =
@@ -34,14 +35,14 @@ fn token_ids_of_the_demo_model_are_those_of_transformers() {
 
 #[tokio::test]
 async fn vectors_of_the_demo_model_are_those_of_transformers() {
-    let embedder = open(published_demo(), 2, LIMITS);
+    let embedder = open(published_demo(), 2, PrecisionSetting::Fp32);
     compare_alone(&embedder, &Reference::demo()).await;
 }
 
 /// All texts in one request, so that lengths and padding mix.
 #[tokio::test]
 async fn a_list_gives_the_reference_too() {
-    let embedder = open(published_demo(), 2, LIMITS);
+    let embedder = open(published_demo(), 2, PrecisionSetting::Fp32);
     let reference = Reference::demo();
     let all = reference.texts.iter().map(|text| text.text.clone()).collect();
     let found = embedder.embed(texts(all)).await.unwrap();
@@ -58,7 +59,7 @@ async fn vectors_of_the_small_models_are_those_of_transformers() {
         println!("{name}");
         let source = small_source(name);
         let published = publish(&source);
-        let embedder = open(published.path(), 1, LIMITS);
+        let embedder = open(published.path(), 1, PrecisionSetting::Fp32);
         assert_eq!(embedder.info().max_tokens, 24);
         let reference = Reference::read(&source.join("reference.json"));
         compare_alone(&embedder, &reference).await;

@@ -18,7 +18,9 @@ pub use load::{
     COUNTED_HEADER, EndpointLoad, GatewayLoad, GaveUp, LOAD_PATH, LoadCounters, Times, WorkerLoad,
 };
 pub use progress::{Phase, Progress};
-pub use report::{FetchFailure, FetchReason, FetchReport, FetchedModel, TERMINATION_MESSAGE_BYTES};
+pub use report::{
+    FetchFailure, FetchReason, FetchReport, FetchedInt8, FetchedModel, TERMINATION_MESSAGE_BYTES,
+};
 pub use request::{EmptyInput, InferenceRequest, InputType};
 pub use response::{InferenceResponse, TextEmbedding};
 pub use size::ByteSize;
@@ -39,6 +41,9 @@ pub const TIMEOUT_HEADER: &str = "x-lexiscale-timeout-ms";
 /// Response header with the number of texts that wait or run in the worker, the answered ones not among them. Gateways that
 /// share a worker see each other's load by it.
 pub const LOAD_HEADER: &str = "x-lexiscale-load";
+
+/// Response header with the arithmetic of the model that made the vectors: `fp32` or `int8`.
+pub const PRECISION_HEADER: &str = "x-lexiscale-precision";
 
 /// Response header with the microseconds that the worker's model worked on this request. Only the worker knows them: it has one
 /// model for all who ask, and each sees the others' work as its own.

@@ -31,11 +31,29 @@ pub struct FetchedModel {
     /// Tokens of one text that the model sees.
     pub max_tokens: u32,
     pub vocabulary_size: u32,
-    /// Estimate of what a worker with this model needs at its default limits.
+    /// Estimate of what a worker with this model in fp32 needs at its default limits.
     pub memory_bytes: u64,
+    /// Absent from older reports.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub int8: Option<FetchedInt8>,
     /// As the repository's card names it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub license: Option<String>,
+}
+
+/// The model's int8 form.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FetchedInt8 {
+    /// Whether there is one.
+    pub available: bool,
+    /// Whether `auto` takes it.
+    pub automatic: bool,
+    /// How near it comes to fp32, or what is in the way.
+    pub message: String,
+    /// As `memory_bytes` above.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

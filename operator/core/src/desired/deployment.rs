@@ -92,6 +92,7 @@ fn template(workers: &Workers<'_>, cache: &ReadyCache) -> PodTemplateSpec {
     annotations.insert(labels::MODEL_CACHE.to_owned(), cache.name.clone());
     annotations.insert(labels::MODEL_ID.to_owned(), endpoint.model.id.clone());
     annotations.insert(labels::DIGEST.to_owned(), cache.digest.clone());
+    annotations.insert(labels::PRECISION.to_owned(), cache.precision.as_str().to_owned());
     let mut template = PodTemplateSpec {
         metadata: Some(ObjectMeta {
             labels: Some(pod_labels),
@@ -136,9 +137,12 @@ fn container(workers: &Workers<'_>, cache: &ReadyCache) -> Container {
     let Workers { endpoint, settings, .. } = workers;
     let model = format!("{}/model", pod::CACHE_FOLDER);
     let threads = endpoint.threads.get().to_string();
+    let precision = cache.precision.as_str();
     let listen = format!("0.0.0.0:{PORT}");
     let mut arguments =
-        ["serve", "--model", &model, "--threads", &threads, "--listen", &listen].map(str::to_owned).to_vec();
+        ["serve", "--model", &model, "--threads", &threads, "--precision", precision, "--listen", &listen]
+            .map(str::to_owned)
+            .to_vec();
     arguments.extend(settings.otlp_endpoint.as_ref().map(|collector| format!("--otlp-endpoint={collector}")));
     let has_tls = settings.worker_tls_secret.is_some();
     if has_tls {

@@ -1,7 +1,7 @@
 //! Which cache an endpoint uses, and which ones it no longer needs. PURE.
 
 use kube::ResourceExt;
-use lexiscale_crds::{ConditionType, Conditions, ModelCache};
+use lexiscale_crds::{ConditionType, Conditions, ModelCache, ServedPrecision};
 
 use super::Write;
 use crate::{
@@ -66,7 +66,7 @@ impl<'a> CacheChoice<'a> {
     }
 }
 
-/// The cache as workers use it, if its model is there.
+/// The cache as workers in fp32 use it, if its model is there.
 pub fn ready_cache(cache: &ModelCache) -> Option<ReadyCache> {
     let status = cache.status.as_ref().filter(|_| cache.is(ConditionType::Ready))?;
     let name = cache.name_any();
@@ -74,7 +74,9 @@ pub fn ready_cache(cache: &ModelCache) -> Option<ReadyCache> {
         claim: status.claim.clone()?,
         access_mode: status.access_mode.as_deref().and_then(|mode| mode.parse().ok()).unwrap_or_default(),
         digest: status.digest.clone()?,
+        precision: ServedPrecision::Fp32,
         memory_bytes: status.memory_bytes.and_then(|bytes| u64::try_from(bytes).ok()),
+        int8: status.int8.clone(),
         name,
     })
 }

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
+use lexiscale_crds::ServedPrecision;
 
 use super::{
     Write,
@@ -15,6 +16,7 @@ use crate::{
     follower::Proposal,
     name::child_name,
     observed::ObservedEndpoint,
+    precision::{self, Unavailable},
     rollout::Rollout,
     settings::Settings,
     standby::{self, Standby},
@@ -32,6 +34,8 @@ pub struct EndpointPlan<'a> {
     pub url: String,
     pub writes: Vec<Write>,
     pub standby: Standby,
+    /// Of the workers; none as long as the model is not there.
+    pub precision: Option<Result<ServedPrecision, Unavailable>>,
     /// Objects of a deleted namesake that are in the way until they are collected.
     pub leftovers: Vec<String>,
 }
@@ -59,13 +63,16 @@ pub fn plan<'a>(
     }
     let mut live = observed.children.clone();
     let mut scales = Vec::new();
-    if let Some(ready) = cache.existing.and_then(ready_cache) {
+    let ready = cache.existing.and_then(ready_cache).map(|ready| precision::serve(endpoint.precision, ready));
+    let precision =
+        ready.as_ref().map(|ready| ready.as_ref().map(|ready| ready.precision).map_err(Clone::clone));
+    if let Some(Ok(ready)) = ready {
         wanted.push(Child::new(deployment(&workers, &ready)));
         if endpoint.standby > 0 {
             wanted.push(Child::new(desired::standby::deployment(&workers, &ready, standby.wanted)));
         }
     } else {
-        // The model is on its way. Workers that serve another one, or other bytes of this one, stay as they are but for
+        // The model is on its way, or cannot be served as it is asked for. Workers that serve another one, or other bytes of this one, stay as they are but for
         // their number, and so do standbys.
         live.retain(|child: &LiveChild| child.kind() != ChildKind::Deployment);
         scales.extend(rescale(observed.deployment.as_ref(), decision.replicas));
@@ -83,7 +90,7 @@ pub fn plan<'a>(
     let release = releases(&endpoint.identity, &observed.caches, &rollout, &cache.name);
     let writes = join.into_iter().chain(changes).chain(release).collect();
     let url = desired::service::url(endpoint.identity.name(), endpoint.identity.namespace(), settings);
-    EndpointPlan { decision, cache, rollout, url, writes, standby, leftovers }
+    EndpointPlan { decision, cache, rollout, url, writes, standby, precision, leftovers }
 }
 
 /// Whether the Deployment of the allocations is written. That of the standbys says nothing of these.

@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 use lexiscale_crds::{
     AllocationStatus, CachePhase, ConditionType, Conditions, Failure, InferenceEndpoint,
-    InferenceEndpointStatus, ModelCache, ModelStatus,
+    InferenceEndpointStatus, ModelCache, ModelStatus, ServedPrecision,
 };
 
 use super::{
@@ -18,6 +18,7 @@ use crate::{
     labels::{self, Component},
     observed::{ObservedEndpoint, Rejection},
     plan::endpoint::EndpointPlan,
+    precision::Unavailable,
     rollout::{Rollout, ServedModel},
     validated::{Invalid, ValidatedEndpoint},
 };
@@ -58,13 +59,16 @@ pub fn of_plan(
     let object = &observed.endpoint;
     let identity = &endpoint.identity;
     let previous = object.status.clone().unwrap_or_default();
-    let EndpointPlan { decision, cache, rollout, url, writes: _, standby, leftovers } = plan;
+    let EndpointPlan { decision, cache, rollout, url, writes: _, standby, precision, leftovers } = plan;
     let hindrance = hindrance(endpoint, observed, plan, rejections);
     let verdict = verdict(endpoint, plan, hindrance.as_ref());
     let found = hindrance.and_then(|hindrance| hindrance.failure);
-    let target = ServedModel { cache: cache.name.clone(), model_id: endpoint.model.id.clone() };
-    let (serving, pending) = match rollout.replaced.as_ref().or(rollout.template.as_ref()) {
-        Some(serving) if serving.cache != target.cache => (serving, Some(&target)),
+    let serving = rollout.replaced.as_ref().or(rollout.template.as_ref());
+    let target = target(endpoint, &cache.name, precision.as_ref(), serving);
+    let (serving, pending) = match serving {
+        Some(serving) if (&serving.cache, serving.precision) != (&target.cache, target.precision) => {
+            (serving, Some(&target))
+        }
         Some(_) | None => (&target, None),
     };
     let model = |served: &ServedModel| model_status(served, observed, endpoint);
@@ -123,13 +127,14 @@ fn hindrance(
     plan: &EndpointPlan<'_>,
     rejections: &[Rejection],
 ) -> Option<Hindrance> {
-    let EndpointPlan { decision, cache, rollout, url: _, writes: _, standby: _, leftovers } = plan;
+    let EndpointPlan { decision, cache, rollout, url: _, writes: _, standby: _, precision, leftovers } = plan;
     if !leftovers.is_empty() {
         let message = format!("waiting for the deletion of {}", leftovers.join(", "));
         return Some(Hindrance::passing("WaitingForCleanup", message));
     }
     of_rejections(rejections)
         .or_else(|| of_cache(cache.existing, &cache.name))
+        .or_else(|| of_precision(precision.as_ref()))
         .or_else(|| of_nodes(endpoint, observed.largest_node, rollout))
         .or_else(|| of_workers(rollout))
         .or_else(|| (!rollout.complete).then(|| underway(rollout, decision)))
@@ -171,6 +176,15 @@ fn of_cache(cache: Option<&ModelCache>, name: &str) -> Option<Hindrance> {
         ),
     };
     Some(Hindrance { severity, said, failure })
+}
+
+fn of_precision(precision: Option<&Result<ServedPrecision, Unavailable>>) -> Option<Hindrance> {
+    let Some(Err(unavailable)) = precision else { return None };
+    Some(Hindrance {
+        severity: Severity::Stalling,
+        said: Said::new("PrecisionUnavailable", unavailable.to_string()),
+        failure: None,
+    })
 }
 
 /// Threads are the CPU limit of an allocation: on a node with fewer CPUs it would start and never be as fast as was asked for,
@@ -300,6 +314,21 @@ fn cold_start(
     Some(i32::try_from(seconds).unwrap_or(i32::MAX))
 }
 
+/// What is to serve when all is done. As long as nobody knows its precision, it is that of the pods that serve it already.
+fn target(
+    endpoint: &ValidatedEndpoint,
+    cache: &str,
+    precision: Option<&Result<ServedPrecision, Unavailable>>,
+    serving: Option<&ServedModel>,
+) -> ServedModel {
+    let same = serving.filter(|serving| serving.cache == cache).and_then(|serving| serving.precision);
+    ServedModel {
+        cache: cache.to_owned(),
+        model_id: endpoint.model.id.clone(),
+        precision: precision.and_then(|precision| precision.as_ref().ok().copied()).or(same),
+    }
+}
+
 fn model_status(
     served: &ServedModel,
     observed: &ObservedEndpoint,
@@ -315,6 +344,7 @@ fn model_status(
         digest: status.and_then(|status| status.digest.clone()),
         license: spec.and_then(|spec| spec.license.clone()),
         cache: served.cache.clone(),
+        precision: served.precision,
         max_tokens: status.and_then(|status| status.max_tokens),
     }
 }

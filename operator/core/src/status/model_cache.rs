@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use lexiscale_crds::{CachePhase, CacheProgress, Failure, ModelCache, ModelCacheStatus};
-use lexiscale_wire::{ByteSize, FetchedModel, Phase, Progress};
+use lexiscale_crds::{CachePhase, CacheProgress, Failure, Int8Status, ModelCache, ModelCacheStatus};
+use lexiscale_wire::{ByteSize, FetchedInt8, FetchedModel, Phase, Progress};
 
 use super::{
     Verdict,
@@ -63,11 +63,22 @@ pub fn of_plan(
         access_mode: Some(plan.access_mode.as_str().to_owned()),
         digest: fetched.map(|model| model.digest.clone()),
         bytes: fetched.map(|model| signed(model.bytes)),
+        int8: fetched.and_then(|model| model.int8.as_ref()).map(int8),
         memory_bytes: fetched.map(|model| signed(model.memory_bytes)),
         max_tokens: fetched.map(|model| i64::from(model.max_tokens)),
         vocabulary_size: fetched.map(|model| i64::from(model.vocabulary_size)),
         used_by: plan.users.clone(),
         last_failure: last_failure(previous.last_failure.as_ref(), failure, settled, now),
+    }
+}
+
+fn int8(fetched: &FetchedInt8) -> Int8Status {
+    let FetchedInt8 { available, automatic, message, memory_bytes } = fetched;
+    Int8Status {
+        available: *available,
+        automatic: *automatic,
+        message: message.clone(),
+        memory_bytes: memory_bytes.map(signed),
     }
 }
 

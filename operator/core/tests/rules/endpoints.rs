@@ -1,6 +1,7 @@
 //! Rules about endpoints.
 
 mod models;
+mod precision;
 mod rollouts;
 
 use k8s_openapi::{

@@ -99,6 +99,7 @@ pub(crate) fn fetched_model() -> FetchedModel {
         max_tokens: 512,
         vocabulary_size: 30522,
         memory_bytes: 400_000_000,
+        int8: None,
         license: Some("apache-2.0".to_owned()),
     }
 }

@@ -8,11 +8,9 @@ use lexiscale_worker::embedder::{Embedder, Settings};
 use lexiscale_worker::metrics::Metrics;
 use lexiscale_worker::model::assemble::{Origin, assemble};
 use lexiscale_worker::model::select::select;
-use lexiscale_worker::queue::Limits;
+use lexiscale_worker::precision::PrecisionSetting;
 use prometheus_client::registry::Registry;
 use tempfile::TempDir;
-
-pub(crate) const LIMITS: Limits = Limits { capacity: 4096, batch_texts: 8, batch_tokens: 2048 };
 
 pub(crate) fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
@@ -84,7 +82,7 @@ pub(crate) fn metrics() -> Arc<Metrics> {
     Metrics::register(&mut Registry::default())
 }
 
-pub(crate) fn open(published: &Path, threads: usize, queue: Limits) -> Embedder {
-    let settings = Settings { threads, queue, max_texts: 1024 };
-    Embedder::open(&published.join("model"), runtime(), settings, metrics()).unwrap()
+pub(crate) fn open(published: &Path, threads: usize, precision: PrecisionSetting) -> Embedder {
+    let settings = Settings { threads, precision, queue_capacity: 4096, max_texts: 1024 };
+    Embedder::open(&published.join("model"), &|| Ok(runtime().clone()), settings, metrics()).unwrap()
 }

@@ -1,0 +1,124 @@
+//! How fast this machine runs a model of random weights:
+//! `cargo run --release -p lexiscale-kernels --example speed -- distil [tokens] [threads] [lanes] [instruction set]`.
+//!
+//! The limit beside it is the product of bytes alone, on operands that stay in the cache, measured in the same run.
+#![expect(clippy::print_stdout, reason = "a program's output")]
+
+use std::io::{BufWriter, Write as _};
+use std::time::Instant;
+
+use lexiscale_kernels::synthetic::{Random, Synthetic};
+use lexiscale_kernels::{Activation, Isa, Model, Shape, Team, Workspace, pack};
+
+const ROUNDS: usize = 7;
+const SECONDS: f64 = 0.7;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let name = arguments.first().map_or("distil", String::as_str);
+    let number = |index: usize, default: usize| {
+        arguments.get(index).and_then(|argument| argument.parse().ok()).unwrap_or(default)
+    };
+    let (tokens, threads, lanes) = (number(1, 128), number(2, 1), number(3, 2));
+    let folder = std::env::temp_dir().join(format!("lexiscale-kernels-{name}"));
+    std::fs::create_dir_all(&folder)?;
+    let path = folder.join("model");
+    let shape = shape(name).ok_or("the model is one of tiny, distil, bertbase, granite30m")?;
+    if !path.exists() {
+        write(&shape, &path)?;
+    }
+    let mut model = Model::open(&path)?;
+    if let Some(wanted) = arguments.get(4) {
+        let found = Isa::available().into_iter().find(|isa| isa.name() == wanted);
+        model = model.with_isa(found.ok_or("this machine lacks that instruction set")?);
+    }
+    let texts = texts(tokens, &shape);
+    let mut rates: Vec<f64> = (0..ROUNDS).map(|_| rate(&model, &texts, threads, lanes)).collect();
+    rates.sort_by(f64::total_cmp);
+    let mut space = Workspace::new();
+    let terms = model.embed(&texts[0], &mut space, &Team::alone()).len();
+    let operations = 2.0 * tokens as f64 * multiplications(&shape);
+    let limit = lexiscale_kernels::limit::measure(model.isa(), threads * lanes);
+    let speed = rates[ROUNDS / 2] * operations / 1e9;
+    println!(
+        "{name} {tokens} tokens, {lanes} x {threads} threads, {}: {:.1} / {:.1} / {:.1} docs/s, {speed:.0} Gop/s = {:.0} % of {limit:.0}, {terms} terms, {} rescored",
+        model.isa().name(),
+        rates[0],
+        rates[ROUNDS / 2],
+        rates[ROUNDS - 1],
+        100.0 * speed / limit,
+        space.rescored(),
+    );
+    Ok(())
+}
+
+fn shape(name: &str) -> Option<Shape> {
+    let [layers, hidden, heads, intermediate, vocabulary] = match name {
+        "tiny" => [2, 128, 2, 512, 30_522],
+        "distil" => [6, 768, 12, 3072, 30_522],
+        "bertbase" => [12, 768, 12, 3072, 30_522],
+        "granite30m" => [6, 384, 12, 1536, 50_265],
+        _ => return None,
+    };
+    Some(Shape {
+        layers,
+        hidden,
+        heads,
+        intermediate,
+        vocabulary,
+        positions: 512,
+        token_types: 2,
+        position_offset: 0,
+        epsilon: 1e-12,
+        activation: Activation::Gelu,
+    })
+}
+
+/// Multiplications of one token, without those of attention, which grow with the text.
+fn multiplications(shape: &Shape) -> f64 {
+    let &Shape { layers, hidden, intermediate, vocabulary, .. } = shape;
+    (layers * (4 * hidden * hidden + 2 * hidden * intermediate) + hidden * hidden + hidden * vocabulary)
+        as f64
+}
+
+/// Packs it twice: the first time every word has a positive logit, and the 300th strongest says what bias leaves 300.
+fn write(shape: &Shape, path: &std::path::Path) -> Result<(), Box<dyn std::error::Error>> {
+    let mut synthetic = Synthetic { shape: shape.clone(), seed: 1, is_tied: true, decoder_bias: 100.0 };
+    let write = |synthetic: &Synthetic| -> Result<(), Box<dyn std::error::Error>> {
+        let mut file = BufWriter::new(std::fs::File::create(path)?);
+        pack(shape, synthetic, &mut file)?;
+        Ok(file.flush()?)
+    };
+    write(&synthetic)?;
+    let model = Model::open(path)?;
+    let mut found = model.embed(&texts(128, shape)[0], &mut Workspace::new(), &Team::alone());
+    found.sort_by(|left, right| right.1.total_cmp(&left.1));
+    drop(model);
+    std::fs::remove_file(path)?;
+    synthetic.decoder_bias = 100.0 - found[300].1;
+    write(&synthetic)
+}
+
+fn texts(tokens: usize, shape: &Shape) -> Vec<Vec<u32>> {
+    let mut random = Random(7);
+    let mut id = || u32::try_from(random.below(shape.vocabulary as u64)).unwrap_or_default();
+    (0..16).map(|_| (0..tokens).map(|_| id()).collect()).collect()
+}
+
+/// Texts a second, over all lanes.
+fn rate(model: &Model, texts: &[Vec<u32>], threads: usize, lanes: usize) -> f64 {
+    let lane = |lane: usize| {
+        let (team, mut space) = (Team::new(threads), Workspace::new());
+        model.embed(&texts[lane], &mut space, &team);
+        let (start, mut count) = (Instant::now(), 0);
+        while start.elapsed().as_secs_f64() < SECONDS {
+            std::hint::black_box(model.embed(&texts[(lane + count) % texts.len()], &mut space, &team));
+            count += 1;
+        }
+        count as f64 / start.elapsed().as_secs_f64()
+    };
+    std::thread::scope(|scope| {
+        let lanes: Vec<_> = (0..lanes).map(|index| scope.spawn(move || lane(index))).collect();
+        lanes.into_iter().map(|lane| lane.join().unwrap_or_default()).sum()
+    })
+}

@@ -1,0 +1,267 @@
+//! Attention of some groups of heads: projections, scores, soft-max and sums of values, one block of rows of one head at a
+//! time. In 32-bit numbers: at 128 tokens it is 2 % of the arithmetic, and its errors would be felt.
+
+use std::ops::Range;
+
+use crate::dense::{After, Dense};
+use crate::isa::{LANES, PANEL, Product, ROWS, Simd, VECTORS, Work};
+use crate::math::{exponential, lanes, largest, sum};
+use crate::model::Weights;
+use crate::rows::{ByteRowsView, share};
+use crate::shape::Sizes;
+
+/// What one thread needs for the group that it works on.
+#[derive(Debug, Default)]
+pub(crate) struct AttentionScratch {
+    /// Query, key and value: `[panel][token][64]`.
+    projections: Vec<f32>,
+    /// Queries of one head, scaled: `[token][head]`.
+    queries: Vec<f32>,
+    /// Keys of one head, transposed: `[tokens / 64][head][64]`.
+    keys: Vec<f32>,
+    /// `[6][tokens]`.
+    scores: Vec<f32>,
+}
+
+impl AttentionScratch {
+    pub(crate) fn resize(&mut self, tokens: usize, sizes: &Sizes) {
+        let padded = tokens.next_multiple_of(PANEL);
+        self.projections.resize(3 * sizes.group * tokens, 0.0);
+        self.queries.resize(sizes.head * tokens, 0.0);
+        self.keys.resize(sizes.head * padded, 0.0);
+        self.scores.resize(ROWS * padded, 0.0);
+    }
+}
+
+pub(crate) struct Attention<'a> {
+    pub(crate) rows: ByteRowsView<'a>,
+    pub(crate) tokens: usize,
+    pub(crate) texts: &'a [Range<usize>],
+    pub(crate) weights: Weights<'a>,
+    pub(crate) sizes: Sizes,
+    pub(crate) heads: usize,
+    /// One over the root of a head's columns before padding.
+    pub(crate) scale: f32,
+    pub(crate) groups: Range<usize>,
+    pub(crate) scratch: &'a mut AttentionScratch,
+    /// `[panel of these groups][token][64]`.
+    pub(crate) to: &'a mut [f32],
+}
+
+impl Work for Attention<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn work<S: Simd>(self, simd: S) {
+        let Self { rows, tokens, texts, weights, sizes, heads, scale, groups, scratch, to } = self;
+        let group_panels = sizes.group / PANEL;
+        for (group, to) in groups.zip(to.chunks_exact_mut(sizes.group * tokens)) {
+            let first = 3 * group * group_panels;
+            let projections = Dense {
+                rows,
+                tokens,
+                weights,
+                panels: first..first + 3 * group_panels,
+                columns: first * PANEL,
+                after: After::Bias,
+                to: &mut scratch.projections,
+            };
+            projections.work(simd);
+            let heads_here = sizes.heads_in_group.min(heads - group * sizes.heads_in_group);
+            if heads_here * sizes.head < sizes.group {
+                // What an earlier text left in the padding would count in the scale of this one's rows.
+                to.fill(0.0);
+            }
+            let (queries, others) = scratch.projections.split_at(sizes.group * tokens);
+            let (keys, values) = others.split_at(sizes.group * tokens);
+            for column in (0..heads_here).map(|head| head * sizes.head) {
+                for text in texts {
+                    let head = Head { tokens, text: text.clone(), column, width: sizes.head };
+                    head.copy_queries(simd, queries, scale, &mut scratch.queries);
+                    head.turn_keys(keys, &mut scratch.keys);
+                    head.attend(
+                        simd,
+                        scratch_rows(&scratch.queries, &scratch.keys, values),
+                        &mut scratch.scores,
+                        to,
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Operands<'a> {
+    queries: &'a [f32],
+    keys: &'a [f32],
+    values: &'a [f32],
+}
+
+fn scratch_rows<'a>(queries: &'a [f32], keys: &'a [f32], values: &'a [f32]) -> Operands<'a> {
+    Operands { queries, keys, values }
+}
+
+/// One head of one text.
+struct Head {
+    /// Rows of each panel, of all texts.
+    tokens: usize,
+    text: Range<usize>,
+    /// First column within the group.
+    column: usize,
+    width: usize,
+}
+
+impl Head {
+    /// Where 16 columns of a row stand in `[panel][token][64]`.
+    #[inline(always)]
+    fn place(&self, row: usize, column: usize) -> usize {
+        (column / PANEL * self.tokens + row) * PANEL + column % PANEL
+    }
+
+    #[inline(always)]
+    fn columns(&self) -> impl Iterator<Item = usize> + use<> {
+        (self.column..self.column + self.width).step_by(LANES)
+    }
+
+    #[inline(always)]
+    fn copy_queries<S: Simd>(&self, simd: S, from: &[f32], scale: f32, to: &mut [f32]) {
+        let scale = simd.splat(scale);
+        for (row, to) in self.text.clone().zip(to.chunks_exact_mut(self.width)) {
+            for (column, to) in self.columns().zip(to.as_chunks_mut().0) {
+                let vector = simd.load(vector(&from[self.place(row, column)..]));
+                simd.store(simd.multiply(vector, scale), to);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn turn_keys(&self, from: &[f32], to: &mut [f32]) {
+        for (index, row) in self.text.clone().enumerate() {
+            let to = &mut to[index / PANEL * self.width * PANEL..][..self.width * PANEL];
+            for (column, to) in self.columns().zip(to.chunks_exact_mut(LANES * PANEL)) {
+                let from = vector(&from[self.place(row, column)..]);
+                for (value, to) in from.iter().zip(to.chunks_exact_mut(PANEL)) {
+                    to[index % PANEL] = *value;
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn attend<S: Simd>(&self, simd: S, operands: Operands<'_>, scores: &mut [f32], to: &mut [f32]) {
+        let blocks = self.text.len().div_ceil(ROWS);
+        for index in 0..blocks {
+            let block = share(&(0..self.text.len()), index, blocks);
+            match block.len() {
+                1 => self.block::<S, 1>(simd, block.start, operands, scores, to),
+                2 => self.block::<S, 2>(simd, block.start, operands, scores, to),
+                3 => self.block::<S, 3>(simd, block.start, operands, scores, to),
+                4 => self.block::<S, 4>(simd, block.start, operands, scores, to),
+                5 => self.block::<S, 5>(simd, block.start, operands, scores, to),
+                _ => self.block::<S, 6>(simd, block.start, operands, scores, to),
+            }
+        }
+    }
+
+    /// `R` queries from `first` on.
+    #[inline(always)]
+    fn block<S: Simd, const R: usize>(
+        &self,
+        simd: S,
+        first: usize,
+        operands: Operands<'_>,
+        scores: &mut [f32],
+        to: &mut [f32],
+    ) {
+        let keys = self.text.len();
+        let padded = keys.next_multiple_of(PANEL);
+        for panel in 0..padded / PANEL {
+            let work = Product {
+                rows: &operands.queries[first * self.width..],
+                stride: self.width,
+                table: &operands.keys[panel * self.width * PANEL..],
+                table_stride: PANEL,
+                depth: self.width,
+            };
+            let products = simd.product::<R, VECTORS>(&work);
+            for (row, products) in products.into_iter().enumerate() {
+                let scores = &mut scores[row * padded + panel * PANEL..][..PANEL];
+                for (product, score) in products.into_iter().zip(scores.as_chunks_mut().0) {
+                    simd.store(product, score);
+                }
+            }
+        }
+        let mut shares = [simd.splat(0.0); R];
+        for (share, scores) in shares.iter_mut().zip(scores.chunks_exact_mut(padded)) {
+            *share = simd.splat(1.0 / soft_max(simd, scores, keys));
+        }
+        let mut columns = self.columns();
+        while let Some(column) = columns.next() {
+            let left = self.column + self.width - column;
+            if column.is_multiple_of(PANEL) && left >= PANEL {
+                self.values::<S, R, 4>(simd, first, column, operands.values, scores, shares, to);
+                columns.nth(2);
+            } else if column.is_multiple_of(PANEL / 2) && left >= PANEL / 2 {
+                self.values::<S, R, 2>(simd, first, column, operands.values, scores, shares, to);
+                columns.next();
+            } else {
+                self.values::<S, R, 1>(simd, first, column, operands.values, scores, shares, to);
+            }
+        }
+    }
+
+    #[inline(always)]
+    #[expect(clippy::too_many_arguments, reason = "inlined at its three calls")]
+    fn values<S: Simd, const R: usize, const C: usize>(
+        &self,
+        simd: S,
+        first: usize,
+        column: usize,
+        values: &[f32],
+        scores: &[f32],
+        shares: [S::Vector; R],
+        to: &mut [f32],
+    ) {
+        let work = Product {
+            rows: scores,
+            stride: self.text.len().next_multiple_of(PANEL),
+            table: &values[self.place(self.text.start, column)..],
+            table_stride: PANEL,
+            depth: self.text.len(),
+        };
+        let sums = simd.product::<R, C>(&work);
+        for (row, (sums, share)) in sums.into_iter().zip(shares).enumerate() {
+            let to = &mut to[self.place(self.text.start + first + row, column)..][..C * LANES];
+            for (sum, to) in sums.into_iter().zip(to.as_chunks_mut().0) {
+                simd.store(simd.multiply(sum, share), to);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn vector(numbers: &[f32]) -> &[f32; LANES] {
+    numbers.first_chunk().expect("rows are whole vectors")
+}
+
+/// Turns scores into exponentials of their distance to the largest, and returns the sum. The padding up to the next whole vector weighs
+/// nothing.
+#[inline(always)]
+fn soft_max<S: Simd>(simd: S, scores: &mut [f32], keys: usize) -> f32 {
+    let whole = keys.next_multiple_of(LANES);
+    scores[keys..whole].fill(f32::MIN);
+    let scores = scores[..whole].as_chunks_mut::<LANES>().0;
+    let mut top = simd.splat(f32::MIN);
+    for score in scores.iter() {
+        top = simd.larger(simd.load(score), top);
+    }
+    let top = simd.splat(largest(lanes(simd, top)));
+    let mut total = simd.splat(0.0);
+    for score in scores {
+        let power = exponential(simd, simd.subtract(simd.load(score), top));
+        total = simd.add(total, power);
+        simd.store(power, score);
+    }
+    sum(lanes(simd, total))
+}

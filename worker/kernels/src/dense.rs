@@ -1,0 +1,100 @@
+//! Linear layers: rows of bytes times packed weights, with what follows done while the sums are in registers.
+
+use std::ops::Range;
+
+use crate::isa::{LANES, PANEL, Simd, VECTORS, Work};
+use crate::math::activate;
+use crate::model::Weights;
+use crate::rows::{ByteRowsView, Epilogue, multiply};
+use crate::shape::Activation;
+
+/// What becomes of a product.
+#[derive(Clone, Copy)]
+pub(crate) enum After<'a> {
+    Bias,
+    Activation(Activation),
+    /// Adds rows of this width, of which the layer's columns are a part.
+    Residual {
+        rows: &'a [f32],
+        width: usize,
+    },
+    /// Adds to what an earlier run of inputs left.
+    Accumulate,
+}
+
+/// Some panels of a linear layer, for all tokens: `[panel][token][64]`.
+pub(crate) struct Dense<'a> {
+    pub(crate) rows: ByteRowsView<'a>,
+    pub(crate) tokens: usize,
+    pub(crate) weights: Weights<'a>,
+    /// First panel of the weights' bytes, and of their scales and biases.
+    pub(crate) panels: Range<usize>,
+    pub(crate) columns: usize,
+    pub(crate) after: After<'a>,
+    pub(crate) to: &'a mut [f32],
+}
+
+impl Work for Dense<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn work<S: Simd>(self, simd: S) {
+        let Self { rows, tokens, weights, panels, columns, after, to } = self;
+        for ((index, panel), to) in panels.enumerate().zip(to.chunks_exact_mut(tokens * PANEL)) {
+            let first = columns + index * PANEL;
+            let mut store = Store {
+                rows,
+                scales: vectors(&weights.scales[first..]),
+                biases: vectors(&weights.biases[first..]),
+                after,
+                first,
+                to: to.as_chunks_mut().0,
+            };
+            multiply(simd, rows, 0..tokens, weights.panel(panel), weights.ahead(panel), &mut store);
+        }
+    }
+}
+
+/// The first panel's vectors.
+#[inline(always)]
+pub(crate) fn vectors(numbers: &[f32]) -> &[[f32; LANES]; VECTORS] {
+    numbers.as_chunks().0.first_chunk().expect("every layer's width is a multiple of a panel's")
+}
+
+struct Store<'a> {
+    rows: ByteRowsView<'a>,
+    scales: &'a [[f32; LANES]; VECTORS],
+    biases: &'a [[f32; LANES]; VECTORS],
+    after: After<'a>,
+    first: usize,
+    to: &'a mut [[f32; LANES]],
+}
+
+impl<S: Simd> Epilogue<S> for Store<'_> {
+    #[inline(always)]
+    fn block<const R: usize>(&mut self, simd: S, row: usize, sums: [[S::Vector; VECTORS]; R]) {
+        for (index, sums) in sums.into_iter().enumerate() {
+            let row = row + index;
+            let scale = simd.splat(self.rows.scales[row]);
+            let to = &mut self.to[row * VECTORS..][..VECTORS];
+            for (vector, (sum, to)) in sums.into_iter().zip(to).enumerate() {
+                let factor = simd.load(&self.scales[vector]);
+                let sum = simd.multiply(sum, scale);
+                let value = match self.after {
+                    After::Bias => simd.fused(sum, factor, simd.load(&self.biases[vector])),
+                    After::Activation(activation) => {
+                        let value = simd.fused(sum, factor, simd.load(&self.biases[vector]));
+                        activate(simd, activation, value)
+                    }
+                    After::Residual { rows, width } => {
+                        let residual = &vectors(&rows[row * width + self.first..])[vector];
+                        let value = simd.fused(sum, factor, simd.load(&self.biases[vector]));
+                        simd.add(value, simd.load(residual))
+                    }
+                    After::Accumulate => simd.fused(sum, factor, simd.load(to)),
+                };
+                simd.store(value, to);
+            }
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! AVX2 with FMA, with and without the 256-bit VNNI instructions. Without them bytes are widened to 16 bits, which is
+//! exact; the shorter `maddubs` saturates.
+
+use std::arch::x86_64::{
+    __m256, __m256i, _CMP_GT_OQ, _mm_cvtsi32_si128, _mm256_add_epi32, _mm256_add_ps, _mm256_and_ps,
+    _mm256_and_si256, _mm256_broadcastd_epi32, _mm256_castps_si256, _mm256_castsi256_ps, _mm256_cmp_ps,
+    _mm256_cvtepi32_ps, _mm256_cvtps_epi32, _mm256_div_ps, _mm256_dpbusd_avx_epi32, _mm256_fmadd_ps,
+    _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_max_ps, _mm256_min_ps, _mm256_movemask_ps,
+    _mm256_mul_ps, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_ps,
+    _mm256_setzero_si256, _mm256_slli_epi16, _mm256_slli_epi32, _mm256_srai_epi16, _mm256_srli_epi16,
+    _mm256_storeu_ps, _mm256_storeu_si256, _mm256_sub_ps,
+};
+use std::marker::PhantomData;
+
+use super::{Dot, LANES, PANEL, Product, QUAD, Simd, VECTORS, Work};
+
+/// How bytes are multiplied.
+pub(super) trait Bytes: Copy + Send + Sync + 'static {
+    fn detect() -> bool;
+
+    /// Adds four products to each of eight sums.
+    ///
+    /// # Safety
+    ///
+    /// `detect` was true.
+    unsafe fn add(sum: __m256i, weights: __m256i, four: __m256i) -> __m256i;
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Vnni;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Widen;
+
+impl Bytes for Vnni {
+    fn detect() -> bool {
+        is_x86_feature_detected!("avxvnni")
+    }
+
+    #[inline(always)]
+    unsafe fn add(sum: __m256i, weights: __m256i, four: __m256i) -> __m256i {
+        // SAFETY: detected, says the caller.
+        unsafe { _mm256_dpbusd_avx_epi32(sum, weights, four) }
+    }
+}
+
+impl Bytes for Widen {
+    fn detect() -> bool {
+        true
+    }
+
+    /// Even and odd bytes apart: two products of at most 255 * 128 fit a 32-bit sum of `madd` easily.
+    #[inline(always)]
+    unsafe fn add(sum: __m256i, weights: __m256i, four: __m256i) -> __m256i {
+        // SAFETY: detected, says the caller.
+        unsafe {
+            let even = _mm256_madd_epi16(
+                _mm256_and_si256(weights, _mm256_set1_epi16(0xff)),
+                _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(four)),
+            );
+            let odd = _mm256_madd_epi16(_mm256_srli_epi16::<8>(weights), _mm256_srai_epi16::<8>(four));
+            _mm256_add_epi32(sum, _mm256_add_epi32(even, odd))
+        }
+    }
+}
+
+/// Exists only where the instructions do: [`Avx2::detect`] is the one constructor, and every safety reason below that says
+/// "detected" means that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Avx2<B>(PhantomData<B>);
+
+impl<B: Bytes> Avx2<B> {
+    pub(super) fn detect() -> Option<Self> {
+        let found = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && B::detect();
+        found.then_some(Self(PhantomData))
+    }
+}
+
+impl Avx2<Vnni> {
+    pub(super) fn run<W: Work>(self, work: W) -> W::Output {
+        // SAFETY: detected.
+        unsafe { enter_vnni(self, work) }
+    }
+}
+
+impl Avx2<Widen> {
+    pub(super) fn run<W: Work>(self, work: W) -> W::Output {
+        // SAFETY: detected.
+        unsafe { enter_widen(self, work) }
+    }
+}
+
+#[target_feature(enable = "avx2,fma,avxvnni")]
+fn enter_vnni<W: Work>(simd: Avx2<Vnni>, work: W) -> W::Output {
+    work.work(simd)
+}
+
+#[target_feature(enable = "avx2,fma")]
+fn enter_widen<W: Work>(simd: Avx2<Widen>, work: W) -> W::Output {
+    work.work(simd)
+}
+
+const HALF: usize = LANES / 2;
+type Vector = [__m256; 2];
+
+impl<B: Bytes> Simd for Avx2<B> {
+    type Vector = Vector;
+
+    #[inline(always)]
+    fn splat(self, value: f32) -> Vector {
+        // SAFETY: detected.
+        unsafe { [_mm256_set1_ps(value); 2] }
+    }
+
+    #[inline(always)]
+    fn load(self, from: &[f32; LANES]) -> Vector {
+        // SAFETY: detected; the array has the sixteen numbers that are read.
+        unsafe { [_mm256_loadu_ps(from.as_ptr()), _mm256_loadu_ps(from.as_ptr().add(HALF))] }
+    }
+
+    #[inline(always)]
+    fn store(self, value: Vector, to: &mut [f32; LANES]) {
+        // SAFETY: detected; the array has room for the sixteen numbers.
+        unsafe {
+            _mm256_storeu_ps(to.as_mut_ptr(), value[0]);
+            _mm256_storeu_ps(to.as_mut_ptr().add(HALF), value[1]);
+        }
+    }
+
+    #[inline(always)]
+    fn add(self, left: Vector, right: Vector) -> Vector {
+        // SAFETY: detected.
+        unsafe { [_mm256_add_ps(left[0], right[0]), _mm256_add_ps(left[1], right[1])] }
+    }
+
+    #[inline(always)]
+    fn subtract(self, left: Vector, right: Vector) -> Vector {
+        // SAFETY: detected.
+        unsafe { [_mm256_sub_ps(left[0], right[0]), _mm256_sub_ps(left[1], right[1])] }
+    }
+
+    #[inline(always)]
+    fn multiply(self, left: Vector, right: Vector) -> Vector {
+        // SAFETY: detected.
+        unsafe { [_mm256_mul_ps(left[0], right[0]), _mm256_mul_ps(left[1], right[1])] }
+    }
+
+    #[inline(always)]
+    fn divide(self, left: Vector, right: Vector) -> Vector {
+        // SAFETY: detected.
+        unsafe { [_mm256_div_ps(left[0], right[0]), _mm256_div_ps(left[1], right[1])] }
+    }
+
+    #[inline(always)]
+    fn fused(self, left: Vector, right: Vector, plus: Vector) -> Vector {
+        // SAFETY: detected.
+        unsafe { [_mm256_fmadd_ps(left[0], right[0], plus[0]), _mm256_fmadd_ps(left[1], right[1], plus[1])] }
+    }
+
+    #[inline(always)]
+    fn larger(self, left: Vector, right: Vector) -> Vector {
+        // SAFETY: detected.
+        unsafe { [_mm256_max_ps(left[0], right[0]), _mm256_max_ps(left[1], right[1])] }
+    }
+
+    #[inline(always)]
+    fn smaller(self, left: Vector, right: Vector) -> Vector {
+        // SAFETY: detected.
+        unsafe { [_mm256_min_ps(left[0], right[0]), _mm256_min_ps(left[1], right[1])] }
+    }
+
+    #[inline(always)]
+    fn absolute(self, value: Vector) -> Vector {
+        // SAFETY: detected.
+        unsafe {
+            let magnitude = _mm256_castsi256_ps(_mm256_set1_epi32(i32::MAX));
+            [_mm256_and_ps(value[0], magnitude), _mm256_and_ps(value[1], magnitude)]
+        }
+    }
+
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "eight bits each")]
+    fn above(self, left: Vector, right: Vector) -> u16 {
+        // SAFETY: detected.
+        unsafe {
+            let low = _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(left[0], right[0]));
+            let high = _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(left[1], right[1]));
+            (low | high << HALF) as u16
+        }
+    }
+
+    #[inline(always)]
+    #[expect(clippy::cast_possible_wrap, reason = "bits of 1.0")]
+    fn power_of_two(self, rounded: Vector) -> Vector {
+        // SAFETY: detected.
+        unsafe {
+            let one = _mm256_set1_epi32(1.0_f32.to_bits() as i32);
+            rounded.map(|rounded| {
+                let bits = _mm256_slli_epi32::<23>(_mm256_castps_si256(rounded));
+                _mm256_castsi256_ps(_mm256_add_epi32(bits, one))
+            })
+        }
+    }
+
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "within -127..=127")]
+    fn store_bytes(self, value: Vector, to: &mut [i8; LANES]) {
+        let mut wide = [0_i32; LANES];
+        // SAFETY: detected; the array has room for the sixteen integers.
+        unsafe {
+            _mm256_storeu_si256(wide.as_mut_ptr().cast(), _mm256_cvtps_epi32(value[0]));
+            _mm256_storeu_si256(wide.as_mut_ptr().add(HALF).cast(), _mm256_cvtps_epi32(value[1]));
+        }
+        *to = wide.map(|value| value as i8);
+    }
+
+    #[inline(always)]
+    fn dot<const R: usize>(self, work: &Dot<'_>) -> [[Vector; VECTORS]; R] {
+        work.assert::<R>();
+        // SAFETY: detected, and the slices were checked.
+        unsafe { dot::<B, R>(work) }
+    }
+
+    #[inline(always)]
+    fn product<const R: usize, const C: usize>(self, work: &Product<'_>) -> [[Vector; C]; R] {
+        work.assert::<R, C>();
+        // SAFETY: detected, and the slices were checked.
+        unsafe { product(work) }
+    }
+}
+
+/// The panel's four vectors one after the other: twelve registers of sums for six rows, two of weights.
+///
+/// # Safety
+///
+/// Detected, and `work.assert::<R>()` holds.
+#[inline(always)]
+unsafe fn dot<B: Bytes, const R: usize>(work: &Dot<'_>) -> [[Vector; VECTORS]; R] {
+    const BYTES: usize = LANES * QUAD;
+    let (rows, stride) = (work.rows.as_ptr(), work.stride);
+    // SAFETY: `4 * quad + 4 <= depth`; the panel has 64 * 4 bytes for each four inputs, and row `row` has `depth` bytes
+    // from `row * stride`, which `assert` has compared with the slices' lengths.
+    unsafe {
+        let mut result = [[[_mm256_setzero_ps(); 2]; VECTORS]; R];
+        for vector in 0..VECTORS {
+            let mut sums: [[__m256i; 2]; R] = [[_mm256_setzero_si256(); 2]; R];
+            for (sums, start) in sums.iter_mut().zip(work.start) {
+                *sums = [_mm256_set1_epi32(*start); 2];
+            }
+            let mut panel = work.panel.as_ptr().add(vector * BYTES);
+            for quad in 0..work.depth / QUAD {
+                let low = _mm256_loadu_si256(panel.cast());
+                let high = _mm256_loadu_si256(panel.add(BYTES / 2).cast());
+                for (row, sums) in sums.iter_mut().enumerate() {
+                    let four = rows.add(row * stride + quad * QUAD).cast::<i32>().read_unaligned();
+                    let four = _mm256_broadcastd_epi32(_mm_cvtsi32_si128(four));
+                    *sums = [B::add(sums[0], low, four), B::add(sums[1], high, four)];
+                }
+                panel = panel.wrapping_add(PANEL * QUAD);
+            }
+            for (result, sums) in result.iter_mut().zip(sums) {
+                result[vector] = [_mm256_cvtepi32_ps(sums[0]), _mm256_cvtepi32_ps(sums[1])];
+            }
+        }
+        result
+    }
+}
+
+/// # Safety
+///
+/// Detected, and `work.assert::<R, C>()` holds.
+#[inline(always)]
+unsafe fn product<const R: usize, const C: usize>(work: &Product<'_>) -> [[Vector; C]; R] {
+    let (rows, stride) = (work.rows.as_ptr(), work.stride);
+    // SAFETY: `assert` has compared the last row's last number, and the table's last row, with the slices' lengths.
+    unsafe {
+        let mut result = [[[_mm256_setzero_ps(); 2]; C]; R];
+        for vector in 0..C {
+            let mut sums = [[_mm256_setzero_ps(); 2]; R];
+            for index in 0..work.depth {
+                let table = work.table.as_ptr().add(index * work.table_stride + vector * LANES);
+                let (low, high) = (_mm256_loadu_ps(table), _mm256_loadu_ps(table.add(HALF)));
+                for (row, sums) in sums.iter_mut().enumerate() {
+                    let value = _mm256_set1_ps(*rows.add(row * stride + index));
+                    *sums = [_mm256_fmadd_ps(value, low, sums[0]), _mm256_fmadd_ps(value, high, sums[1])];
+                }
+            }
+            for (result, sums) in result.iter_mut().zip(sums) {
+                result[vector] = sums;
+            }
+        }
+        result
+    }
+}

@@ -1,0 +1,35 @@
+//! BERT-like masked-language models in bytes on a CPU, for sparse embeddings.
+//!
+//! Weights are bytes with one scale for each output, activations bytes with one scale for each token, and sums are exact integers. What
+//! is computed in 32-bit numbers is written once over vectors of sixteen, with one order for every sum. So a text's result
+//! depends on nothing but the text and the model: not on its neighbours, the number of threads or the instruction set.
+//! `docs/decisions/019-int8-kernels.md` says why it is built as it is.
+//!
+//! [`pack`] writes a model once, [`Model::open`] maps it, [`Model::embed`] runs it.
+
+mod attention;
+mod dense;
+mod forward;
+mod head;
+mod isa;
+mod layout;
+pub mod limit;
+mod math;
+mod model;
+mod pack;
+pub mod reference;
+mod rows;
+mod shape;
+pub mod synthetic;
+mod team;
+mod tensors;
+mod workspace;
+
+pub use isa::{Isa, detect};
+pub use layout::HeaderError;
+pub use model::{Model, OpenError};
+pub use pack::{PackError, pack};
+pub use shape::{Activation, Shape, ShapeError};
+pub use team::Team;
+pub use tensors::{LayerPart, Part, Tensors};
+pub use workspace::Workspace;

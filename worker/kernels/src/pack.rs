@@ -1,0 +1,345 @@
+//! From a checkpoint's numbers to a packed file: weights become bytes with one scale for each output, in the order in
+//! which the kernels read them.
+
+use std::borrow::Cow;
+use std::io::{self, Write};
+
+use crate::isa::{PANEL, QUAD};
+use crate::layout::{Header, Layout, Linear, NormSections, Screen, Section};
+use crate::shape::{Shape, ShapeError, Sizes};
+use crate::tensors::{LayerPart, Part, Tensors};
+
+#[derive(Debug, thiserror::Error)]
+pub enum PackError<E> {
+    #[error("the shape is not valid")]
+    Shape(#[source] ShapeError),
+    #[error("failed to read {part:?}")]
+    Read {
+        part: Part,
+        #[source]
+        source: E,
+    },
+    #[error("{part:?} has {found} numbers, but the shape asks for {expected}")]
+    Length { part: Part, found: usize, expected: usize },
+    #[error("{part:?} has a number that is not finite at index {index}: the checkpoint is damaged")]
+    NotFinite { part: Part, index: usize },
+    #[error("failed to write the packed model")]
+    Write(#[source] io::Error),
+}
+
+/// Writes the packed model and returns its size in bytes. At no time more than one part of the model is in memory twice.
+pub fn pack<T: Tensors>(
+    shape: &Shape,
+    tensors: &T,
+    output: &mut impl Write,
+) -> Result<u64, PackError<T::Error>> {
+    shape.check().map_err(PackError::Shape)?;
+    let is_tied = tensors.is_tied();
+    let layout = Layout::new(shape, is_tied);
+    let mut packer = Packer { shape, sizes: shape.sizes(), tensors, output, written: 0 };
+    packer.write(&Header { shape: shape.clone(), is_tied }.to_bytes())?;
+    packer.table(Part::WordEmbeddings, &layout.words)?;
+    packer.positions(&layout.positions)?;
+    packer.norm([Part::EmbeddingNormWeight, Part::EmbeddingNormBias], &layout.embedding_norm)?;
+    for (index, layer) in layout.layers.iter().enumerate() {
+        let part = |part| Part::Layer(index, part);
+        packer.attention(index, &layer.attention)?;
+        let order = packer.context_order();
+        let (weight, bias) = (part(LayerPart::AttentionOutputWeight), part(LayerPart::AttentionOutputBias));
+        packer.linear(weight, bias, &order, &layer.attention_output)?;
+        let norm = [part(LayerPart::AttentionNormWeight), part(LayerPart::AttentionNormBias)];
+        packer.norm(norm, &layer.attention_norm)?;
+        let order =
+            Order::plain(shape.hidden, packer.sizes.hidden, shape.intermediate, packer.sizes.intermediate());
+        let (weight, bias) = (part(LayerPart::IntermediateWeight), part(LayerPart::IntermediateBias));
+        packer.linear(weight, bias, &order, &layer.intermediate)?;
+        packer.output(index, &layer.output)?;
+        let norm = [part(LayerPart::OutputNormWeight), part(LayerPart::OutputNormBias)];
+        packer.norm(norm, &layer.output_norm)?;
+    }
+    let order = Order::plain(shape.hidden, packer.sizes.hidden, shape.hidden, packer.sizes.hidden);
+    packer.linear(Part::TransformWeight, Part::TransformBias, &order, &layout.transform)?;
+    packer.norm([Part::TransformNormWeight, Part::TransformNormBias], &layout.transform_norm)?;
+    packer.screen(is_tied, &layout.screen)?;
+    if !is_tied {
+        packer.table(Part::Decoder, &layout.decoder)?;
+    }
+    packer.pad(layout.bytes)?;
+    packer.output.flush().map_err(PackError::Write)?;
+    Ok(packer.written as u64)
+}
+
+/// Which column of the checkpoint stands where after packing; `None` is padding.
+struct Order {
+    inputs: Vec<Option<usize>>,
+    outputs: Vec<Option<usize>>,
+}
+
+impl Order {
+    fn plain(inputs: usize, padded_inputs: usize, outputs: usize, padded_outputs: usize) -> Self {
+        Self { inputs: padded(inputs, padded_inputs), outputs: padded(outputs, padded_outputs) }
+    }
+}
+
+fn padded(columns: usize, with_padding: usize) -> Vec<Option<usize>> {
+    (0..with_padding).map(|index| (index < columns).then_some(index)).collect()
+}
+
+/// One output as bytes.
+struct Column {
+    bytes: Vec<u8>,
+    scale: f32,
+    /// How long the difference to the bytes is, and the column itself.
+    lost: f64,
+    length: f64,
+}
+
+impl Column {
+    /// An output that is padding, or has only zeros.
+    fn zero(inputs: usize) -> Self {
+        Self { bytes: vec![128; inputs], scale: 1.0, lost: 0.0, length: 0.0 }
+    }
+
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "within 1..=255")]
+    fn new(weights: &[f32], inputs: &[Option<usize>]) -> Self {
+        let top = weights.iter().fold(0.0_f32, |top, weight| top.max(weight.abs()));
+        let mut column = Self::zero(inputs.len());
+        if top < 1e-30 {
+            return column;
+        }
+        column.scale = top / 127.0;
+        for (byte, input) in column.bytes.iter_mut().zip(inputs) {
+            let Some(input) = *input else { continue };
+            let whole = (weights[input] / column.scale).round_ties_even().clamp(-127.0, 127.0);
+            *byte = (whole + 128.0) as u8;
+            let (weight, stands) = (f64::from(weights[input]), f64::from(whole) * f64::from(column.scale));
+            column.lost += (weight - stands).powi(2);
+            column.length += weight.powi(2);
+        }
+        (column.lost, column.length) = (column.lost.sqrt(), column.length.sqrt());
+        column
+    }
+}
+
+/// `[inputs / 4][64][4]` of 64 columns.
+fn interleave(columns: &[Column], inputs: std::ops::Range<usize>, panel: &mut Vec<u8>) {
+    for quad in inputs.step_by(QUAD) {
+        for column in columns {
+            panel.extend_from_slice(&column.bytes[quad..quad + QUAD]);
+        }
+    }
+}
+
+struct Packer<'a, T, W> {
+    shape: &'a Shape,
+    sizes: Sizes,
+    tensors: &'a T,
+    output: &'a mut W,
+    written: usize,
+}
+
+impl<'a, T: Tensors, W: Write> Packer<'a, T, W> {
+    fn read(&self, part: Part) -> Result<Cow<'a, [f32]>, PackError<T::Error>> {
+        let numbers = self.tensors.read(part).map_err(|source| PackError::Read { part, source })?;
+        let (found, expected) = (numbers.len(), part.length(self.shape));
+        if found != expected {
+            return Err(PackError::Length { part, found, expected });
+        }
+        match numbers.iter().position(|number| !number.is_finite()) {
+            Some(index) => Err(PackError::NotFinite { part, index }),
+            None => Ok(numbers),
+        }
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), PackError<T::Error>> {
+        self.output.write_all(bytes).map_err(PackError::Write)?;
+        self.written += bytes.len();
+        Ok(())
+    }
+
+    fn pad(&mut self, until: usize) -> Result<(), PackError<T::Error>> {
+        self.write(&vec![0; until - self.written])
+    }
+
+    fn numbers(
+        &mut self,
+        section: &Section,
+        numbers: impl IntoIterator<Item = f32>,
+    ) -> Result<(), PackError<T::Error>> {
+        self.pad(section.start)?;
+        let bytes: Vec<u8> = numbers.into_iter().flat_map(f32::to_le_bytes).collect();
+        self.write(&bytes)?;
+        self.pad(section.end)
+    }
+
+    fn norm(&mut self, parts: [Part; 2], sections: &NormSections) -> Result<(), PackError<T::Error>> {
+        for (part, section) in parts.into_iter().zip([&sections.weight, &sections.bias]) {
+            let numbers = self.read(part)?.into_owned();
+            self.numbers(section, numbers)?;
+        }
+        Ok(())
+    }
+
+    /// Rows, each with its padding.
+    fn table(&mut self, part: Part, section: &Section) -> Result<(), PackError<T::Error>> {
+        self.pad(section.start)?;
+        let numbers = self.read(part)?;
+        let padding = vec![0_u8; (self.sizes.hidden - self.shape.hidden) * size_of::<f32>()];
+        for row in numbers.chunks_exact(self.shape.hidden) {
+            let mut bytes: Vec<u8> = row.iter().flat_map(|number| number.to_le_bytes()).collect();
+            bytes.extend_from_slice(&padding);
+            self.write(&bytes)?;
+        }
+        Ok(())
+    }
+
+    fn positions(&mut self, section: &Section) -> Result<(), PackError<T::Error>> {
+        let hidden = self.shape.hidden;
+        let mut table = self.read(Part::PositionEmbeddings)?[self.shape.position_offset * hidden..].to_vec();
+        if self.shape.token_types > 0 {
+            let types = self.read(Part::TokenTypeEmbeddings)?;
+            for row in table.chunks_exact_mut(hidden) {
+                for (number, first_type) in row.iter_mut().zip(types.iter()) {
+                    *number += first_type;
+                }
+            }
+        }
+        let padding = self.sizes.hidden - hidden;
+        let rows = table.chunks_exact(hidden);
+        let numbers: Vec<f32> =
+            rows.flat_map(|row| row.iter().copied().chain(std::iter::repeat_n(0.0, padding))).collect();
+        self.numbers(section, numbers)
+    }
+
+    /// The attention's output is wider than the hidden state where heads have padding.
+    fn context_columns(&self) -> Vec<Option<usize>> {
+        let (head, mut columns) = (self.shape.head(), vec![None; self.sizes.context()]);
+        for index in 0..self.shape.heads {
+            for within in 0..head {
+                columns[self.sizes.head_start(index) + within] = Some(index * head + within);
+            }
+        }
+        columns
+    }
+
+    fn context_order(&self) -> Order {
+        Order { inputs: self.context_columns(), outputs: padded(self.shape.hidden, self.sizes.hidden) }
+    }
+
+    fn attention(&mut self, layer: usize, sections: &Linear) -> Result<(), PackError<T::Error>> {
+        use LayerPart::{KeyBias, KeyWeight, QueryBias, QueryWeight, ValueBias, ValueWeight};
+        let (inputs, context) = (padded(self.shape.hidden, self.sizes.hidden), self.context_columns());
+        let mut projections = Vec::new();
+        for (weight, bias) in [(QueryWeight, QueryBias), (KeyWeight, KeyBias), (ValueWeight, ValueBias)] {
+            let order = Order { inputs: inputs.clone(), outputs: context.clone() };
+            let columns = self.columns(Part::Layer(layer, weight), &order)?;
+            let biases = self.biases(Part::Layer(layer, bias), &context)?;
+            projections.push((columns, biases));
+        }
+        let group = self.sizes.group;
+        let order: Vec<(usize, usize)> = (0..self.sizes.groups)
+            .flat_map(|index| (0..3).map(move |projection| (projection, index * group)))
+            .collect();
+        self.pad(sections.panels.start)?;
+        for &(projection, start) in &order {
+            for columns in projections[projection].0[start..start + group].chunks_exact(PANEL) {
+                let mut panel = Vec::new();
+                interleave(columns, 0..inputs.len(), &mut panel);
+                self.write(&panel)?;
+            }
+        }
+        let of = |numbers: &dyn Fn(usize, usize) -> f32| -> Vec<f32> {
+            let each = |&(projection, start): &(usize, usize)| {
+                (start..start + group).map(|column| numbers(projection, column)).collect::<Vec<_>>()
+            };
+            order.iter().flat_map(each).collect()
+        };
+        let scales = of(&|projection, column| projections[projection].0[column].scale);
+        let biases = of(&|projection, column| projections[projection].1[column]);
+        self.numbers(&sections.scales, scales)?;
+        self.numbers(&sections.biases, biases)
+    }
+
+    fn columns(&self, weight: Part, order: &Order) -> Result<Vec<Column>, PackError<T::Error>> {
+        let weights = self.read(weight)?;
+        let width = order.inputs.iter().flatten().count();
+        let column = |output: &Option<usize>| match *output {
+            Some(output) => Column::new(&weights[output * width..][..width], &order.inputs),
+            None => Column::zero(order.inputs.len()),
+        };
+        Ok(order.outputs.iter().map(column).collect())
+    }
+
+    fn biases(&self, bias: Part, outputs: &[Option<usize>]) -> Result<Vec<f32>, PackError<T::Error>> {
+        let biases = self.read(bias)?;
+        Ok(outputs.iter().map(|output| output.map_or(0.0, |output| biases[output])).collect())
+    }
+
+    fn linear(
+        &mut self,
+        weight: Part,
+        bias: Part,
+        order: &Order,
+        sections: &Linear,
+    ) -> Result<(), PackError<T::Error>> {
+        let columns = self.columns(weight, order)?;
+        let biases = self.biases(bias, &order.outputs)?;
+        self.pad(sections.panels.start)?;
+        for columns in columns.chunks_exact(PANEL) {
+            let mut panel = Vec::new();
+            interleave(columns, 0..order.inputs.len(), &mut panel);
+            self.write(&panel)?;
+        }
+        self.numbers(&sections.scales, columns.iter().map(|column| column.scale))?;
+        self.numbers(&sections.biases, biases)
+    }
+
+    fn output(&mut self, layer: usize, sections: &Linear) -> Result<(), PackError<T::Error>> {
+        let Sizes { hidden, run, .. } = self.sizes;
+        let intermediate = self.sizes.intermediate();
+        let order = Order::plain(self.shape.intermediate, intermediate, self.shape.hidden, hidden);
+        let columns = self.columns(Part::Layer(layer, LayerPart::OutputWeight), &order)?;
+        let biases = self.biases(Part::Layer(layer, LayerPart::OutputBias), &order.outputs)?;
+        self.pad(sections.panels.start)?;
+        for start in (0..intermediate).step_by(run) {
+            for columns in columns.chunks_exact(PANEL) {
+                let mut panel = Vec::new();
+                interleave(columns, start..start + run, &mut panel);
+                self.write(&panel)?;
+            }
+        }
+        self.numbers(&sections.scales, columns.iter().map(|column| column.scale))?;
+        self.numbers(&sections.biases, biases)
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "bounds are rounded up")]
+    fn screen(&mut self, is_tied: bool, sections: &Screen) -> Result<(), PackError<T::Error>> {
+        let part = if is_tied { Part::WordEmbeddings } else { Part::Decoder };
+        let (hidden, vocabulary) = (self.shape.hidden, self.shape.vocabulary);
+        let order = Order::plain(hidden, self.sizes.hidden, vocabulary, self.sizes.vocabulary);
+        let columns = self.columns(part, &order)?;
+        // A padded column has a bias below any margin.
+        let biases = self.read(Part::DecoderBias)?.into_owned();
+        let biases: Vec<f32> =
+            order.outputs.iter().map(|output| output.map_or(f32::MIN, |output| biases[output])).collect();
+        self.pad(sections.panels.start)?;
+        for columns in columns.chunks_exact(PANEL) {
+            let mut panel = Vec::new();
+            interleave(columns, 0..order.inputs.len(), &mut panel);
+            self.write(&panel)?;
+        }
+        self.numbers(&sections.scales, columns.iter().map(|column| column.scale))?;
+        self.numbers(&sections.biases, biases.iter().copied())?;
+        let scaled = biases.iter().zip(&columns).map(|(bias, column)| bias / column.scale);
+        self.numbers(&sections.scaled_biases, scaled)?;
+        let norm = |column: &Column| (column.length / f64::from(column.scale) * ROUNDED_UP) as f32;
+        self.numbers(&sections.scaled_norms, columns.iter().map(norm))?;
+        let lost =
+            columns.iter().filter(|column| column.length > 0.0).map(|column| column.lost / column.length);
+        let lost = lost.fold(0.0, f64::max) * ROUNDED_UP;
+        self.numbers(&sections.loss, [lost as f32])
+    }
+}
+
+/// More than any rounding of a bound to a 32-bit number takes away.
+const ROUNDED_UP: f64 = 1.000_001;

@@ -1,0 +1,192 @@
+//! The same model in plain 32-bit arithmetic: slow, obvious, and what every faster path is compared with.
+
+use crate::shape::{Activation, Shape};
+use crate::tensors::{LayerPart, Part, Tensors};
+
+/// The vocabulary ids whose largest logit over the tokens is above zero, with that logit, by ascending id.
+pub fn embed<T: Tensors>(shape: &Shape, tensors: &T, ids: &[u32]) -> Result<Vec<(u32, f32)>, T::Error> {
+    let reference = Reference { shape, tensors };
+    let ids = &ids[..ids.len().min(shape.tokens())];
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut states = reference.embeddings(ids)?;
+    for layer in 0..shape.layers {
+        states = reference.layer(layer, &states)?;
+    }
+    reference.head(&states)
+}
+
+type Rows = Vec<Vec<f32>>;
+
+struct Reference<'a, T> {
+    shape: &'a Shape,
+    tensors: &'a T,
+}
+
+impl<T: Tensors> Reference<'_, T> {
+    fn embeddings(&self, ids: &[u32]) -> Result<Rows, T::Error> {
+        let &Shape { hidden, vocabulary, token_types, position_offset, .. } = self.shape;
+        let words = self.tensors.read(Part::WordEmbeddings)?;
+        let positions = self.tensors.read(Part::PositionEmbeddings)?;
+        let mut rows: Rows = Vec::new();
+        for (index, id) in ids.iter().enumerate() {
+            let id = usize::try_from(*id).map_or(vocabulary - 1, |id| id.min(vocabulary - 1));
+            let word = &words[id * hidden..][..hidden];
+            let position = &positions[(position_offset + index) * hidden..][..hidden];
+            rows.push(word.iter().zip(position).map(|(word, position)| word + position).collect());
+        }
+        if token_types > 0 {
+            let types = self.tensors.read(Part::TokenTypeEmbeddings)?;
+            for row in &mut rows {
+                row.iter_mut().zip(types.iter()).for_each(|(number, first_type)| *number += first_type);
+            }
+        }
+        self.norm(&rows, Part::EmbeddingNormWeight, Part::EmbeddingNormBias)
+    }
+
+    fn layer(&self, index: usize, states: &Rows) -> Result<Rows, T::Error> {
+        use LayerPart as Is;
+        let part = |part| Part::Layer(index, part);
+        let queries = self.linear(states, part(Is::QueryWeight), part(Is::QueryBias))?;
+        let keys = self.linear(states, part(Is::KeyWeight), part(Is::KeyBias))?;
+        let values = self.linear(states, part(Is::ValueWeight), part(Is::ValueBias))?;
+        let context = self.attention(&queries, &keys, &values);
+        let output = self.linear(&context, part(Is::AttentionOutputWeight), part(Is::AttentionOutputBias))?;
+        let states = add(&output, states);
+        let states = self.norm(&states, part(Is::AttentionNormWeight), part(Is::AttentionNormBias))?;
+        let mut wide = self.linear(&states, part(Is::IntermediateWeight), part(Is::IntermediateBias))?;
+        self.activate(&mut wide);
+        let output = self.linear(&wide, part(Is::OutputWeight), part(Is::OutputBias))?;
+        self.norm(&add(&output, &states), part(Is::OutputNormWeight), part(Is::OutputNormBias))
+    }
+
+    fn head(&self, states: &Rows) -> Result<Vec<(u32, f32)>, T::Error> {
+        let mut states = self.linear(states, Part::TransformWeight, Part::TransformBias)?;
+        self.activate(&mut states);
+        let states = self.norm(&states, Part::TransformNormWeight, Part::TransformNormBias)?;
+        let decoder = if self.tensors.is_tied() { Part::WordEmbeddings } else { Part::Decoder };
+        let (decoder, biases) = (self.tensors.read(decoder)?, self.tensors.read(Part::DecoderBias)?);
+        let mut found = Vec::new();
+        for ((id, word), bias) in (0..).zip(decoder.chunks_exact(self.shape.hidden)).zip(biases.iter()) {
+            let best = states.iter().map(|state| inner(state, word) + bias).fold(f32::MIN, f32::max);
+            if best > 0.0 && best.is_finite() {
+                found.push((id, best));
+            }
+        }
+        Ok(found)
+    }
+
+    fn linear(&self, rows: &Rows, weight: Part, bias: Part) -> Result<Rows, T::Error> {
+        let (weights, biases) = (self.tensors.read(weight)?, self.tensors.read(bias)?);
+        let width = rows.first().map_or(1, Vec::len);
+        let outputs = |row: &Vec<f32>| {
+            let columns = weights.chunks_exact(width).zip(biases.iter());
+            columns.map(|(column, bias)| inner(row, column) + bias).collect()
+        };
+        Ok(rows.iter().map(outputs).collect())
+    }
+
+    fn attention(&self, queries: &Rows, keys: &Rows, values: &Rows) -> Rows {
+        let width = self.shape.head();
+        let mut context = vec![vec![0.0; self.shape.hidden]; queries.len()];
+        for start in (0..self.shape.hidden).step_by(width) {
+            let head = start..start + width;
+            for (query, context) in queries.iter().zip(&mut context) {
+                let scores = keys.iter().map(|key| inner(&query[head.clone()], &key[head.clone()]));
+                let scores: Vec<f32> = scores.map(|score| score / (width as f32).sqrt()).collect();
+                let top = scores.iter().copied().fold(f32::MIN, f32::max);
+                let powers: Vec<f32> = scores.iter().map(|score| (score - top).exp()).collect();
+                let total: f32 = powers.iter().sum();
+                for (power, value) in powers.iter().zip(values) {
+                    for (to, from) in context[head.clone()].iter_mut().zip(&value[head.clone()]) {
+                        *to += power / total * from;
+                    }
+                }
+            }
+        }
+        context
+    }
+
+    fn norm(&self, rows: &Rows, weight: Part, bias: Part) -> Result<Rows, T::Error> {
+        let (weights, biases) = (self.tensors.read(weight)?, self.tensors.read(bias)?);
+        let columns = self.shape.hidden as f32;
+        let norm = |row: &Vec<f32>| {
+            let mean = row.iter().sum::<f32>() / columns;
+            let variance = row.iter().map(|number| (number - mean).powi(2)).sum::<f32>() / columns;
+            let inverse = (variance + self.shape.epsilon).sqrt().recip();
+            let parts = row.iter().zip(weights.iter().zip(biases.iter()));
+            parts.map(|(number, (weight, bias))| (number - mean) * inverse * weight + bias).collect()
+        };
+        Ok(rows.iter().map(norm).collect())
+    }
+
+    fn activate(&self, rows: &mut Rows) {
+        for number in rows.iter_mut().flatten() {
+            *number = match self.shape.activation {
+                Activation::Gelu => gelu(*number),
+                Activation::GeluTanh => {
+                    let inner = (2.0 / std::f32::consts::PI).sqrt() * (*number + 0.044_715 * number.powi(3));
+                    0.5 * *number * (1.0 + inner.tanh())
+                }
+                Activation::Relu => number.max(0.0),
+            };
+        }
+    }
+}
+
+/// `x (1 + erf(x / sqrt 2)) / 2`. The error function by its series where that converges fast, and by its continued
+/// fraction beyond; both in double precision.
+#[expect(clippy::cast_possible_truncation, reason = "back to the precision of the argument")]
+fn gelu(number: f32) -> f32 {
+    let x = f64::from(number) / std::f64::consts::SQRT_2;
+    let size = x.abs();
+    let tail = if size < 2.5 {
+        let (mut term, mut series) = (size, size);
+        for index in 1..60 {
+            let index = f64::from(index);
+            term *= -size * size / index;
+            series += term / (2.0 * index + 1.0);
+        }
+        1.0 - series * std::f64::consts::FRAC_2_SQRT_PI
+    } else {
+        let fraction = (1..60).rev().fold(size, |rest, index| size + f64::from(index) / 2.0 / rest);
+        (-size * size).exp() / fraction / std::f64::consts::PI.sqrt()
+    };
+    let share = if x < 0.0 { tail / 2.0 } else { 1.0 - tail / 2.0 };
+    (f64::from(number) * share) as f32
+}
+
+fn add(left: &Rows, right: &Rows) -> Rows {
+    let sums = |(left, right): (&Vec<f32>, &Vec<f32>)| left.iter().zip(right).map(|(l, r)| l + r).collect();
+    left.iter().zip(right).map(sums).collect()
+}
+
+/// Eight running sums, so that a compiler may use vectors.
+fn inner(left: &[f32], right: &[f32]) -> f32 {
+    let mut sums = [0.0_f32; 8];
+    let (left, left_rest) = left.as_chunks::<8>();
+    let (right, right_rest) = right.as_chunks::<8>();
+    for (left, right) in left.iter().zip(right) {
+        for (sum, (left, right)) in sums.iter_mut().zip(left.iter().zip(right)) {
+            *sum += left * right;
+        }
+    }
+    let rest: f32 = left_rest.iter().zip(right_rest).map(|(left, right)| left * right).sum();
+    sums.iter().sum::<f32>() + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Values of the normal distribution from tables.
+    #[test]
+    fn gelu_is_the_number_times_its_normal_probability() {
+        for (number, expected) in
+            [(0.0, 0.0), (1.0, 0.841_344_7), (-1.0, -0.158_655_26), (3.0, 2.995_950_3), (-4.0, -1.266_850e-4)]
+        {
+            assert!((gelu(number) - expected).abs() < 3e-7, "{number}");
+        }
+    }
+}

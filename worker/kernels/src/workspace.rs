@@ -1,0 +1,67 @@
+//! Memory that one text at a time runs in. It grows to the longest text so far, which the shape bounds, and is reused.
+
+use crate::attention::AttentionScratch;
+use crate::head::{Margin, Pair};
+use crate::isa::PANEL;
+use crate::rows::ByteRows;
+use crate::shape::Sizes;
+
+#[derive(Debug, Default)]
+pub struct Workspace {
+    /// `[token][hidden]`: the residual stream.
+    pub(crate) states: Vec<f32>,
+    /// The same as bytes.
+    pub(crate) state_bytes: ByteRows,
+    /// What a layer adds up to before its norm: `[panel][token][64]`.
+    pub(crate) sums: Vec<f32>,
+    /// Attention's output, or one run of the feed-forward layer: `[panel][token][64]`.
+    pub(crate) wide: Vec<f32>,
+    pub(crate) wide_bytes: ByteRows,
+    pub(crate) margins: Vec<Margin>,
+    pub(crate) threads: Vec<ThreadSpace>,
+}
+
+/// What each thread has for itself.
+#[derive(Debug, Default)]
+pub(crate) struct ThreadSpace {
+    pub(crate) attention: AttentionScratch,
+    pub(crate) pairs: Vec<Pair>,
+    pub(crate) rescored: usize,
+    pub(crate) found: Vec<Vec<(u32, f32)>>,
+}
+
+impl Workspace {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Pairs of token and word that the last text's head computed in 32-bit numbers.
+    pub fn rescored(&self) -> usize {
+        self.threads.iter().map(|thread| thread.rescored).sum()
+    }
+
+    pub(crate) fn resize(&mut self, tokens: usize, texts: usize, threads: usize, sizes: &Sizes) {
+        self.states.resize(tokens * sizes.hidden, 0.0);
+        self.state_bytes.resize(tokens, sizes.hidden);
+        self.sums.resize(tokens * sizes.hidden, 0.0);
+        self.wide.resize(tokens * sizes.context().max(sizes.run), 0.0);
+        self.margins.resize(tokens, Margin::default());
+        self.threads.resize_with(threads, ThreadSpace::default);
+        for thread in &mut self.threads {
+            thread.attention.resize(tokens, sizes);
+            thread.rescored = 0;
+            thread.found.resize_with(texts, Vec::new);
+            thread.found.iter_mut().for_each(Vec::clear);
+        }
+    }
+}
+
+/// Numbers of a row in `[panel][token][64]`, vector by vector.
+#[inline(always)]
+pub(crate) fn row_of(
+    panels: &[f32],
+    tokens: usize,
+    row: usize,
+) -> impl Iterator<Item = &[f32; crate::isa::LANES]> + Clone {
+    panels.chunks_exact(tokens * PANEL).flat_map(move |panel| panel[row * PANEL..][..PANEL].as_chunks().0)
+}

@@ -1,0 +1,82 @@
+//! The engine of our own behind the [`Backend`] trait: int8, the weights mapped once for all lanes, the same vector whatever the
+//! number of threads and whatever the CPU (see `docs/reference/precision.md`).
+
+use std::sync::Arc;
+
+use lexiscale_kernels::{Isa, Model, OpenError, Team, Workspace};
+
+use super::{Backend, BackendError, Lane, Width};
+use crate::model::saturation::Saturation;
+use crate::model::verify::VerifiedModel;
+use crate::pooling::SparseRow;
+use crate::precision::IntegerSpeed;
+use crate::tokenize::Tokens;
+
+#[derive(Debug, thiserror::Error)]
+pub enum NativeError {
+    #[error("failed to load the int8 model")]
+    Open(#[from] OpenError),
+    #[error(
+        "the int8 model has {found} vocabulary entries, but the manifest says {expected}: fetch the model anew"
+    )]
+    Vocabulary { found: usize, expected: u32 },
+}
+
+/// Whether this machine's CPU multiplies bytes faster than ONNX Runtime multiplies floats.
+pub fn integer_speed() -> IntegerSpeed {
+    // The portable one is always among them.
+    if Isa::available().len() > 1 { IntegerSpeed::Fast } else { IntegerSpeed::Slow }
+}
+
+/// A mapped model and the threads for a text that runs alone.
+pub struct NativeBackend {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    model: Model,
+    team: Team,
+    saturation: Saturation,
+}
+
+struct NativeLane {
+    shared: Arc<Shared>,
+    alone: Team,
+    workspace: Workspace,
+}
+
+impl NativeBackend {
+    pub fn load(verified: &VerifiedModel, threads: usize) -> Result<Self, NativeError> {
+        let model = Model::open(&verified.int8_file())?;
+        let (found, expected) = (model.shape().vocabulary, verified.manifest().vocabulary_size);
+        if u32::try_from(found) != Ok(expected) {
+            return Err(NativeError::Vocabulary { found, expected });
+        }
+        tracing::info!(instructions = model.isa().name(), "mapped the int8 model");
+        let saturation = verified.manifest().pooling;
+        Ok(Self { shared: Arc::new(Shared { model, team: Team::new(threads), saturation }) })
+    }
+}
+
+impl Backend for NativeBackend {
+    fn lane(&self) -> Result<Box<dyn Lane>, BackendError> {
+        let lane = NativeLane {
+            shared: Arc::clone(&self.shared),
+            alone: Team::alone(),
+            workspace: Workspace::new(),
+        };
+        Ok(Box::new(lane))
+    }
+}
+
+impl Lane for NativeLane {
+    fn run(&mut self, tokens: &Tokens, width: Width) -> Result<SparseRow, BackendError> {
+        let Shared { model, team, saturation } = &*self.shared;
+        let team = match width {
+            Width::All => team,
+            Width::One => &self.alone,
+        };
+        let strongest = model.embed(&tokens.ids, &mut self.workspace, team);
+        Ok(SparseRow::from_strongest(strongest, *saturation))
+    }
+}

@@ -1,0 +1,135 @@
+//! Which arithmetic a worker uses: what was asked for, what the published model holds, and what this CPU is good at. PURE.
+
+use clap::ValueEnum;
+use lexiscale_wire::Precision;
+
+use crate::model::manifest::{Golden, INT8_FILE, Manifest};
+
+/// What `auto` asks of the int8 vectors of the golden set. A random text among a few hundred may be worse than the mean, and a tail
+/// below the hundredth term hardly ever decides a ranking.
+const LEAST_MEAN_COSINE: f64 = 0.999;
+const LEAST_TOP100_KEPT: f64 = 0.975;
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum PrecisionSetting {
+    /// Single precision, as the model was trained.
+    Fp32,
+    /// 8-bit integers where they are several times faster, single precision elsewhere.
+    Int8,
+    /// `int8` where the model's vectors keep what matters and this CPU multiplies integers fast, else `fp32`.
+    #[default]
+    Auto,
+}
+
+/// Whether the CPU has instructions for 8-bit products.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IntegerSpeed {
+    Fast,
+    Slow,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PrecisionError {
+    #[error("precision int8 is not possible for this model: {reason}; set precision fp32 or auto")]
+    NoInt8 { reason: String },
+}
+
+/// Which arithmetic it is and why, for the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Choice {
+    pub precision: Precision,
+    pub reason: String,
+}
+
+pub fn choose(
+    setting: PrecisionSetting,
+    manifest: &Manifest,
+    speed: IntegerSpeed,
+) -> Result<Choice, PrecisionError> {
+    let choice = |precision, reason: &str| Ok(Choice { precision, reason: reason.to_owned() });
+    match setting {
+        PrecisionSetting::Fp32 => choice(Precision::Fp32, "asked for"),
+        PrecisionSetting::Int8 if manifest.has_int8() => choice(Precision::Int8, "asked for"),
+        PrecisionSetting::Int8 => Err(PrecisionError::NoInt8 { reason: refusal(manifest) }),
+        PrecisionSetting::Auto => Ok(match automatic(manifest, speed) {
+            Ok(reason) => Choice { precision: Precision::Int8, reason },
+            Err(reason) => Choice { precision: Precision::Fp32, reason },
+        }),
+    }
+}
+
+/// Whether `auto` takes int8 for this model on a CPU of this kind, and why or why not.
+pub fn automatic(manifest: &Manifest, speed: IntegerSpeed) -> Result<String, String> {
+    if !manifest.has_int8() {
+        return Err(refusal(manifest));
+    }
+    let Some(golden) = manifest.golden else {
+        return Err("its int8 vectors were not compared with those of fp32".to_owned());
+    };
+    let Golden { mean_cosine, worst_cosine: _, top100_kept } = golden;
+    let kept = top100_kept * 100.0;
+    let said = format!("int8 keeps a mean cosine of {mean_cosine:.5} and {kept:.1} % of the top 100");
+    let is_faithful = mean_cosine >= LEAST_MEAN_COSINE && top100_kept >= LEAST_TOP100_KEPT;
+    match (is_faithful, speed) {
+        (true, IntegerSpeed::Fast) => Ok(said),
+        (true, IntegerSpeed::Slow) => {
+            Err(format!("{said}, but this CPU has no instructions for 8-bit products"))
+        }
+        (false, _) => Err(said),
+    }
+}
+
+/// Why there is no int8.
+pub fn refusal(manifest: &Manifest) -> String {
+    manifest.int8_refused.clone().unwrap_or_else(|| {
+        format!("its cache has no {INT8_FILE}, as an older version made it; fetch it anew")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::manifest::tests::manifest_with;
+
+    const FAITHFUL: Golden = Golden { mean_cosine: 0.9993, worst_cosine: 0.9985, top100_kept: 0.981 };
+
+    fn chosen(setting: PrecisionSetting, manifest: &Manifest, speed: IntegerSpeed) -> Precision {
+        choose(setting, manifest, speed).unwrap().precision
+    }
+
+    #[test]
+    fn auto_takes_int8_where_it_is_there_and_faithful_and_fast() {
+        let with = |int8, golden| Manifest { golden, ..manifest_with(int8) };
+        let auto = PrecisionSetting::Auto;
+        let unfaithful = Golden { mean_cosine: 0.9989, ..FAITHFUL };
+        let forgetful = Golden { top100_kept: 0.974, ..FAITHFUL };
+        for (manifest, speed, expected) in [
+            (with(true, Some(FAITHFUL)), IntegerSpeed::Fast, Precision::Int8),
+            (with(true, Some(FAITHFUL)), IntegerSpeed::Slow, Precision::Fp32),
+            (with(true, Some(unfaithful)), IntegerSpeed::Fast, Precision::Fp32),
+            (with(true, Some(forgetful)), IntegerSpeed::Fast, Precision::Fp32),
+            (with(true, None), IntegerSpeed::Fast, Precision::Fp32),
+            (with(false, Some(FAITHFUL)), IntegerSpeed::Fast, Precision::Fp32),
+        ] {
+            assert_eq!(chosen(auto, &manifest, speed), expected, "{manifest:?} {speed:?}");
+        }
+    }
+
+    /// Whoever asks for one of them has reasons, and a silent exchange would change vectors under an index.
+    #[test]
+    fn what_is_asked_for_is_given_or_refused_by_name() {
+        let manifest = manifest_with(true);
+        assert_eq!(chosen(PrecisionSetting::Int8, &manifest, IntegerSpeed::Slow), Precision::Int8);
+        assert_eq!(chosen(PrecisionSetting::Fp32, &manifest, IntegerSpeed::Fast), Precision::Fp32);
+        let refused = "the repository ships an ONNX file".to_owned();
+        let manifest = Manifest { int8_refused: Some(refused), ..manifest_with(false) };
+        let error = choose(PrecisionSetting::Int8, &manifest, IntegerSpeed::Fast).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "precision int8 is not possible for this model: the repository ships an ONNX file; set precision fp32 or auto"
+        );
+        let older = choose(PrecisionSetting::Int8, &manifest_with(false), IntegerSpeed::Fast).unwrap_err();
+        assert!(older.to_string().contains("has no model.int8, as an older version made it"), "{older}");
+    }
+}

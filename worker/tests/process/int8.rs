@@ -1,0 +1,140 @@
+//! Models in 8-bit integers, by the engine of our own.
+
+use std::collections::{HashMap, HashSet};
+
+use lexiscale_wire::{InferenceResponse, Precision, WorkerInfo};
+use lexiscale_worker::embedder::{Embedder, OpenError, Settings};
+use lexiscale_worker::model::manifest::{Golden, INT8_FILE, MODEL_FILE, Manifest};
+use lexiscale_worker::model::verify::{VerifiedModel, read_manifest};
+use lexiscale_worker::pooling::SparseRow;
+use lexiscale_worker::precision::PrecisionSetting;
+
+use crate::support::models::{metrics, open, publish, published_demo, runtime, small_source};
+use crate::support::process::Worker;
+use crate::support::reference::Reference;
+use crate::vectors::texts;
+
+async fn rows(embedder: &Embedder, reference: &Reference) -> Vec<SparseRow> {
+    let all = reference.texts.iter().map(|text| text.text.clone()).collect();
+    embedder.embed(texts(all)).await.unwrap().into_iter().map(|found| found.row).collect()
+}
+
+fn cosine(left: &SparseRow, right: &SparseRow) -> f64 {
+    let length = |row: &SparseRow| -> f64 {
+        row.entries().iter().map(|(_, weight)| f64::from(*weight).powi(2)).sum::<f64>().sqrt()
+    };
+    let weights: HashMap<u32, f32> = left.entries().iter().copied().collect();
+    let product: f64 = right
+        .entries()
+        .iter()
+        .map(|(id, weight)| f64::from(*weight) * f64::from(weights.get(id).copied().unwrap_or_default()))
+        .sum();
+    product / (length(left) * length(right))
+}
+
+fn top(row: &SparseRow) -> HashSet<u32> {
+    row.entries().iter().take(100).map(|(id, _)| *id).collect()
+}
+
+/// The bar that `auto` sets, on the real model and texts that are not those of the golden set.
+#[tokio::test]
+async fn int8_keeps_what_matters_of_the_demo_model() {
+    let reference = Reference::demo();
+    let fp32 = rows(&open(published_demo(), 2, PrecisionSetting::Fp32), &reference).await;
+    let int8 = rows(&open(published_demo(), 2, PrecisionSetting::Int8), &reference).await;
+    let pairs: Vec<_> = fp32.iter().zip(&int8).filter(|(fp32, _)| !fp32.entries().is_empty()).collect();
+    let mean: f64 =
+        pairs.iter().map(|(fp32, int8)| cosine(fp32, int8)).sum::<f64>() / f64::from(pairs.len() as u32);
+    let (kept, of) = pairs.iter().fold((0, 0), |(kept, of), (fp32, int8)| {
+        (kept + top(fp32).intersection(&top(int8)).count(), of + top(fp32).len())
+    });
+    println!("mean cosine {mean:.5}, {kept} of {of} kept among the top 100");
+    assert!(mean >= 0.999, "mean cosine {mean}");
+    assert!(kept * 1000 >= of * 975, "{kept} of {of} kept");
+}
+
+/// Random weights are harder on 8 bits than trained ones; what counts is that no tensor is mistaken for another.
+#[tokio::test]
+async fn every_architecture_that_is_packed_gives_nearly_its_fp32_vectors() {
+    for name in ["bert-f32", "bert-bf16-untied", "distilbert-f16", "distilbert-f32-sharded"] {
+        let source = small_source(name);
+        let published = publish(&source);
+        let reference = Reference::read(&source.join("reference.json"));
+        let fp32 = rows(&open(published.path(), 1, PrecisionSetting::Fp32), &reference).await;
+        let int8 = rows(&open(published.path(), 1, PrecisionSetting::Int8), &reference).await;
+        for (fp32, int8) in fp32.iter().zip(&int8).filter(|(fp32, _)| !fp32.entries().is_empty()) {
+            let cosine = cosine(fp32, int8);
+            assert!(cosine > 0.99, "{name}: {cosine}");
+        }
+    }
+}
+
+fn edit_manifest(folder: &std::path::Path, edit: impl FnOnce(&mut Manifest)) {
+    let mut manifest = read_manifest(folder).unwrap();
+    edit(&mut manifest);
+    fs_err::write(folder.join("manifest.json"), serde_json::to_vec(&manifest).unwrap()).unwrap();
+}
+
+fn precision(published: &std::path::Path, setting: PrecisionSetting) -> Result<Precision, OpenError> {
+    let settings = Settings { threads: 1, precision: setting, queue_capacity: 9, max_texts: 9 };
+    let model = published.join("model");
+    let opened = Embedder::open(&model, &|| Ok(runtime().clone()), settings, metrics());
+    opened.map(|embedder| embedder.info().precision)
+}
+
+#[test]
+fn auto_is_int8_only_after_it_was_compared_with_fp32() {
+    let published = publish(&small_source("bert-f32"));
+    let model = published.path().join("model");
+    for (mean_cosine, expected) in [(0.9995, Precision::Int8), (0.9, Precision::Fp32)] {
+        let golden = Golden { mean_cosine, worst_cosine: 0.99, top100_kept: 0.99 };
+        edit_manifest(&model, |manifest| manifest.golden = Some(golden));
+        assert_eq!(precision(published.path(), PrecisionSetting::Auto).unwrap(), expected);
+    }
+    edit_manifest(&model, |manifest| manifest.golden = None);
+    assert_eq!(precision(published.path(), PrecisionSetting::Auto).unwrap(), Precision::Fp32);
+}
+
+#[test]
+fn a_model_that_is_not_packed_is_refused_by_name_and_served_in_fp32() {
+    let published = publish(&small_source("onnx-logits"));
+    assert_eq!(precision(published.path(), PrecisionSetting::Auto).unwrap(), Precision::Fp32);
+    let error = precision(published.path(), PrecisionSetting::Int8).unwrap_err().to_string();
+    assert!(error.contains("ships an ONNX file") && error.contains("set precision fp32 or auto"), "{error}");
+}
+
+/// The weights that are not used are not read: a start waits for each byte.
+#[test]
+fn only_what_is_served_is_verified_and_that_wholly() {
+    for (setting, used, unused) in
+        [(PrecisionSetting::Int8, INT8_FILE, MODEL_FILE), (PrecisionSetting::Fp32, MODEL_FILE, INT8_FILE)]
+    {
+        let published = publish(&small_source("bert-f32"));
+        let damage = |name: &str| {
+            let path = published.path().join("model").join(name);
+            let mut content = fs_err::read(&path).unwrap();
+            *content.last_mut().unwrap() ^= 1;
+            fs_err::write(&path, content).unwrap();
+        };
+        damage(unused);
+        precision(published.path(), setting).unwrap();
+        VerifiedModel::open(&published.path().join("model")).unwrap_err();
+        damage(used);
+        let error = precision(published.path(), setting).unwrap_err().to_string();
+        assert!(error.contains("does not have the sha256"), "{error}");
+    }
+}
+
+/// What runs is seen by whoever asks, and ONNX Runtime is not even loaded.
+#[test]
+fn a_worker_says_what_it_computes_with() {
+    let worker = Worker::serve(published_demo(), &["--precision", "int8", "--onnxruntime", "/nowhere.so"]);
+    worker.wait_until_ready();
+    let info: WorkerInfo = serde_json::from_str(&worker.get("/info").1).unwrap();
+    assert_eq!(info.precision, Precision::Int8);
+    assert!(worker.get("/metrics").1.contains("precision=\"int8\""));
+    let (status, body) = worker.post("/_inference", br#"{"input":"hello world"}"#);
+    assert_eq!(status, 200, "{body}");
+    let answer: InferenceResponse = serde_json::from_str(&body).unwrap();
+    assert!(answer.sparse_embedding[0].embedding.weight("hello").unwrap() > 0.5);
+}
