@@ -86,7 +86,7 @@ def measure(model, directory, programs, rounds, seconds, trying):
     say(f"{model}: publishing")
     published = publish(programs, directory)
     result = {"model": model, "began": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "worker": programs.digest(), "rates": {},
-              "queries": {}, "ways": {}, "tries": {}, "peak_mib": {}, "start_s": {}, "missing": {}, "inference_share": []}  # fmt: skip
+              "queries": {}, "ways": {}, "tries": {}, "peak_mib": {}, "start_s": {}, "missing": {}, "other_work_percent": {}}  # fmt: skip
     precisions = starts(programs, published, result)
     with ExitStack() as stack:
         chosen = {}
@@ -106,7 +106,9 @@ def measure(model, directory, programs, rounds, seconds, trying):
             for name, contender in chosen.items():
                 result["queries"][name].append(contender.lone.latency(QUERY, seconds / 2))
             say(f"  round {number + 1}:", *(f"{name} {rates[-1]:.1f}" for name, rates in result["rates"].items()))
-        result["inference_share"] = inference_shares(chosen[f"lexiscale-{precisions[-1]}"], rounds, seconds)
+        for name in (f"lexiscale-{precision}" for precision in precisions):
+            worker, shape = chosen[name].many, chosen[name].shape
+            result["other_work_percent"][name] = [worker.other_work_percent(LENGTH, shape, seconds) for _ in range(rounds)]
     return result
 
 
@@ -131,14 +133,3 @@ def starts(programs, published, result):
             result["missing"][name] = str(error)
             say(f"  {name}: {error}")
     return able
-
-
-def inference_shares(contender, rounds, seconds):
-    """Which part of the time under full load the model runs, by the worker's own count: what is left is HTTP, JSON, tokenising and
-    waiting for a processor."""
-    worker, shares = contender.many, []
-    for _ in range(rounds):
-        before, began = worker.metric("inference_seconds_sum"), time.perf_counter()
-        worker.rate(LENGTH, contender.shape, seconds)
-        shares.append((worker.metric("inference_seconds_sum") - before) / (time.perf_counter() - began))
-    return shares

@@ -93,7 +93,7 @@ class Worker:
     """Serves from `with` to its end."""
 
     def __init__(self, programs, model, precision, drain_s=0):
-        self.programs, self.port = programs, free_port()
+        self.programs, self.port, self.connection = programs, free_port(), None
         self.command = [programs.worker, "--log-filter", "warn", "serve", "--model", model, "--threads", str(THREADS)]
         self.command += ["--listen", f"127.0.0.1:{self.port}", "--onnxruntime", programs.library]
         self.command += ["--drain-delay", str(drain_s), "--termination-log", model.parent / "ended"]
@@ -112,6 +112,8 @@ class Worker:
         return self
 
     def __exit__(self, *_):
+        if self.connection:
+            self.connection.close()
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         self.process.wait(PATIENCE_S)
@@ -134,27 +136,45 @@ class Worker:
     def latency(self, kind, seconds):
         return self.load(kind, (1, 1), seconds)["milliseconds"]
 
-    def metric(self, name):
-        """A counter's value, all labels together."""
-        lines = get(self.port, "/metrics")[1].splitlines()
-        return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.split("{")[0].split(" ")[0] == f"lexiscale_worker_{name}")
+    def processor_ns(self):
+        """Time on a processor so far, by thread, each under its name and number."""
+        times = {}
+        for thread in Path(f"/proc/{self.process.pid}/task").iterdir():
+            # One may end in between.
+            with contextlib.suppress(OSError):
+                name = (thread / "comm").read_text().strip()
+                times[name, thread.name] = int((thread / "schedstat").read_text().split()[0])
+        return times
+
+    def other_work_percent(self, kind, shape, seconds):
+        """What HTTP, JSON and tokenising take of the worker's time on the processors under full load. They have threads of their
+        own; waiting for the load's processor time does not count, as it would if the model's runs were timed by the clock."""
+        before = self.processor_ns()
+        self.load(kind, shape, seconds)
+        spent = {thread: now - before.get(thread, 0) for thread, now in self.processor_ns().items()}
+        others = sum(time for (name, _), time in spent.items() if name == "http")
+        return 100 * others / sum(spent.values())
 
     def peak_mib(self):
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         (peak,) = [line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:")]
         return int(peak) / 1024
 
+    def embed(self, texts):
+        """Each text's indices and weights, asked as one list."""
+        if self.connection is None:
+            self.connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
+        self.connection.request("POST", "/embed_sparse", json.dumps({"inputs": texts}), {"content-type": "application/json"})
+        answer = self.connection.getresponse()
+        body = json.loads(answer.read())
+        if answer.status != 200:
+            raise RuntimeError(f"{answer.status}: {body}")
+        return body
+
     def vectors(self, texts, vocabulary):
         """One row for each text, each asked alone."""
         rows = numpy.zeros((len(texts), vocabulary), numpy.float32)
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
-        with contextlib.closing(connection):
-            for row, text in zip(rows, texts):
-                connection.request("POST", "/embed_sparse", json.dumps({"inputs": text}), {"content-type": "application/json"})
-                answer = connection.getresponse()
-                body = json.loads(answer.read())
-                if answer.status != 200:
-                    raise RuntimeError(f"{answer.status}: {body}")
-                for entry in body[0]:
-                    row[entry["index"]] = entry["value"]
+        for row, text in zip(rows, texts):
+            for entry in self.embed([text])[0]:
+                row[entry["index"]] = entry["value"]
         return rows
