@@ -32,7 +32,7 @@ AUTHORIZATION ?=
 
 .PHONY: help setup fmt lint fmt-check clippy docs scripts deny audit chart generate check-generated test test-unit \
 	test-process test-cluster assets images bench-autoscaling bench-burst bench-gateway bench-scaling-loop bench-start bench-worker \
-	cluster-up cluster-down cluster-status conformance demo demo-down clean
+	cluster-up cluster-down cluster-status conformance demo demo-down fuzz clean
 
 # Print this list
 help:
@@ -69,6 +69,10 @@ conformance:
 	@[[ -n "$(URL)" ]] || { echo 'usage: make conformance URL=http://127.0.0.1:9200 [AUTHORIZATION="Bearer ..."]' >&2; exit 2; }
 	@LEXISCALE_CONFORMANCE_URL="$(URL)" LEXISCALE_CONFORMANCE_AUTHORIZATION="$(AUTHORIZATION)" \
 		$(CARGO_TEST) --test gateway -- --exact conformance::conformance
+
+# Give the readers of models' files new inputs for FUZZ_SECONDS each (60); what makes one panic is left in target/tmp
+fuzz: setup
+	FUZZ_SECONDS=$(or $(FUZZ_SECONDS),60) $(CARGO_TEST) --test fuzz -- --nocapture
 
 # Measure the gateway beside nginx: added latency, what a core carries, waiting, zero; writes target/bench/gateway.json
 bench-gateway:

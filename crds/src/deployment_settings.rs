@@ -1,4 +1,4 @@
-//! `spec.deployment`: how an endpoint runs on Kubernetes. Nothing here but the precision changes an embedding.
+//! `spec.deployment`: how an endpoint runs on Kubernetes. Nothing here but the precision changes a weight; `output` leaves some out.
 
 use std::collections::BTreeMap;
 
@@ -56,6 +56,10 @@ pub struct DeploymentSettings {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scaling: Option<ScalingSettings>,
 
+    /// Which weights of a vector are given out. Defaults to all above zero.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<OutputSettings>,
+
     /// Labels added to the worker pods. Those of the operator cannot be replaced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod_labels: Option<BTreeMap<String, String>>,
@@ -76,6 +80,27 @@ pub enum PrecisionSetting {
     /// `int8` where it loses next to nothing, else `fp32`.
     #[default]
     Auto,
+}
+
+/// Which weights of a vector are given out: those that pass every bound that is set. Fewer make an index smaller and answers
+/// shorter. A request may set each of them for itself.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OutputSettings {
+    /// So many of a vector's largest weights at most, for example 256.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub top_k: Option<i32>,
+
+    /// Weights of at least this share of the vector's largest, from 0 to 1, for example 0.05.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1))]
+    pub max_ratio: Option<f64>,
+
+    /// Weights of at least this much, 0 or more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub min_weight: Option<f64>,
 }
 
 /// The volume that a model is kept on.

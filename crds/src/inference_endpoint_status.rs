@@ -1,9 +1,14 @@
 //! `status` of an `InferenceEndpoint`.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime, Time};
+use k8s_openapi::apimachinery::pkg::{
+    api::resource::Quantity,
+    apis::meta::v1::{Condition, MicroTime, Time},
+};
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::rules;
 
 /// What the operator saw and did.
 #[derive(KubeSchema, Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
@@ -43,6 +48,10 @@ pub struct InferenceEndpointStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub standby: Option<StandbyStatus>,
 
+    /// What a worker measured of itself, once for each revision of the workers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sizing: Option<SizingStatus>,
+
     /// How long the latest wake-up from zero took until an allocation was ready, in seconds, rounded up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
@@ -71,6 +80,9 @@ pub struct ModelStatus {
     /// Digest over all files of the model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
+    /// Digest of the model's vocabulary and tokenizer. Vectors of two models meet in an index only if theirs are equal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vocabulary: Option<String>,
     /// Licence of the model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub license: Option<String>,
@@ -145,6 +157,25 @@ pub struct StandbyStatus {
     /// What is wrong with them: one that does not start, no room on the node for what they use, or a cluster that cannot resize pods in place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+}
+
+/// What one allocation measured of itself on its node, one text at a time, and the memory that it recommends.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SizingStatus {
+    /// The revision of the workers that this is about: the annotation `inference.lexiscale.io/revision` of their pods.
+    pub revision: String,
+    /// Tokens a second.
+    pub tokens_per_second: f64,
+    /// Texts of 128 tokens a second.
+    #[serde(rename = "documentsPerSecond128")]
+    pub documents_per_second_128: f64,
+    /// Memory of the process after the measurement, as a quantity.
+    #[schemars(schema_with = "rules::quantity")]
+    pub resident_memory: Quantity,
+    /// Memory that `deployment.memory` should at least be, as a quantity.
+    #[schemars(schema_with = "rules::quantity")]
+    pub recommended_memory: Quantity,
 }
 
 /// The latest decision about the number of allocations.

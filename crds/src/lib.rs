@@ -21,11 +21,11 @@ mod service_settings;
 
 pub use chunking_settings::{ChunkingSettings, ChunkingStrategy, SeparatorGroup};
 pub use conditions::{ConditionType, Conditions};
-pub use deployment_settings::{CacheSettings, DeploymentSettings, PrecisionSetting};
+pub use deployment_settings::{CacheSettings, DeploymentSettings, OutputSettings, PrecisionSetting};
 pub use inference_endpoint::{InferenceEndpoint, InferenceEndpointSpec, Service, TaskSettings, TaskType};
 pub use inference_endpoint_status::{
     AllocationStatus, Failure, InferenceEndpointStatus, ModelStatus, ScalingDecision, ServedPrecision,
-    StandbyStatus,
+    SizingStatus, StandbyStatus,
 };
 pub use model_cache::{CachePhase, CacheProgress, Int8Status, ModelCache, ModelCacheSpec, ModelCacheStatus};
 pub use scaling_settings::{ScalingMode, ScalingSettings};

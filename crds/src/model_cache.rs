@@ -131,6 +131,10 @@ pub struct ModelCacheStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vocabulary_size: Option<i64>,
 
+    /// Digest of the model's vocabulary and tokenizer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vocabulary: Option<String>,
+
     /// Names of the endpoints that use the cache.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub used_by: Vec<String>,

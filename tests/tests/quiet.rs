@@ -61,6 +61,11 @@ async fn converges_and_then_writes_nothing_for_a_minute() -> Result<()> {
         let endpoint: InferenceEndpoint = e2e::example("elser-adaptive.yaml")?;
         namespace.api().create(&PostParams::default(), &endpoint).await?;
         namespace.ready_endpoint(&endpoint.name_any()).await?;
+        // The last of it: what a worker measures of itself when nobody asks it for anything.
+        let is_sized = |endpoint: &InferenceEndpoint| {
+            endpoint.status.as_ref().is_some_and(|status| status.sizing.is_some())
+        };
+        namespace.endpoint(&endpoint.name_any(), "tells its sizing", is_sized).await?;
         // The cluster's own controllers count pods and endpoints for a moment longer.
         tokio::time::sleep(Duration::from_secs(10)).await;
         let before = versions(&namespace).await?;

@@ -15,12 +15,19 @@ pub struct BackendError {
 
 /// A loaded model, which lanes share.
 pub trait Backend: Send + Sync {
+    /// Tokens of short texts that are worth running together, because the weights are read once for all of them; 0 where they
+    /// are not.
+    fn tokens_together(&self) -> usize {
+        0
+    }
+
     /// What one thread needs to run texts while others do.
     fn lane(&self) -> Result<Box<dyn Lane>, BackendError>;
 }
 
-/// Runs one text after the other. The vector of a text depends on nothing but the text: not on the width, not on the lane, not on
-/// what ran before.
+/// Runs texts. The vector of a text depends on nothing but the text: not on the width, not on the lane, not on what runs with it or
+/// ran before.
 pub trait Lane: Send {
-    fn run(&mut self, tokens: &Tokens, width: Width) -> Result<SparseRow, BackendError>;
+    /// One row for each text, in order.
+    fn run(&mut self, texts: &[&Tokens], width: Width) -> Result<Vec<SparseRow>, BackendError>;
 }

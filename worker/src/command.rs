@@ -1,15 +1,17 @@
 //! Runs one subcommand to its exit code. The last log line and the termination message say why, when it failed.
 
+use std::io::Write;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use lexiscale_wire::{CERTIFICATE_EXIT_CODE, FetchFailure, FetchReason, FetchReport};
 
-use crate::config::{Command, ConvertArgs, FetchArgs, ServeArgs};
+use crate::config::{BenchArgs, Command, ConvertArgs, FetchArgs, ServeArgs};
 use crate::model::convert::{Converted, convert};
+use crate::model::intake::{self, ChildError};
 use crate::serve::ServeError;
 use crate::telemetry::chain;
-use crate::{fetch, serve, termination};
+use crate::{bench, fetch, serve, termination};
 
 /// Exit code of a fetch that will fail again until somebody changes something; a Job need not repeat it.
 const HOPELESS: u8 = 3;
@@ -18,7 +20,9 @@ pub fn run(command: Command) -> ExitCode {
     match command {
         Command::Fetch(arguments) => fetch(&arguments),
         Command::Serve(arguments) => serve(&arguments),
+        Command::Bench(arguments) => bench(&arguments, &mut std::io::stdout().lock()),
         Command::Convert(arguments) => convert_files(&arguments),
+        Command::Intake => intake(),
     }
 }
 
@@ -75,6 +79,28 @@ fn serve(arguments: &ServeArgs) -> ExitCode {
     }
 }
 
+fn bench(arguments: &BenchArgs, out: &mut impl Write) -> ExitCode {
+    let options = arguments.options();
+    let started = runtime(options.settings.threads).map_err(|error| chain(&error));
+    let measured =
+        started.and_then(|runtime| runtime.block_on(bench::run(options)).map_err(|error| chain(&error)));
+    let written = measured.and_then(|report| {
+        let text = if arguments.json {
+            serde_json::to_string_pretty(&report).map_err(|error| chain(&error))?
+        } else {
+            report.to_string()
+        };
+        writeln!(out, "{}", text.trim_end()).map_err(|error| chain(&error))
+    });
+    match written {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(reason) => {
+            tracing::error!("{reason}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
 fn exit_code(error: &ServeError) -> ExitCode {
     match error {
         ServeError::Certificate(_) => ExitCode::from(CERTIFICATE_EXIT_CODE),
@@ -89,22 +115,27 @@ fn exit_code(error: &ServeError) -> ExitCode {
 fn convert_files(arguments: &ConvertArgs) -> ExitCode {
     let started = Instant::now();
     match convert(&arguments.input, &arguments.output) {
-        Ok(Converted { family, vocabulary_size, positions, saturation, bytes }) => {
+        Ok(Converted { family, vocabulary_size, positions, pooling, bytes }) => {
             let milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-            tracing::info!(
-                ?family,
-                vocabulary_size,
-                positions,
-                ?saturation,
-                bytes,
-                milliseconds,
-                "converted"
-            );
+            tracing::info!(?family, vocabulary_size, positions, ?pooling, bytes, milliseconds, "converted");
             ExitCode::SUCCESS
         }
         Err(error) => {
             tracing::error!("{}", chain(&error));
             ExitCode::FAILURE
+        }
+    }
+}
+
+fn intake() -> ExitCode {
+    match intake::run_child() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{}", chain(&error));
+            match error {
+                ChildError::Task(_) | ChildError::Limits(_) => ExitCode::from(intake::OWN_FAILURE),
+                ChildError::Answer { .. } => ExitCode::FAILURE,
+            }
         }
     }
 }

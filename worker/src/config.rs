@@ -1,27 +1,34 @@
 //! The command line. Everything that can be set is here, with its default and its environment variable.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, value_parser};
 use lexiscale_tls::Files;
+use lexiscale_wire::{MaxRatio, MinWeight, OutOfBounds, Pruning};
 
+use crate::bench;
 use crate::embedder::Settings;
 use crate::fetch;
 use crate::model::fetch::Wish;
 use crate::model::hub::{Timeouts, Token};
+use crate::model::intake::Intake;
 use crate::model::retry::RetryPolicy;
 use crate::model::source::{RevisionName, Source};
 use crate::precision::PrecisionSetting;
 use crate::serve;
-use crate::telemetry::LogFormat;
+use crate::telemetry::{LogFormat, Stream};
 
 /// Where the image keeps ONNX Runtime.
 #[cfg(target_arch = "aarch64")]
 const LIBRARY: &str = "/usr/lib/aarch64-linux-gnu/libonnxruntime.so.1";
 #[cfg(not(target_arch = "aarch64"))]
 const LIBRARY: &str = "/usr/lib/x86_64-linux-gnu/libonnxruntime.so.1";
+
+/// Whatever file this program was started from.
+const OWN_PROGRAM: &str = "/proc/self/exe";
 
 const TERMINATION_LOG: &str = "/dev/termination-log";
 
@@ -37,7 +44,13 @@ pub struct Cli {
     pub log_format: LogFormat,
 
     /// Which log lines there are: a level, or levels by module.
-    #[arg(long, global = true, default_value = "info", env = "RUST_LOG", value_name = "FILTER")]
+    #[arg(
+        long,
+        global = true,
+        default_value = "info,tk_encode=warn",
+        env = "RUST_LOG",
+        value_name = "FILTER"
+    )]
     pub log_filter: String,
 }
 
@@ -47,8 +60,24 @@ pub enum Command {
     Fetch(FetchArgs),
     /// Serve a published model over HTTP.
     Serve(ServeArgs),
-    /// Turn a BERT or DistilBERT masked-language model from safetensors into ONNX with pooling inside.
+    /// Measure what a published model gives on this machine: documents a second by length, latency of a query, memory, and the share
+    /// of what the machine can do.
+    Bench(BenchArgs),
+    /// Turn a masked-language model from safetensors into ONNX with pooling inside.
     Convert(ConvertArgs),
+    /// Read a downloaded model's files; what `fetch` runs beside itself.
+    #[command(hide = true)]
+    Intake,
+}
+
+impl Command {
+    /// Standard output is for what a command prints, where it prints something.
+    pub fn log_stream(&self) -> Stream {
+        match self {
+            Self::Bench(_) => Stream::Error,
+            Self::Fetch(_) | Self::Serve(_) | Self::Convert(_) | Self::Intake => Stream::Output,
+        }
+    }
 }
 
 #[derive(Args, Debug)]
@@ -89,6 +118,10 @@ pub struct FetchArgs {
     #[arg(long, value_name = "SECONDS", default_value_t = 30.0, value_parser = seconds)]
     idle_timeout: f64,
 
+    /// The ONNX Runtime library, on which a model is tried out before it is published.
+    #[arg(long, value_name = "FILE", default_value = LIBRARY, env = "ORT_DYLIB_PATH")]
+    onnxruntime: PathBuf,
+
     /// File for the report on how the fetch ended, as JSON.
     #[arg(long, value_name = "FILE", default_value = TERMINATION_LOG)]
     pub termination_log: PathBuf,
@@ -108,6 +141,11 @@ impl FetchArgs {
                 timeouts: Timeouts {
                     idle: Duration::from_secs_f64(self.idle_timeout),
                     ..Timeouts::default()
+                },
+                intake: Intake::Child {
+                    program: PathBuf::from(OWN_PROGRAM),
+                    runtime: Some(self.onnxruntime.clone()),
+                    limits: None,
                 },
             },
             listen: self.listen,
@@ -168,6 +206,9 @@ pub struct ServeArgs {
     #[arg(long, value_name = "TEXTS", default_value_t = 1024, value_parser = value_parser!(u32).range(1..))]
     max_texts: u32,
 
+    #[command(flatten)]
+    output: OutputArgs,
+
     /// Seconds between turning unready and closing the port, so that no new request is sent here any more.
     #[arg(long, value_name = "SECONDS", default_value_t = 5.0, value_parser = seconds)]
     drain_delay: f64,
@@ -175,6 +216,11 @@ pub struct ServeArgs {
     /// Seconds for requests that are in flight when the port closes.
     #[arg(long, value_name = "SECONDS", default_value_t = 20.0, value_parser = seconds)]
     grace: f64,
+
+    /// Seconds without a request after which the worker measures itself, once and for a second at most; /info tells what came of
+    /// it. 0 for never.
+    #[arg(long, value_name = "SECONDS", default_value_t = 2.0, value_parser = seconds)]
+    measure_after: f64,
 
     /// File for the reason why the model cannot be served.
     #[arg(long, value_name = "FILE", default_value = TERMINATION_LOG)]
@@ -195,11 +241,96 @@ impl ServeArgs {
                 precision: self.precision,
                 queue_capacity: size(self.queue_capacity),
                 max_texts: size(self.max_texts),
+                pruning: self.output.pruning(),
             },
             drain_delay: Duration::from_secs_f64(self.drain_delay),
             grace: Duration::from_secs_f64(self.grace),
+            measure_after: Some(Duration::from_secs_f64(self.measure_after)).filter(|quiet| !quiet.is_zero()),
         }
     }
+}
+
+#[derive(Args, Debug)]
+pub struct BenchArgs {
+    /// Folder that `fetch` has published.
+    #[arg(long, value_name = "DIR")]
+    model: PathBuf,
+
+    /// Threads of inference; those of the machine, or of the container's CPU limit, if not given.
+    #[arg(long, value_name = "N", value_parser = value_parser!(u16).range(1..=256))]
+    threads: Option<u16>,
+
+    /// Arithmetic of the model.
+    #[arg(long, value_enum, default_value = "auto")]
+    precision: PrecisionSetting,
+
+    /// The ONNX Runtime library.
+    #[arg(long, value_name = "FILE", default_value = LIBRARY, env = "ORT_DYLIB_PATH")]
+    onnxruntime: PathBuf,
+
+    /// Seconds for all of it, loading not counted: shared evenly by queries and each length, and that by five rounds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30.0, value_parser = seconds)]
+    seconds: f64,
+
+    /// Tokens of the documents, special ones included; cut to the model's window.
+    #[arg(long, value_name = "TOKENS", value_delimiter = ',', default_value = "16,50,128,256",
+          value_parser = value_parser!(u32).range(4..=65_536))]
+    lengths: Vec<u32>,
+
+    /// Print JSON instead of a table.
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl BenchArgs {
+    pub fn options(&self) -> bench::Options {
+        // Follows the container's limit, and not the machine's CPUs.
+        let threads = self.threads.map_or_else(
+            || std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            usize::from,
+        );
+        bench::Options {
+            model: self.model.clone(),
+            library: self.onnxruntime.clone(),
+            settings: Settings {
+                threads,
+                precision: self.precision,
+                queue_capacity: 2048,
+                max_texts: 1024,
+                pruning: Pruning::default(),
+            },
+            time: Duration::from_secs_f64(self.seconds.max(0.1)),
+            lengths: self.lengths.iter().map(|tokens| size(*tokens)).collect(),
+        }
+    }
+}
+
+/// What is given out of each vector. A request may say otherwise, part by part.
+#[derive(Args, Clone, Copy, Debug)]
+struct OutputArgs {
+    /// Give out so many of each vector's largest weights, at most.
+    #[arg(long, value_name = "WEIGHTS")]
+    top_k: Option<NonZeroU32>,
+
+    /// Give out weights of at least this share of the vector's largest, from 0 to 1.
+    #[arg(long, value_name = "SHARE", value_parser = bounded::<MaxRatio>)]
+    max_ratio: Option<MaxRatio>,
+
+    /// Give out weights of at least this much.
+    #[arg(long, value_name = "WEIGHT", value_parser = bounded::<MinWeight>)]
+    min_weight: Option<MinWeight>,
+}
+
+impl OutputArgs {
+    fn pruning(self) -> Pruning {
+        let Self { top_k, max_ratio, min_weight } = self;
+        Pruning { top_k, max_ratio, min_weight }
+    }
+}
+
+fn bounded<T: TryFrom<f32, Error = OutOfBounds>>(text: &str) -> Result<T, String> {
+    let number: f32 = text.parse().map_err(|_| format!("{text:?} is not a number"))?;
+    T::try_from(number).map_err(|error| error.to_string())
 }
 
 #[derive(Args, Debug)]

@@ -14,7 +14,7 @@ use crate::backend::{Backend, BackendError, Lane, Width};
 use crate::lanes::Lanes;
 use crate::metrics::{DropReason, Metrics};
 use crate::pooling::SparseRow;
-use crate::queue::{Full, Job, Queue};
+use crate::queue::{Full, Job, Queue, Share};
 use crate::tokenize::Tokens;
 
 #[derive(Debug, thiserror::Error)]
@@ -90,6 +90,7 @@ struct Shared {
     state: Mutex<State>,
     wake: Condvar,
     metrics: Arc<Metrics>,
+    tokens_together: usize,
     /// Texts that wait or run.
     texts: Arc<AtomicUsize>,
 }
@@ -136,6 +137,7 @@ impl Engine {
             state: Mutex::new(state),
             wake: Condvar::new(),
             metrics,
+            tokens_together: backend.tokens_together(),
             texts: Arc::default(),
         });
         // Dropped when a later thread cannot be started, which ends those before it.
@@ -169,6 +171,7 @@ impl Engine {
             .enumerate()
             .map(|(index, tokens)| Job {
                 input_type,
+                tokens: tokens.ids.len(),
                 arrived,
                 deadline,
                 payload: Payload {
@@ -237,7 +240,7 @@ fn warm_lanes(
 ) -> Result<Vec<Box<dyn Lane>>, StartError> {
     let warm = || {
         let mut lane = backend.lane().map_err(StartError::Lane)?;
-        lane.run(warm_up, Width::One).map_err(StartError::WarmUp)?;
+        lane.run(&[warm_up], Width::One).map_err(StartError::WarmUp)?;
         Ok(lane)
     };
     let mut lanes = std::thread::scope(|scope| {
@@ -246,14 +249,14 @@ fn warm_lanes(
         lanes.collect::<Result<Vec<_>, _>>()
     })?;
     if let (Some(first), true) = (lanes.first_mut(), count > 1) {
-        first.run(warm_up, Width::All).map_err(StartError::WarmUp)?;
+        first.run(&[warm_up], Width::All).map_err(StartError::WarmUp)?;
     }
     Ok(lanes)
 }
 
 fn serve(shared: &Shared, lane: &mut dyn Lane) {
-    while let Some((job, width)) = next_job(shared) {
-        run(shared, lane, job, width);
+    while let Some((jobs, width)) = next_jobs(shared) {
+        run(shared, lane, jobs, width);
         shared.lock().lanes.end();
         if width == Width::All {
             // Whoever came meanwhile was not allowed to start.
@@ -263,11 +266,12 @@ fn serve(shared: &Shared, lane: &mut dyn Lane) {
 }
 
 /// Waits for work. None when the engine is closed and nothing is left.
-fn next_job(shared: &Shared) -> Option<(Job<Payload>, Width)> {
+fn next_jobs(shared: &Shared) -> Option<(Vec<Job<Payload>>, Width)> {
     let mut state = shared.lock();
     loop {
         if state.lanes.may_start() {
-            let next = state.queue.next(Instant::now(), |payload| payload.reply.is_closed());
+            let share = Share { lanes: state.lanes.free(), tokens: shared.tokens_together };
+            let next = state.queue.next(share, Instant::now(), |payload| payload.reply.is_closed());
             let waiting = state.queue.len();
             shared.metrics.queue_depth(waiting);
             shared.metrics.dropped(DropReason::Abandoned, next.abandoned);
@@ -275,8 +279,8 @@ fn next_job(shared: &Shared) -> Option<(Job<Payload>, Width)> {
             for job in next.expired {
                 answer(job.payload, Err(EngineError::Expired));
             }
-            if let Some(job) = next.job {
-                return Some((job, state.lanes.start(waiting > 0)));
+            if !next.jobs.is_empty() {
+                return Some((next.jobs, state.lanes.start(waiting > 0)));
             }
             if state.is_closed {
                 return None;
@@ -286,20 +290,44 @@ fn next_job(shared: &Shared) -> Option<(Job<Payload>, Width)> {
     }
 }
 
-fn run(shared: &Shared, lane: &mut dyn Lane, job: Job<Payload>, width: Width) {
+fn run(shared: &Shared, lane: &mut dyn Lane, jobs: Vec<Job<Payload>>, width: Width) {
     let started = Instant::now();
-    shared.metrics.queued(started.saturating_duration_since(job.arrived));
-    let tokens = &job.payload.tokens;
-    // A panic in the runtime's bindings must cost this text only, not the process.
-    let outcome = catch_unwind(AssertUnwindSafe(|| lane.run(tokens, width)));
-    shared.metrics.ran(tokens.ids.len(), started.elapsed());
-    let failure = match outcome {
-        Ok(Ok(row)) => return answer(job.payload, Ok(row)),
-        Ok(Err(error)) => error.to_string(),
-        Err(_) => "it panicked".to_owned(),
-    };
-    tracing::error!(failure, tokens = tokens.ids.len(), "a text failed");
-    answer(job.payload, Err(EngineError::Backend(failure)));
+    for job in &jobs {
+        shared.metrics.queued(started.saturating_duration_since(job.arrived));
+    }
+    let texts: Vec<&Tokens> = jobs.iter().map(|job| &job.payload.tokens).collect();
+    let outcome = rows(lane, &texts, width);
+    shared.metrics.ran(texts.iter().map(|tokens| tokens.ids.len()), started.elapsed());
+    match outcome {
+        Ok(rows) => {
+            for (job, row) in jobs.into_iter().zip(rows) {
+                answer(job.payload, Ok(row));
+            }
+        }
+        // Whoever failed fails again, and the others of its group are served.
+        Err(_) if jobs.len() > 1 => {
+            for job in jobs {
+                run(shared, lane, vec![job], width);
+            }
+        }
+        Err(failure) => {
+            for job in jobs {
+                let tokens = job.payload.tokens.ids.len();
+                tracing::error!(failure, tokens, "a text failed");
+                answer(job.payload, Err(EngineError::Backend(failure.clone())));
+            }
+        }
+    }
+}
+
+/// A panic in the runtime's bindings must cost these texts only, not the process.
+fn rows(lane: &mut dyn Lane, texts: &[&Tokens], width: Width) -> Result<Vec<SparseRow>, String> {
+    match catch_unwind(AssertUnwindSafe(|| lane.run(texts, width))) {
+        Ok(Ok(rows)) if rows.len() == texts.len() => Ok(rows),
+        Ok(Ok(rows)) => Err(format!("{} rows for {} texts", rows.len(), texts.len())),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err("it panicked".to_owned()),
+    }
 }
 
 fn answer(payload: Payload, row: Result<SparseRow, EngineError>) {

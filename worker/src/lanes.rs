@@ -29,7 +29,12 @@ impl Lanes {
         !self.is_wide
     }
 
-    /// Marks a lane as busy with a text, behind which others wait or not.
+    /// Lanes that could take a text now.
+    pub fn free(self) -> usize {
+        self.count.saturating_sub(self.busy)
+    }
+
+    /// Marks a lane as busy with what it took, behind which others wait or not.
     pub fn start(&mut self, others_wait: bool) -> Width {
         let is_alone = self.busy == 0 && !others_wait && self.count > 1;
         self.busy += 1;

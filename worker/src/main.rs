@@ -9,6 +9,6 @@ use lexiscale_worker::telemetry;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    telemetry::init(cli.log_format, &cli.log_filter);
+    telemetry::init(cli.log_format, &cli.log_filter, cli.command.log_stream());
     command::run(cli.command)
 }

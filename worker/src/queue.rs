@@ -1,6 +1,5 @@
-//! Which text runs next. PURE: a plain structure that is told the time and whether somebody still waits; `engine.rs`
-//! moves the messages. Texts never run together: a batch gains next to nothing on a CPU, and alone a text meets the same arithmetic
-//! whoever its neighbours are.
+//! Which texts run next. PURE: a plain structure that is told the time and whether somebody still waits; `engine.rs`
+//! moves the messages. Only short texts run together, and only where the engine reads its weights once for all of them.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -10,20 +9,33 @@ use lexiscale_wire::InputType;
 /// After so many searches in a row, one document has its turn.
 const SEARCHES_IN_A_ROW: u32 = 16;
 
+/// Texts that run together: the first one of them waits for the last.
+const MOST_TOGETHER: usize = 8;
+
 /// A text that waits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Job<T> {
     pub input_type: InputType,
+    pub tokens: usize,
     pub arrived: Instant,
     pub deadline: Option<Instant>,
     pub payload: T,
 }
 
+/// How much one lane may take at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// Lanes that could take what waits.
+    pub lanes: usize,
+    /// Tokens of texts that run together; a longer text runs alone.
+    pub tokens: usize,
+}
+
 /// What [`Queue::next`] took out.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Next<T> {
-    /// None when nothing waits.
-    pub job: Option<Job<T>>,
+    /// All of one kind. Empty when nothing waits.
+    pub jobs: Vec<Job<T>>,
     /// Too late to be of use.
     pub expired: Vec<Job<T>>,
     /// How many were thrown away because nobody waits for them.
@@ -81,10 +93,12 @@ impl<T> Queue<T> {
         Ok(())
     }
 
-    /// The oldest text that is still wanted, searches first.
-    pub fn next(&mut self, now: Instant, is_abandoned: impl Fn(&T) -> bool) -> Next<T> {
-        let mut next = Next { job: None, expired: Vec::new(), abandoned: 0 };
-        while let Some(job) = self.oldest() {
+    /// The oldest text that is still wanted, searches first, and those behind it that are as short and find no other lane.
+    pub fn next(&mut self, share: Share, now: Instant, is_abandoned: impl Fn(&T) -> bool) -> Next<T> {
+        let mut next = Next { jobs: Vec::new(), expired: Vec::new(), abandoned: 0 };
+        let most = self.len().div_ceil(share.lanes.max(1)).min(MOST_TOGETHER);
+        let mut tokens = 0;
+        while let Some(job) = self.oldest(next.jobs.first(), share.tokens.saturating_sub(tokens)) {
             if is_abandoned(&job.payload) {
                 next.abandoned += 1;
             } else if job.deadline.is_some_and(|deadline| deadline <= now) {
@@ -94,14 +108,25 @@ impl<T> Queue<T> {
                     InputType::Search => self.searches_in_a_row + 1,
                     InputType::Ingest => 0,
                 };
-                next.job = Some(job);
-                break;
+                tokens += job.tokens;
+                next.jobs.push(job);
+                if next.jobs.len() >= most {
+                    break;
+                }
             }
         }
         next
     }
 
-    fn oldest(&mut self) -> Option<Job<T>> {
+    /// The first text of all; or, behind a `first` one, the next of its kind that has no more than `room` tokens.
+    fn oldest(&mut self, first: Option<&Job<T>>, room: usize) -> Option<Job<T>> {
+        if let Some(first) = first {
+            let lane = match first.input_type {
+                InputType::Search => &mut self.search,
+                InputType::Ingest => &mut self.ingest,
+            };
+            return if lane.front()?.tokens <= room { lane.pop_front() } else { None };
+        }
         let ingest_has_waited_long = self.searches_in_a_row >= SEARCHES_IN_A_ROW;
         if ingest_has_waited_long {
             return self.ingest.pop_front().or_else(|| self.search.pop_front());
@@ -118,12 +143,20 @@ mod tests {
 
     use super::*;
 
+    const ALONE: Share = Share { lanes: 1, tokens: 0 };
+
     fn job(input_type: InputType, payload: u32) -> Job<u32> {
-        Job { input_type, arrived: Instant::now(), deadline: None, payload }
+        Job { input_type, tokens: 10, arrived: Instant::now(), deadline: None, payload }
+    }
+
+    fn payloads(jobs: &[Job<u32>]) -> Vec<u32> {
+        jobs.iter().map(|job| job.payload).collect()
     }
 
     fn next(queue: &mut Queue<u32>) -> Option<u32> {
-        queue.next(Instant::now(), |_| false).job.map(|job| job.payload)
+        let jobs = queue.next(ALONE, Instant::now(), |_| false).jobs;
+        assert!(jobs.len() <= 1);
+        jobs.first().map(|job| job.payload)
     }
 
     #[test]
@@ -168,11 +201,37 @@ mod tests {
         let late = Job { deadline: Some(now), ..job(InputType::Ingest, 2) };
         let in_time = Job { deadline: Some(now + Duration::from_secs(9)), ..job(InputType::Ingest, 3) };
         queue.push(vec![job(InputType::Ingest, 1), late, in_time]).unwrap();
-        let taken = queue.next(now, |id| *id == 1);
+        let taken = queue.next(ALONE, now, |id| *id == 1);
         assert_eq!(taken.abandoned, 1);
-        assert_eq!(taken.expired.iter().map(|job| job.payload).collect::<Vec<_>>(), [2]);
-        assert_eq!(taken.job.map(|job| job.payload), Some(3));
+        assert_eq!(payloads(&taken.expired), [2]);
+        assert_eq!(payloads(&taken.jobs), [3]);
         assert!(queue.is_empty());
+    }
+
+    /// The weights are read once for all of them. A lane that rests is of more use than that.
+    #[test]
+    fn short_texts_run_together_when_there_are_more_than_lanes() {
+        let now = Instant::now();
+        let texts = |lengths: &[usize]| {
+            let mut queue = Queue::new(99);
+            let jobs =
+                (0..).zip(lengths).map(|(id, tokens)| Job { tokens: *tokens, ..job(InputType::Ingest, id) });
+            queue.push(jobs.collect()).unwrap();
+            queue
+        };
+        let share = |lanes| Share { lanes, tokens: 32 };
+        let taken = |queue: &mut Queue<u32>, lanes| payloads(&queue.next(share(lanes), now, |_| false).jobs);
+        assert_eq!(taken(&mut texts(&[10, 10, 10, 10]), 1), [0, 1, 2], "as many as fit");
+        assert_eq!(taken(&mut texts(&[10, 10, 10, 10]), 2), [0, 1], "half for each lane");
+        assert_eq!(taken(&mut texts(&[10, 10]), 2), [0], "one for each lane");
+        assert_eq!(taken(&mut texts(&[100, 10, 10]), 1), [0], "a long one alone");
+        assert_eq!(taken(&mut texts(&[10, 100, 10]), 1), [0], "and nobody overtakes it");
+        assert_eq!(taken(&mut texts(&[1; 20]), 1).len(), MOST_TOGETHER);
+        let mut mixed = Queue::new(9);
+        mixed
+            .push(vec![job(InputType::Ingest, 1), job(InputType::Search, 2), job(InputType::Search, 3)])
+            .unwrap();
+        assert_eq!(taken(&mut mixed, 1), [2, 3], "searches do not wait for documents");
     }
 
     #[test]
@@ -187,15 +246,22 @@ mod tests {
     proptest! {
         /// Nothing is lost, nothing runs twice, and texts of a kind keep their order.
         #[test]
-        fn every_text_leaves_once(kinds in proptest::collection::vec(any::<bool>(), 0..80)) {
+        fn every_text_leaves_once(kinds in proptest::collection::vec(any::<bool>(), 0..80), lanes in 1_usize..4) {
             let mut queue = Queue::new(100);
             for (id, is_search) in (0_u32..).zip(&kinds) {
                 let input_type = if *is_search { InputType::Search } else { InputType::Ingest };
                 queue.push(vec![job(input_type, id)]).unwrap();
             }
             let mut seen: [Vec<u32>; 2] = [Vec::new(), Vec::new()];
-            while let Some(job) = queue.next(Instant::now(), |_| false).job {
-                seen[usize::from(job.input_type == InputType::Search)].push(job.payload);
+            loop {
+                let jobs = queue.next(Share { lanes, tokens: 25 }, Instant::now(), |_| false).jobs;
+                if jobs.is_empty() {
+                    break;
+                }
+                prop_assert!(jobs.iter().all(|job| job.input_type == jobs[0].input_type));
+                for job in jobs {
+                    seen[usize::from(job.input_type == InputType::Search)].push(job.payload);
+                }
             }
             prop_assert!(seen.iter().all(|kind| kind.is_sorted()));
             let mut all = seen.concat();

@@ -20,6 +20,7 @@ use crate::lifecycle::Lifecycle;
 use crate::metrics::{Metrics, register_info};
 use crate::server::{AppState, admin_router, listener, router};
 use crate::shutdown::Signals;
+use crate::sizing;
 
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -36,6 +37,8 @@ pub struct Options {
     pub drain_delay: Duration,
     /// For requests that are in flight when the port closes.
     pub grace: Duration,
+    /// Time without a request after which the worker measures itself; none for never.
+    pub measure_after: Option<Duration>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -76,6 +79,7 @@ pub async fn run(options: Options) -> Result<(), ServeError> {
         registry: Arc::clone(&registry),
         traces: traces.clone(),
     });
+    let measured = Arc::clone(&metrics);
     let stop = CancellationToken::new();
     if let Some(admin) = options.admin_listen {
         let (listener, address) = bind(admin).await?;
@@ -108,7 +112,7 @@ pub async fn run(options: Options) -> Result<(), ServeError> {
         loaded = &mut loaded => Arc::new(loaded.map_err(|_| ServeError::Panicked)?.map_err(ServeError::Open)?),
     };
     let info = embedder.info();
-    register_info(&mut registry.write().unwrap_or_else(PoisonError::into_inner), info);
+    register_info(&mut registry.write().unwrap_or_else(PoisonError::into_inner), &info);
     tracing::info!(
         model = info.model,
         revision = info.revision,
@@ -119,8 +123,15 @@ pub async fn run(options: Options) -> Result<(), ServeError> {
         "ready"
     );
     lifecycle.ready(Arc::clone(&embedder));
+    let told = CancellationToken::new();
+    if let Some(quiet) = options.measure_after {
+        let (embedder, metrics) = (Arc::clone(&embedder), Arc::clone(&measured));
+        let measuring = sizing::measure_when_quiet(embedder, metrics, quiet);
+        tokio::spawn(told.clone().run_until_cancelled_owned(measuring));
+    }
 
     signals.wait().await;
+    told.cancel();
     tracing::info!(delay_seconds = options.drain_delay.as_secs_f64(), "told to stop: draining");
     lifecycle.drain();
     tokio::select! {

@@ -1,5 +1,6 @@
 //! HTTP of a serving worker. The router is the table of contents; handlers extract, call and convert.
 
+mod answer;
 mod body;
 mod direct;
 mod error;
@@ -16,7 +17,7 @@ use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 use lexiscale_trace::Traces;
-use lexiscale_wire::{LOAD_PATH, READY_PATH};
+use lexiscale_wire::{INFO_PATH, LOAD_PATH, READY_PATH};
 use prometheus_client::registry::Registry;
 
 pub use self::direct::Direct;
@@ -54,7 +55,7 @@ fn probes() -> Router<Arc<AppState>> {
         .route(LOAD_PATH, get(direct::serve))
         .route("/health/live", get(handlers::live))
         .route(READY_PATH, get(handlers::ready))
-        .route("/info", get(handlers::info))
+        .route(INFO_PATH, get(handlers::info))
         .route("/metrics", get(handlers::metrics))
 }
 

@@ -1,7 +1,8 @@
-//! Logs to standard output, as lines for people or as JSON for machines.
+//! Logs, as lines for people or as JSON for machines: to standard output, or beside it where that is for something else.
 
 use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
@@ -9,9 +10,20 @@ pub enum LogFormat {
     Json,
 }
 
-pub fn init(format: LogFormat, filter: &str) {
+/// Where log lines go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    Output,
+    Error,
+}
+
+pub fn init(format: LogFormat, filter: &str, stream: Stream) {
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_target(false);
+    let writer = match stream {
+        Stream::Output => BoxMakeWriter::new(std::io::stdout),
+        Stream::Error => BoxMakeWriter::new(std::io::stderr),
+    };
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(writer);
     match format {
         LogFormat::Text => builder.with_ansi(false).init(),
         LogFormat::Json => builder.json().flatten_event(true).init(),

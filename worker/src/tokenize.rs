@@ -3,6 +3,7 @@
 use std::io;
 use std::path::Path;
 
+use lexiscale_wire::TruncationDirection;
 use serde::Deserialize;
 use tokenizers::pipeline::{EncodeOptions, Override, PipelineToken, PipelineTokenizer};
 
@@ -78,23 +79,50 @@ impl Tokenizer {
         Ok(Self { pipeline, room: window - special, locality: Locality::of(json) })
     }
 
+    /// What the model is given: cut at its end to the window, with special tokens.
     pub fn encode(&self, text: &str) -> Result<Tokens, TokenizeError> {
-        let mut ids = self.window(text)?;
-        let is_truncated = ids.len() > self.room;
-        ids.truncate(self.room);
+        self.encode_cut(text, TruncationDirection::Right)
+    }
+
+    /// As [`Self::encode`], but with a choice of the end that is cut.
+    pub fn encode_cut(&self, text: &str, direction: TruncationDirection) -> Result<Tokens, TokenizeError> {
+        let (ids, is_truncated) = self.cut(text, direction)?;
         let encoding = self.pipeline.get_post_processor().single.post_process::<true>(ids, None);
         Ok(Tokens { ids: encoding.ids().iter().map(|token| token.id()).collect(), is_truncated })
     }
 
+    /// The tokens of the text alone, without special ones.
+    pub fn encode_plain(&self, text: &str, direction: TruncationDirection) -> Result<Tokens, TokenizeError> {
+        let (ids, is_truncated) = self.cut(text, direction)?;
+        Ok(Tokens { ids: ids.iter().map(|token| token.id()).collect(), is_truncated })
+    }
+
+    /// As many tokens of the text as there is room for.
+    fn cut(
+        &self,
+        text: &str,
+        direction: TruncationDirection,
+    ) -> Result<(Vec<PipelineToken>, bool), TokenizeError> {
+        let mut ids = self.window(text, direction)?;
+        let excess = ids.len().saturating_sub(self.room);
+        match direction {
+            TruncationDirection::Right => ids.truncate(self.room),
+            TruncationDirection::Left => drop(ids.drain(..excess)),
+        }
+        Ok((ids, excess > 0))
+    }
+
     /// At least the ids that fit and, if there are more, at least one more.
-    fn window(&self, text: &str) -> Result<Vec<PipelineToken>, TokenizeError> {
+    fn window(
+        &self,
+        text: &str,
+        direction: TruncationDirection,
+    ) -> Result<Vec<PipelineToken>, TokenizeError> {
         let mut bytes = self.room.saturating_mul(BYTES_PER_TOKEN);
         while self.locality == Locality::Words && bytes < text.len() {
-            // Words of the prefix are whole words of the text, so its ids are the text's first ids.
-            let Some(end) = text.as_bytes()[..bytes].iter().rposition(u8::is_ascii_whitespace) else {
-                break;
-            };
-            let ids = self.ids(&text[..end])?;
+            // Words of the part are whole words of the text, so its ids are the text's first ids, or its last.
+            let Some(part) = part(text, bytes, direction) else { break };
+            let ids = self.ids(part)?;
             if ids.len() > self.room {
                 return Ok(ids);
             }
@@ -115,6 +143,21 @@ impl Tokenizer {
             .encode_into(text, &options, &mut ids)
             .map_err(|error| TokenizeError { reason: error.to_string() })?;
         Ok(ids)
+    }
+}
+
+/// About so many bytes of a text that is longer, up to a blank.
+fn part(text: &str, bytes: usize, direction: TruncationDirection) -> Option<&str> {
+    match direction {
+        TruncationDirection::Right => {
+            let end = text.as_bytes()[..bytes].iter().rposition(u8::is_ascii_whitespace)?;
+            Some(&text[..end])
+        }
+        TruncationDirection::Left => {
+            let start = text.len() - bytes;
+            let blank = text.as_bytes()[start..].iter().position(u8::is_ascii_whitespace)?;
+            Some(&text[start + blank..])
+        }
     }
 }
 

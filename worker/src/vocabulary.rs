@@ -1,15 +1,23 @@
 //! Token strings by id, read from `tokenizer.json` itself: the tokenizer keeps some vocabularies in a form that is meant
 //! for decoding, and people search by the strings of the file. PURE.
 
+mod keys;
+
 use std::fmt;
 
 use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::model::manifest::hexadecimal;
+
+use self::keys::Keys;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Vocabulary {
     tokens: Vec<Box<str>>,
+    keys: Keys,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -100,11 +108,38 @@ impl Vocabulary {
                 *token = format!("[id {id}]").into();
             }
         }
-        Ok(Self { tokens })
+        let keys = Keys::new(&tokens);
+        Ok(Self { tokens, keys })
+    }
+
+    /// `sha256:` over the tokens by id and the tokenizer's file. What is indexed under one is found under the same one only.
+    pub fn digest(&self, tokenizer_json: &str) -> String {
+        let mut hash = Sha256::new();
+        for token in self.tokens() {
+            hash.update(token.len().to_le_bytes());
+            hash.update(token);
+        }
+        hash.update(Sha256::digest(tokenizer_json));
+        format!("sha256:{}", hexadecimal(&hash.finalize()))
+    }
+
+    /// By id.
+    pub fn tokens(&self) -> impl Iterator<Item = &str> {
+        self.tokens.iter().map(|token| &**token)
     }
 
     pub fn token(&self, id: u32) -> &str {
         usize::try_from(id).ok().and_then(|id| self.tokens.get(id)).map_or("", |token| token)
+    }
+
+    /// The token's name as a key of an answer's object: `"token":`. None for an id beyond the vocabulary.
+    pub fn key(&self, id: u32) -> Option<&[u8]> {
+        self.keys.key(id)
+    }
+
+    /// A number that tokens share whose keys are equal; none for the others, which are nearly all.
+    pub fn twin(&self, id: u32) -> Option<u32> {
+        self.keys.twin(id)
     }
 
     pub fn len(&self) -> usize {
@@ -127,9 +162,35 @@ mod tests {
         assert_eq!([0, 1, 2].map(|id| vocabulary.token(id)), ["a", "[PAD]", "[id 2]"]);
     }
 
+    /// A model whose tokens moved by one answers with plausible words that nobody meant.
+    #[test]
+    fn the_digest_depends_on_every_token_and_on_the_tokenizer() {
+        let digest = |json: &str| Vocabulary::parse(json, 2).unwrap().digest(json);
+        let ab = r#"{"model":{"vocab":{"a":0,"b":1}}}"#;
+        assert_eq!(digest(ab), digest(ab));
+        let others = [
+            r#"{"model":{"vocab":{"a":1,"b":0}}}"#,
+            r#"{"model":{"vocab":{"a":0,"b":1}},"normalizer":null}"#,
+        ];
+        for other in others {
+            assert_ne!(digest(ab), digest(other), "{other}");
+        }
+    }
+
     #[test]
     fn a_list_of_pieces_is_a_vocabulary_too() {
         let vocabulary = Vocabulary::parse(r#"{"model":{"vocab":[["<s>",0.0],["▁a",-1.5]]}}"#, 2).unwrap();
         assert_eq!([0, 1].map(|id| vocabulary.token(id)), ["<s>", "▁a"]);
+    }
+
+    #[test]
+    fn keys_are_escaped_and_know_their_twins() {
+        let json = r#"{"model":{"vocab":{"a.b":0,"\"":1,"é\n":2,"a__b":3,"c":4}}}"#;
+        let vocabulary = Vocabulary::parse(json, 5).unwrap();
+        let key = |id| vocabulary.key(id).map(|key| String::from_utf8(key.to_vec()).unwrap());
+        let keys = [0, 1, 2, 3, 4].map(|id| key(id).unwrap());
+        assert_eq!(keys, [r#""a__b":"#, r#""\"":"#, r#""é\n":"#, r#""a__b":"#, r#""c":"#]);
+        assert_eq!(key(5), None);
+        assert_eq!([0, 1, 3, 4].map(|id| vocabulary.twin(id)), [Some(0), None, Some(0), None]);
     }
 }

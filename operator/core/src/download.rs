@@ -261,7 +261,8 @@ fn persistence(reason: lexiscale_wire::FetchReason) -> Persistence {
         | FetchReason::Unauthorized
         | FetchReason::InsufficientStorage
         | FetchReason::UnsupportedModel
-        | FetchReason::InvalidModel => Persistence::Final,
+        | FetchReason::InvalidModel
+        | FetchReason::UnsafeModel => Persistence::Final,
     }
 }
 

@@ -22,6 +22,7 @@ pub mod quantity;
 pub mod rollout;
 pub mod scaling;
 pub mod settings;
+pub mod sizing;
 pub mod standby;
 pub mod status;
 pub mod validated;

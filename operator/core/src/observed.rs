@@ -8,7 +8,7 @@ use k8s_openapi::api::{
 use lexiscale_crds::{InferenceEndpoint, ModelCache};
 use lexiscale_wire::Progress;
 
-use crate::children::LiveChild;
+use crate::{children::LiveChild, sizing};
 
 /// An endpoint and what belongs to it.
 #[derive(Clone, Debug)]
@@ -28,6 +28,10 @@ pub struct ObservedEndpoint {
     pub standby_deployment: Option<Deployment>,
     /// Pods of its standby allocations, which the above are not.
     pub standby_pods: Vec<Pod>,
+    /// Which worker had to be asked for what it measured of itself, if one had to.
+    pub sizing_asked: Option<sizing::Asked>,
+    /// What it said.
+    pub sizing_told: Option<sizing::Told>,
 }
 
 /// A cache and what belongs to it.

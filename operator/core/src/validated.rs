@@ -3,6 +3,7 @@
 //! The API server has checked nearly all of it by the rules in the CRD. It is checked once more because an object may have
 //! been stored under older rules, and because only the operator knows the catalog.
 
+mod output;
 mod scaling;
 
 use std::{collections::BTreeMap, num::NonZeroU32};
@@ -13,6 +14,7 @@ use lexiscale_crds::{
     AdaptiveAllocations, CacheSettings, DeploymentSettings, InferenceEndpoint, InferenceEndpointSpec,
     PrecisionSetting, ServiceSettings,
 };
+use lexiscale_wire::Pruning;
 
 use crate::{
     catalog::{Catalog, UnknownModel},
@@ -44,6 +46,8 @@ pub struct ValidatedEndpoint {
     pub scaling: Option<Policy>,
     /// Allocations that are kept warm beside those.
     pub standby: u32,
+    /// What workers give out of each vector.
+    pub pruning: Pruning,
 }
 
 /// How many allocations are asked for.
@@ -150,6 +154,8 @@ pub enum Invalid {
     NoTargetLatency,
     #[error("deployment.scaling.{field} is {given}, but must be {bounds}")]
     Scaling { field: &'static str, given: String, bounds: &'static str },
+    #[error("deployment.output.{field} is {given}, but must be {bounds}")]
+    Output { field: &'static str, given: String, bounds: &'static str },
     #[error(
         "inference id {id:?} belongs to InferenceEndpoint {holder}, which is older; delete one of the two"
     )]
@@ -183,7 +189,8 @@ impl Invalid {
             | Self::CpuRequest { .. }
             | Self::ScalingOfFixed
             | Self::NoTargetLatency
-            | Self::Scaling { .. } => "InvalidSpec",
+            | Self::Scaling { .. }
+            | Self::Output { .. } => "InvalidSpec",
         }
     }
 }
@@ -234,6 +241,7 @@ impl ValidatedEndpoint {
             tolerations,
             priority_class_name,
             scaling,
+            output,
             pod_labels,
             pod_annotations,
         } = deployment.clone().unwrap_or_default();
@@ -263,6 +271,7 @@ impl ValidatedEndpoint {
             },
             scaling: scaling::policy(allocations, scaling.as_ref())?,
             standby: scaling::standby(scaling.as_ref())?,
+            pruning: output::pruning(output.as_ref())?,
         })
     }
 }

@@ -51,5 +51,8 @@ pub(super) async fn reconcile(object: &InferenceEndpoint, context: &Context) -> 
         (true, false) => Outcome::Waiting(CLEANUP),
         (true, true) => Outcome::Settled,
     };
+    // It measures when nobody asks anything of it, and no event says that it has.
+    let unmeasured = observed.sizing_asked.as_ref().filter(|_| observed.sizing_told.is_none());
+    let outcome = outcome.at_the_latest(unmeasured.and_then(|asked| asked.again));
     Ok(outcome.at_the_latest(plan.standby.until.map(|until| until_then(now, until))))
 }

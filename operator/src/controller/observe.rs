@@ -21,12 +21,14 @@ use lexiscale_core::{
     labels,
     name::{child_name, label_value, standby_child_name},
     observed::{ObservedCache, ObservedEndpoint},
+    sizing,
 };
 use lexiscale_crds::{InferenceEndpoint, ModelCache};
 use lexiscale_wire::Progress;
 use serde::de::DeserializeOwned;
 
 use super::{context::Context, error::Error};
+use crate::clock::now;
 
 /// An endpoint and what belongs to it; nothing if it is gone or going.
 pub(super) async fn endpoint(
@@ -62,6 +64,11 @@ pub(super) async fn endpoint(
     let peers = peers(context, &reader, &endpoint).await?;
     let standby_pods = standby_pods(&reader, &name, &children).await?;
     let largest_node = *context.largest_node.borrow();
+    let sizing_asked = sizing::to_ask(&endpoint, deployment.as_ref(), &pods, now());
+    let sizing_told = match &sizing_asked {
+        Some(asked) => context.progress.sizing(asked).await,
+        None => None,
+    };
     Ok(Some(ObservedEndpoint {
         peers,
         caches,
@@ -71,6 +78,8 @@ pub(super) async fn endpoint(
         standby_deployment,
         standby_pods,
         largest_node,
+        sizing_asked,
+        sizing_told,
         endpoint,
     }))
 }

@@ -9,6 +9,7 @@ use kube::{
 };
 use lexiscale_core::{
     identity::Identity,
+    sizing,
     status::{self, Notice, Said, Tone, notices},
 };
 use lexiscale_crds::{Conditions, InferenceEndpoint, InferenceEndpointStatus, ModelCache, ModelCacheStatus};
@@ -39,6 +40,9 @@ pub(super) async fn endpoint(
     context.applier.status::<InferenceEndpoint, _>(owner, status).await?;
     let tone = tone(status.last_failure.is_some() && status.last_failure != before.last_failure);
     tell(context, object, &before.conditions, &status.conditions, tone).await;
+    if let Some(notice) = sizing::too_little_memory(object, object.status.as_ref(), status) {
+        publish(context, object, notice, RECONCILE.to_owned()).await;
+    }
     if let Some((from, to, notice)) = status::scaled(before.decision.as_ref(), status.decision.as_ref()) {
         // The recorder tells equal actions once, with a count: one for each step keeps every number visible.
         publish(context, object, notice, format!("ScaleFrom{from}To{to}")).await;

@@ -5,9 +5,11 @@
 use std::sync::Arc;
 
 use axum::body::Body;
+use axum::response::Response;
+use http::HeaderValue;
 use hyper::body::Incoming;
 use lexiscale_trace::Kind;
-use lexiscale_wire::WorkerErrorKind;
+use lexiscale_wire::{TOKENS_HEADER, WorkerErrorKind};
 use tokio::time::Instant;
 
 use super::Gateway;
@@ -19,6 +21,7 @@ use super::line::{Before, Ended, Line, Refusal, Slot, Turn, Wish};
 use super::metrics::Rejection;
 use super::pieces::in_pieces;
 use super::pod::{FAILED, OVERLOADED, Role};
+use super::presentation::ok;
 use super::queue::Claim;
 use super::wake::Waiter;
 use super::work::{Message, Work};
@@ -36,9 +39,36 @@ pub(crate) struct Errand<'a> {
     pub(crate) deadline: Deadline,
 }
 
+/// What a worker has answered to a message.
+pub(crate) struct Taken {
+    pub(crate) body: Incoming,
+    pub(crate) tokens: Option<u64>,
+}
+
+/// The answer to a request.
+pub(crate) struct Answered {
+    pub(crate) body: Body,
+    /// Tokens that it came to, where all workers told.
+    pub(crate) tokens: Option<u64>,
+}
+
+impl Answered {
+    pub(crate) fn into_response(self) -> Response {
+        let mut response = ok(self.body);
+        if let Some(tokens) = self.tokens {
+            response.headers_mut().insert(TOKENS_HEADER, HeaderValue::from(tokens));
+        }
+        response
+    }
+}
+
 /// Embeds all texts of a request. This is what every route that embeds ends in. The work goes from hand to hand in a box, as each
 /// hand is a future with room for it.
-pub(crate) async fn embed(waiter: &Waiter<'_>, work: Box<Work>, admitted: Admitted) -> Result<Body, Error> {
+pub(crate) async fn embed(
+    waiter: &Waiter<'_>,
+    work: Box<Work>,
+    admitted: Admitted,
+) -> Result<Answered, Error> {
     let gateway = waiter.gateway();
     // Short texts take more than their bytes.
     let held = gateway.budget.begin();
@@ -59,12 +89,12 @@ pub(crate) async fn dispatch(
     waiter: &Waiter<'_>,
     message: &Message,
     admitted: Admitted,
-) -> Result<Body, Error> {
+) -> Result<Answered, Error> {
     let errand = Errand::new(waiter, admitted.deadline)?;
     let slot = ready_pod(&errand, message, Claim::IfRoom, None).await?;
     // Boxed, or every request that waits for its slot would have room for it.
-    let body = Box::pin(answer(&errand, message, slot)).await?;
-    Ok(Relay::body(body, admitted))
+    let Taken { body, tokens } = Box::pin(answer(&errand, message, slot)).await?;
+    Ok(Answered { body: Relay::body(body, admitted), tokens })
 }
 
 impl<'a> Errand<'a> {
@@ -134,11 +164,7 @@ fn lent(errand: &Errand<'_>, slot: Slot) -> Slot {
 }
 
 /// The answer of the worker that the slot is of, or of another one where that can help.
-pub(crate) async fn answer(
-    errand: &Errand<'_>,
-    message: &Message,
-    mut slot: Slot,
-) -> Result<Incoming, Error> {
+pub(crate) async fn answer(errand: &Errand<'_>, message: &Message, mut slot: Slot) -> Result<Taken, Error> {
     let mut lost = 0;
     let mut overloaded = None;
     loop {
@@ -146,7 +172,7 @@ pub(crate) async fn answer(
         let failure = match errand.gateway.workers.infer(address, message, errand.deadline.at).await {
             Ok(answer) => {
                 slot.answered(answer.load, answer.worked, Instant::now());
-                return Ok(answer.body);
+                return Ok(Taken { body: answer.body, tokens: answer.tokens });
             }
             Err(failure) => failure,
         };

@@ -15,6 +15,7 @@ pub(crate) mod id;
 pub(crate) mod infer;
 pub(crate) mod json;
 pub(crate) mod media_type;
+pub(crate) mod pruning;
 pub(crate) mod query;
 pub(crate) mod service_settings;
 pub(crate) mod services;

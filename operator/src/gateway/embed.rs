@@ -7,20 +7,19 @@ use axum::response::Response;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use lexiscale_wire::{InferenceResponse, InputType, TextEmbedding};
-use serde::{Deserialize, Serialize};
+use lexiscale_wire::{InferenceRequest, InferenceResponse, InputType, Options, TextEmbedding};
 use tokio::time::{Instant, timeout_at};
 
 use super::Gateway;
 use super::admission::Admitted;
 use super::budget::{Held, OverBudget};
 use super::directory::EndpointKey;
-use super::dispatch::{self, too_late, too_many_bytes};
+use super::dispatch::{self, Answered, too_late, too_many_bytes};
 use super::error::Error;
 use super::presentation::ok;
 use super::tenancy::Tenant;
 use super::wake::Waiter;
-use super::work::{Form, Work};
+use super::work::{BrokenFrame, Form, Work};
 use super::writing;
 
 /// Bytes of an answer, which is held until it is whole. 10 MiB of text embed to less.
@@ -42,76 +41,74 @@ pub(crate) struct Call<'a> {
     pub(crate) headers: &'a HeaderMap,
 }
 
-/// One entry of a vector, as Text Embeddings Inference and the worker's route for it have them.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
-pub(crate) struct TokenWeight {
-    pub(crate) index: u32,
-    pub(crate) value: f32,
+/// What is to be embedded, and how.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Wanted {
+    pub(crate) texts: Vec<String>,
+    pub(crate) input_type: Option<InputType>,
+    pub(crate) options: Options,
 }
 
-/// What becomes of a text that is longer than the model's window.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum LongTexts {
-    Cut,
-    Refuse,
+impl From<InferenceRequest> for Wanted {
+    fn from(request: InferenceRequest) -> Self {
+        let (texts, input_type, options) = request.into_parts();
+        Self { texts, input_type, options }
+    }
 }
 
 /// Answers with the vectors of texts, in their order, as `shape` writes them.
 pub(crate) async fn embed(
     gateway: &Gateway,
     call: Call<'_>,
-    texts: Vec<String>,
-    input_type: Option<InputType>,
+    wanted: Wanted,
     shape: impl FnOnce(Vec<TextEmbedding>) -> Vec<u8> + Send + 'static,
 ) -> Result<Response, Error> {
-    let read = |bytes: &[u8]| {
-        serde_json::from_slice(bytes).map(|InferenceResponse { sparse_embedding }| sparse_embedding)
-    };
-    answer(gateway, call, texts, Form::Inference { input_type }, read, shape).await
-}
-
-/// Answers with the vectors of texts by token id, in their order, as `shape` writes them.
-pub(crate) async fn embed_sparse(
-    gateway: &Gateway,
-    call: Call<'_>,
-    texts: Vec<String>,
-    long_texts: LongTexts,
-    shape: impl FnOnce(Vec<Vec<TokenWeight>>) -> Vec<u8> + Send + 'static,
-) -> Result<Response, Error> {
-    let form = Form::EmbedSparse { truncate: long_texts == LongTexts::Cut };
-    answer(gateway, call, texts, form, |bytes| serde_json::from_slice(bytes), shape).await
-}
-
-async fn answer<T>(
-    gateway: &Gateway,
-    call: Call<'_>,
-    texts: Vec<String>,
-    form: Form,
-    read: impl FnOnce(&[u8]) -> Result<Vec<T>, serde_json::Error> + Send + 'static,
-    shape: impl FnOnce(Vec<T>) -> Vec<u8> + Send + 'static,
-) -> Result<Response, Error> {
-    let Call { key, admitted, headers } = call;
-    let wanted = texts.len();
-    if wanted == 0 {
+    let Wanted { texts, input_type, options } = wanted;
+    let number = texts.len();
+    if number == 0 {
         return Ok(ok(shape(Vec::new())));
     }
+    let Call { key, admitted, headers } = call;
     let waiter = Waiter::new(gateway, key);
-    let work = Box::new(Work::new(texts, form, headers));
+    let work = Box::new(Work::new(texts, Form::Inference { input_type }, options, headers));
     // Until the answer is written: what is read takes a multiple of its bytes.
     let held = gateway.budget.begin();
     let deadline = admitted.deadline;
-    let answered = match collect(&waiter, work, admitted, &held).await {
-        Ok(bytes) => {
+    let answered = match collect(&waiter, work, admitted, &held, READ_FACTOR).await {
+        Ok((bytes, tokens)) => {
             let write = move |bytes: &[u8]| {
-                let rows = read(bytes).ok().filter(|rows| rows.len() == wanted)?;
-                Some(shape(rows))
+                let InferenceResponse { sparse_embedding } = serde_json::from_slice(bytes).ok()?;
+                (sparse_embedding.len() == number).then(|| shape(sparse_embedding))
             };
-            let written = timeout_at(deadline.at, written(key, bytes, held, write)).await;
-            match written {
-                Ok(written) => written.map(ok).ok_or_else(|| Error::WorkerAnswer { id: key.id.clone() }),
+            match timeout_at(deadline.at, written(key, bytes, held, write)).await {
+                Ok(Some(written)) => Ok(Answered { body: written.into(), tokens }.into_response()),
+                Ok(None) => Err(Error::WorkerAnswer { id: key.id.clone() }),
                 Err(_) => Err(too_late(&key.id, deadline, "the answer to be written")),
             }
         }
+        Err(error) => Err(error),
+    };
+    waiter.answer(answered)
+}
+
+/// Answers with the vectors of texts by token id, in their order, as the worker writes them. Whole or not at all, as clients of that
+/// shape know a deadline by its status.
+pub(crate) async fn embed_sparse(
+    gateway: &Gateway,
+    call: Call<'_>,
+    wanted: Wanted,
+) -> Result<Response, Error> {
+    let Wanted { texts, input_type, options } = wanted;
+    let Call { key, admitted, headers } = call;
+    let waiter = Waiter::new(gateway, key);
+    let form = Form::EmbedSparse { input_type };
+    let work = Box::new(Work::new(texts, form, options, headers));
+    let held = gateway.budget.begin();
+    let answered = match collect(&waiter, work, admitted, &held, 1).await {
+        Ok((bytes, tokens)) => match form.entries(&bytes) {
+            Ok(_) => Ok(Answered { body: bytes.into(), tokens }.into_response()),
+            Err(BrokenFrame) => Err(Error::WorkerAnswer { id: key.id.clone() }),
+        },
         Err(error) => Err(error),
     };
     waiter.answer(answered)
@@ -136,9 +133,10 @@ async fn collect(
     work: Box<Work>,
     admitted: Admitted,
     held: &Held,
-) -> Result<Bytes, Error> {
+    factor: usize,
+) -> Result<(Bytes, Option<u64>), Error> {
     let deadline = admitted.deadline;
-    let body = dispatch::embed(waiter, work, admitted).await?;
+    let Answered { body, tokens } = dispatch::embed(waiter, work, admitted).await?;
     let read = Limited::new(body, LARGEST_ANSWER).collect().await;
     let id = &waiter.key().id;
     let bytes = read.map(http_body_util::Collected::to_bytes).map_err(|error| {
@@ -150,6 +148,6 @@ async fn collect(
             Error::WorkerLost { id: id.clone() }
         }
     })?;
-    held.grow(READ_FACTOR * bytes.len()).map_err(|OverBudget| too_many_bytes(waiter.gateway()))?;
-    Ok(bytes)
+    held.grow(factor * bytes.len()).map_err(|OverBudget| too_many_bytes(waiter.gateway()))?;
+    Ok((bytes, tokens))
 }

@@ -9,11 +9,10 @@ use super::admission::Admitted;
 use super::arrived::Arrived;
 use super::auth::Caller;
 use super::directory::EndpointKey;
-use super::dispatch::embed;
+use super::dispatch::{Answered, embed};
 use super::elastic::infer;
 use super::elastic::service_settings::service_name;
 use super::error::Error;
-use super::presentation::ok;
 use super::request::{self, Target};
 use super::wake::Waiter;
 use super::work::{Form, Work};
@@ -30,7 +29,7 @@ pub(crate) fn infer(
     async move {
         let (key, work, admitted) = read.await?;
         let waiter = Waiter::new(&gateway, &key);
-        let answer = embed(&waiter, work, admitted).await.map(ok);
+        let answer = embed(&waiter, work, admitted).await.map(Answered::into_response);
         waiter.answer(answer)
     }
 }
@@ -44,8 +43,8 @@ async fn read(
         Arrived::read(&gateway, &target.id, &[], request).await?;
     let request = infer::parse(target.task, &body)?;
     gateway.find(&target)?;
-    let form = Form::Inference { input_type: request.input_type() };
-    let work = Box::new(Work::new(request.into_texts(), form, &headers));
+    let (texts, input_type, options) = request.into_parts();
+    let work = Box::new(Work::new(texts, Form::Inference { input_type }, options, &headers));
     Ok((target.key(), work, admitted))
 }
 

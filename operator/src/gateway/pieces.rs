@@ -5,7 +5,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use axum::body::{Body, Bytes};
+use axum::body::Bytes;
 use bytes::BytesMut;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
@@ -16,7 +16,7 @@ use tokio::time::timeout_at;
 
 use super::admission::Admitted;
 use super::budget::{Held, OverBudget};
-use super::dispatch::{Errand, answer, ready_pod, too_many_bytes};
+use super::dispatch::{Answered, Errand, Taken, answer, ready_pod, too_many_bytes};
 use super::error::Error;
 use super::joined::Joined;
 use super::queue::Claim;
@@ -35,11 +35,18 @@ struct Shared<'a> {
     in_line: Mutex<Claim>,
 }
 
+/// An answer to one of them.
+struct Piece {
+    index: usize,
+    entries: Bytes,
+    tokens: Option<u64>,
+}
+
 pub(crate) async fn in_pieces(
     waiter: &Waiter<'_>,
     work: Box<Work>,
     admitted: Admitted,
-) -> Result<Body, Error> {
+) -> Result<Answered, Error> {
     let gateway = waiter.gateway();
     let shared = Shared {
         errand: Errand::new(waiter, admitted.deadline)?,
@@ -62,24 +69,25 @@ pub(crate) async fn in_pieces(
         }
     }
     drop(running);
-    answers.sort_unstable_by_key(|(index, _)| *index);
-    let entries = answers.into_iter().map(|(_, entries)| entries).collect();
-    Ok(Joined::body(work.form(), entries, admitted, shared.held))
+    answers.sort_unstable_by_key(|piece| piece.index);
+    let tokens = answers.iter().map(|piece| piece.tokens).sum();
+    let entries = answers.into_iter().map(|piece| piece.entries).collect();
+    Ok(Answered { body: Joined::body(work.form(), entries, admitted, shared.held), tokens })
 }
 
 impl Shared<'_> {
-    async fn piece(&self, index: usize, range: Range<usize>) -> Result<(usize, Bytes), Error> {
+    async fn piece(&self, index: usize, range: Range<usize>) -> Result<Piece, Error> {
         let mut claim = self.in_line.lock().await;
         // Made only now: as long as it waits, a piece is nothing but a range.
         let message = self.work.message(range);
         let slot = ready_pod(&self.errand, &message, *claim, None).await?;
         *claim = Claim::Kept;
         drop(claim);
-        let answer = answer(&self.errand, &message, slot).await?;
+        let Taken { body, tokens } = answer(&self.errand, &message, slot).await?;
         drop(message);
-        let answer = self.collect(answer).await?;
+        let answer = self.collect(body).await?;
         match self.work.form().entries(&answer) {
-            Ok(entries) => Ok((index, entries)),
+            Ok(entries) => Ok(Piece { index, entries, tokens }),
             Err(BrokenFrame) => Err(Error::AnswerBroken),
         }
     }

@@ -17,7 +17,7 @@ use super::Gateway;
 use super::arrived::Arrived;
 use super::elastic::error::Refusal;
 use super::elastic::query::Own;
-use super::embed::{self, Call};
+use super::embed::{self, Call, Wanted};
 use super::error::Error;
 use super::request::Target;
 
@@ -62,8 +62,7 @@ impl Shaped {
         let request = read(&body)?;
         drop(body);
         gateway.find(&target)?;
-        let input_type = request.input_type();
         let call = Call { key: &target.key(), admitted, headers: &headers };
-        embed::embed(gateway, call, request.into_texts(), input_type, |rows| write(&rows)).await
+        embed::embed(gateway, call, Wanted::from(request), |rows| write(&rows)).await
     }
 }

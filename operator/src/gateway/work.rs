@@ -6,7 +6,7 @@ use std::ops::Range;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use lexiscale_wire::InputType;
+use lexiscale_wire::{InputType, Options};
 use serde::Serialize;
 
 use super::presentation::json;
@@ -22,7 +22,7 @@ pub(crate) enum Form {
     /// Elasticsearch's shape: tokens and weights.
     Inference { input_type: Option<InputType> },
     /// The shape of Text Embeddings Inference: token ids and weights.
-    EmbedSparse { truncate: bool },
+    EmbedSparse { input_type: Option<InputType> },
 }
 
 /// What goes to one worker in one request, and who it competes with.
@@ -40,6 +40,7 @@ pub(crate) struct Message {
 pub(crate) struct Work {
     texts: Vec<String>,
     form: Form,
+    options: Options,
     headers: HeaderMap,
 }
 
@@ -49,7 +50,7 @@ pub(crate) struct BrokenFrame;
 
 impl Work {
     /// `client` is the head of the request that brought the texts.
-    pub(crate) fn new(texts: Vec<String>, form: Form, client: &HeaderMap) -> Self {
+    pub(crate) fn new(texts: Vec<String>, form: Form, options: Options, client: &HeaderMap) -> Self {
         let mut headers = HeaderMap::with_capacity(4);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         for name in [TRACEPARENT, TRACESTATE] {
@@ -57,7 +58,7 @@ impl Work {
                 headers.insert(name, value.clone());
             }
         }
-        Self { texts, form, headers }
+        Self { texts, form, options, headers }
     }
 
     pub(crate) fn texts(&self) -> usize {
@@ -81,7 +82,7 @@ impl Work {
         Message {
             path: self.form.path(),
             headers: self.headers.clone(),
-            body: Bytes::from(self.form.body(texts)),
+            body: Bytes::from(self.form.body(texts, &self.options)),
             class: self.form.class(),
             texts: texts.len(),
         }
@@ -98,27 +99,31 @@ impl Form {
 
     fn class(self) -> Class {
         match self {
-            Self::Inference { input_type } => Class::from(input_type),
-            Self::EmbedSparse { .. } => Class::Ingest,
+            Self::Inference { input_type } | Self::EmbedSparse { input_type } => Class::from(input_type),
         }
     }
 
     /// As the worker reads it: `InferenceRequest` of the wire, with borrowed texts.
-    fn body(self, texts: &[String]) -> Vec<u8> {
+    fn body(self, texts: &[String], options: &Options) -> Vec<u8> {
         #[derive(Serialize)]
         struct Inference<'a> {
             input: &'a [String],
             #[serde(skip_serializing_if = "Option::is_none")]
             input_type: Option<InputType>,
+            #[serde(flatten)]
+            options: &'a Options,
         }
         #[derive(Serialize)]
         struct EmbedSparse<'a> {
             inputs: &'a [String],
-            truncate: bool,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            input_type: Option<InputType>,
+            #[serde(flatten)]
+            options: &'a Options,
         }
         match self {
-            Self::Inference { input_type } => json(&Inference { input: texts, input_type }),
-            Self::EmbedSparse { truncate } => json(&EmbedSparse { inputs: texts, truncate }),
+            Self::Inference { input_type } => json(&Inference { input: texts, input_type, options }),
+            Self::EmbedSparse { input_type } => json(&EmbedSparse { inputs: texts, input_type, options }),
         }
     }
 
@@ -147,10 +152,11 @@ mod tests {
     use super::*;
 
     const INFERENCE: Form = Form::Inference { input_type: Some(InputType::Search) };
-    const EMBED_SPARSE: Form = Form::EmbedSparse { truncate: true };
+    const EMBED_SPARSE: Form = Form::EmbedSparse { input_type: None };
 
     fn work(texts: usize, form: Form) -> Work {
-        Work::new((0..texts).map(|number| number.to_string()).collect(), form, &HeaderMap::new())
+        let texts = (0..texts).map(|number| number.to_string()).collect();
+        Work::new(texts, form, Options::default(), &HeaderMap::new())
     }
 
     #[test]
@@ -174,8 +180,11 @@ mod tests {
         );
         assert_eq!((message.path, message.class, message.texts), ("/_inference", Class::Search, 2));
         let message = work(1, EMBED_SPARSE).message(0..1);
-        assert_eq!(message.body, r#"{"inputs":["0"],"truncate":true}"#);
+        assert_eq!(message.body, r#"{"inputs":["0"]}"#);
         assert_eq!((message.path, message.class), ("/embed_sparse", Class::Ingest));
+        let options = Options { truncate: Some(true), ..Options::default() };
+        let work = Work::new(vec!["a".to_owned()], EMBED_SPARSE, options, &HeaderMap::new());
+        assert_eq!(work.message(0..1).body, r#"{"inputs":["a"],"truncate":true}"#);
     }
 
     #[test]
@@ -183,7 +192,7 @@ mod tests {
         let mut client = HeaderMap::new();
         client.insert("authorization", HeaderValue::from_static("ApiKey x"));
         client.insert(TRACEPARENT, HeaderValue::from_static("00-1"));
-        let work = Work::new(vec![String::new()], INFERENCE, &client);
+        let work = Work::new(vec![String::new()], INFERENCE, Options::default(), &client);
         let headers = work.message(0..1).headers;
         assert_eq!((headers.len(), headers.get(TRACEPARENT).is_some()), (2, true));
     }

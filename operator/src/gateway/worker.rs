@@ -16,7 +16,8 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Frame, Incoming, SizeHint};
 use lexiscale_trace::{Kind, Span, Traces, attribute};
 use lexiscale_wire::{
-    COUNTED_HEADER, LOAD_HEADER, READY_PATH, TIMEOUT_HEADER, WORKED_HEADER, WorkerError, WorkerErrorKind,
+    COUNTED_HEADER, LOAD_HEADER, READY_PATH, TIMEOUT_HEADER, TOKENS_HEADER, WORKED_HEADER, WorkerError,
+    WorkerErrorKind,
 };
 use tokio::time::{Instant, Sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -69,6 +70,8 @@ pub(crate) struct Answer {
     pub(crate) load: Option<usize>,
     /// What its model worked on this, where it says so.
     pub(crate) worked: Option<Duration>,
+    /// Tokens that it came to, where it says so.
+    pub(crate) tokens: Option<u64>,
 }
 
 impl WorkerClient {
@@ -145,7 +148,8 @@ impl WorkerClient {
         if response.status() == StatusCode::OK {
             let load = number(response.headers(), LOAD_HEADER);
             let worked = number(response.headers(), WORKED_HEADER).map(Duration::from_micros);
-            return Ok(Answer { body: response.into_body(), load, worked });
+            let tokens = number(response.headers(), TOKENS_HEADER);
+            return Ok(Answer { body: response.into_body(), load, worked, tokens });
         }
         let status = response.status();
         let retry_after = response.headers().get(RETRY_AFTER).cloned();

@@ -68,6 +68,7 @@ pub(crate) fn succeeded(model: &str) -> FetchReport {
         files: 3,
         max_tokens: 512,
         vocabulary_size: 30522,
+        vocabulary: Some("sha256:30522".to_owned()),
         memory_bytes: 100_000_000,
         int8: None,
         license: None,

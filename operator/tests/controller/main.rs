@@ -22,6 +22,7 @@ mod puppet;
 mod scaling;
 mod security;
 mod sharing;
+mod sizing;
 mod sources;
 mod standby;
 mod zero;

@@ -171,7 +171,7 @@ impl World {
     }
 }
 
-async fn listen() -> (IpAddr, TcpListener) {
+pub(crate) async fn listen() -> (IpAddr, TcpListener) {
     loop {
         let bytes: [u8; 3] = rand();
         let ip = Ipv4Addr::new(127, bytes[0].max(1), bytes[1], bytes[2].clamp(1, 254));

@@ -22,7 +22,7 @@ async fn post(gateway: &Gateway, path: &str, body: Value) -> Answer {
 async fn one_endpoint_answers_in_every_shape() {
     with_namespace(|cluster| async move {
         articles(&cluster).await;
-        let worker = Worker::start(Behaviour::Embeds).await;
+        let worker = Worker::start(Behaviour::Counts).await;
         cluster.routes("articles", &[worker.address]).await;
         let gateway = Gateway::start(&cluster, &[]).await;
         let input = json!({"input": ["a", "b"]});
@@ -45,6 +45,7 @@ async fn one_endpoint_answers_in_every_shape() {
                     .header("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
                 let answer = gateway.request(request.body(body.to_string().into()).unwrap()).await;
                 assert_eq!((answer.status.as_u16(), answer.json()), (200, expected.clone()), "{path}");
+                assert_eq!(answer.headers["x-lexiscale-tokens"], "6", "{path}");
             }
         }
         assert!(worker.headers().iter().all(|headers| headers.contains_key("traceparent")));

@@ -31,6 +31,8 @@ pub(crate) const EMBEDDING: &str =
 pub(crate) enum Behaviour {
     /// One embedding for each text, all of them the same.
     Embeds,
+    /// As `Embeds`, and tells that each text came to three tokens.
+    Counts,
     /// As an embedding and much white space, in pieces, without saying how long it will be.
     EmbedsAtLength,
     /// The embedding of a text is the text itself.
@@ -187,6 +189,10 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
     let json = [(CONTENT_TYPE, "application/json")];
     let response = match shared.behaviour {
         Behaviour::Embeds | Behaviour::Echoes => (json, rows).into_response(),
+        Behaviour::Counts => {
+            let tokens = 3 * (texts(&bytes, "input").len() + texts(&bytes, "inputs").len());
+            ([("x-lexiscale-tokens", tokens.to_string())], json, rows).into_response()
+        }
         Behaviour::EmbedsAtLength => {
             let blanks = stream::iter((0..100).map(|_| Ok::<_, std::io::Error>(" ".repeat(1000))));
             let end = stream::once(async { Ok(EMBEDDING.to_owned()) });
@@ -224,11 +230,11 @@ fn by_token(behaviour: Behaviour, body: &[u8]) -> String {
     format!(r#"{{"sparse_embedding":[{}]}}"#, rows.join(","))
 }
 
-/// Strongest first, as the worker has it. The echo of a text is its length.
+/// By ascending id, as the worker has it. The echo of a text is its length.
 fn by_id(behaviour: Behaviour, body: &[u8]) -> String {
     let row = |text: &String| match behaviour {
         Behaviour::Echoes => json!([{"index": text.len(), "value": 1.0}]),
-        _ => json!([{"index": 7, "value": 1.5}, {"index": 3, "value": 0.5}]),
+        _ => json!([{"index": 3, "value": 0.5}, {"index": 7, "value": 1.5}]),
     };
     Value::Array(texts(body, "inputs").iter().map(row).collect()).to_string()
 }

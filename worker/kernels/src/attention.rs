@@ -184,11 +184,12 @@ impl Head {
                 table_stride: PANEL,
                 depth: self.width,
             };
-            let products = simd.product::<R, VECTORS>(&work);
-            for (row, products) in products.into_iter().enumerate() {
+            let mut products = [[simd.splat(0.0); VECTORS]; R];
+            simd.product(&work, &mut products);
+            for (row, products) in products.iter().enumerate() {
                 let scores = &mut scores[row * padded + panel * PANEL..][..PANEL];
-                for (product, score) in products.into_iter().zip(scores.as_chunks_mut().0) {
-                    simd.store(product, score);
+                for (product, score) in products.iter().zip(scores.as_chunks_mut().0) {
+                    simd.store(*product, score);
                 }
             }
         }
@@ -230,11 +231,12 @@ impl Head {
             table_stride: PANEL,
             depth: self.text.len(),
         };
-        let sums = simd.product::<R, C>(&work);
-        for (row, (sums, share)) in sums.into_iter().zip(shares).enumerate() {
+        let mut sums = [[simd.splat(0.0); C]; R];
+        simd.product(&work, &mut sums);
+        for (row, (sums, share)) in sums.iter().zip(shares).enumerate() {
             let to = &mut to[self.place(self.text.start + first + row, column)..][..C * LANES];
-            for (sum, to) in sums.into_iter().zip(to.as_chunks_mut().0) {
-                simd.store(simd.multiply(sum, share), to);
+            for (sum, to) in sums.iter().zip(to.as_chunks_mut().0) {
+                simd.store(simd.multiply(*sum, share), to);
             }
         }
     }

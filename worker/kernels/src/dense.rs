@@ -72,14 +72,14 @@ struct Store<'a> {
 
 impl<S: Simd> Epilogue<S> for Store<'_> {
     #[inline(always)]
-    fn block<const R: usize>(&mut self, simd: S, row: usize, sums: [[S::Vector; VECTORS]; R]) {
-        for (index, sums) in sums.into_iter().enumerate() {
+    fn block<const R: usize>(&mut self, simd: S, row: usize, sums: &[[S::Vector; VECTORS]; R]) {
+        for (index, sums) in sums.iter().enumerate() {
             let row = row + index;
             let scale = simd.splat(self.rows.scales[row]);
             let to = &mut self.to[row * VECTORS..][..VECTORS];
-            for (vector, (sum, to)) in sums.into_iter().zip(to).enumerate() {
+            for (vector, (sum, to)) in sums.iter().zip(to).enumerate() {
                 let factor = simd.load(&self.scales[vector]);
-                let sum = simd.multiply(sum, scale);
+                let sum = simd.multiply(*sum, scale);
                 let value = match self.after {
                     After::Bias => simd.fused(sum, factor, simd.load(&self.biases[vector])),
                     After::Activation(activation) => {

@@ -2,7 +2,7 @@
 //!
 //! For a token's state `x = s q + e` and a word's row `w = t r + f`, the product of bytes `s t (q . r)` is off by
 //! `e . w + s q . f`, which is at most `|e| |w| + |s q| |f|`. A pair of token and word whose product, bias and bound
-//! together are not above zero cannot matter; nor can one that stays below what another token surely reaches.
+//! together are not above zero cannot matter; nor can one that stays below what another token has reached.
 
 use std::ops::Range;
 
@@ -47,6 +47,13 @@ pub(crate) struct Pair {
     column: u8,
     /// The logit is at most this.
     most: f32,
+}
+
+/// The token with the largest logit of a word by its bytes.
+#[derive(Clone, Copy, Debug)]
+struct Strongest {
+    logit: f32,
+    row: usize,
 }
 
 /// The decoder: bytes to screen with, and numbers to decide.
@@ -97,14 +104,14 @@ impl Work for Screening<'_> {
                     biases: &decoder.biases[first..][..PANEL],
                     scaled_biases: vectors(&decoder.scaled_biases[first..]),
                     scaled_norms: vectors(&decoder.scaled_norms[first..]),
-                    least: [0.0; PANEL],
+                    strongest: [Strongest { logit: f32::MIN, row: 0 }; PANEL],
                     pairs,
                 };
                 let ahead = if index == 0 { ahead } else { &[] };
                 let panel = &decoder.panels[panel * bytes..][..bytes];
                 multiply(simd, rows, text.clone(), panel, ahead, &mut screen);
-                let least = screen.least;
-                *rescored += decide(simd, states, rows.width, decoder, first, pairs, &least, to);
+                let strongest = screen.strongest;
+                *rescored += decide(simd, states, rows.width, decoder, first, pairs, &strongest, to);
             }
         }
     }
@@ -117,26 +124,29 @@ struct Screen<'a> {
     biases: &'a [f32],
     scaled_biases: &'a [[f32; LANES]; VECTORS],
     scaled_norms: &'a [[f32; LANES]; VECTORS],
-    /// What each word surely reaches.
-    least: [f32; PANEL],
+    strongest: [Strongest; PANEL],
     pairs: &'a mut Vec<Pair>,
 }
 
 impl<S: Simd> Epilogue<S> for Screen<'_> {
     #[inline(always)]
-    fn block<const R: usize>(&mut self, simd: S, row: usize, sums: [[S::Vector; VECTORS]; R]) {
+    fn block<const R: usize>(&mut self, simd: S, row: usize, sums: &[[S::Vector; VECTORS]; R]) {
         let zero = simd.splat(0.0);
-        for (index, sums) in sums.into_iter().enumerate() {
+        for (index, sums) in sums.iter().enumerate() {
             let margin = self.margins[row + index];
             let (bound, inverse) = (simd.splat(margin.bound), simd.splat(margin.inverse));
             let mut found = 0_u64;
-            for (vector, sum) in sums.into_iter().enumerate() {
-                let most = simd.fused(simd.load(&self.scaled_norms[vector]), bound, sum);
+            for (vector, sum) in sums.iter().enumerate() {
+                let most = simd.fused(simd.load(&self.scaled_norms[vector]), bound, *sum);
                 let most = simd.fused(simd.load(&self.scaled_biases[vector]), inverse, most);
                 found |= u64::from(simd.above(most, zero)) << (vector * LANES);
             }
             if found != 0 {
-                self.remember(simd, row + index, found, sums);
+                let mut numbers = [[0.0; LANES]; VECTORS];
+                for (sum, numbers) in sums.iter().zip(&mut numbers) {
+                    simd.store(*sum, numbers);
+                }
+                self.remember(row + index, found, &numbers);
             }
         }
     }
@@ -145,8 +155,7 @@ impl<S: Simd> Epilogue<S> for Screen<'_> {
 impl Screen<'_> {
     #[inline(never)]
     #[expect(clippy::cast_possible_truncation, reason = "positions and panels are bounded")]
-    fn remember<S: Simd>(&mut self, simd: S, row: usize, mut found: u64, sums: [S::Vector; VECTORS]) {
-        let sums = sums.map(|sum| lanes(simd, sum));
+    fn remember(&mut self, row: usize, mut found: u64, sums: &[[f32; LANES]; VECTORS]) {
         let (scale, margin) = (self.rows.scales[row], self.margins[row]);
         while found != 0 {
             let column = found.trailing_zeros() as usize;
@@ -154,7 +163,9 @@ impl Screen<'_> {
             let scale = scale * self.scales[column];
             let logit = sums[column / LANES][column % LANES] * scale + self.biases[column];
             let bound = self.scaled_norms[column / LANES][column % LANES] * margin.bound * scale;
-            self.least[column] = self.least[column].max(logit - bound);
+            if logit > self.strongest[column].logit {
+                self.strongest[column] = Strongest { logit, row };
+            }
             self.pairs.push(Pair { row: row as u32, column: column as u8, most: logit + bound });
         }
     }
@@ -174,27 +185,38 @@ fn decide<S: Simd>(
     decoder: Decoder<'_>,
     first: usize,
     pairs: &[Pair],
-    least: &[f32; PANEL],
+    strongest: &[Strongest; PANEL],
     to: &mut Vec<(u32, f32)>,
 ) -> usize {
     let mut best = [0.0_f32; PANEL];
     let mut rescored = 0;
+    // The likeliest token of each word first: few others can then still be above it.
+    for (column, strongest) in strongest.iter().enumerate() {
+        if strongest.logit > f32::MIN && first + column < decoder.vocabulary {
+            best[column] =
+                best[column].max(logit(simd, states, width, decoder, strongest.row, first + column));
+            rescored += 1;
+        }
+    }
     for pair in pairs {
         let (column, row) = (usize::from(pair.column), pair.row as usize);
-        let id = first + column;
-        if pair.most < least[column] || id >= decoder.vocabulary {
-            continue;
+        if pair.most > best[column] && row != strongest[column].row && first + column < decoder.vocabulary {
+            best[column] = best[column].max(logit(simd, states, width, decoder, row, first + column));
+            rescored += 1;
         }
-        let product = inner(simd, &states[row * width..][..width], &decoder.numbers[id * width..][..width]);
-        let logit = product + decoder.biases[id];
-        best[column] = best[column].max(logit);
-        rescored += 1;
     }
     if rescored > 0 {
         let found = best.iter().enumerate().filter(|(_, logit)| **logit > 0.0 && logit.is_finite());
         to.extend(found.map(|(column, logit)| ((first + column) as u32, *logit)));
     }
     rescored
+}
+
+/// Not a closure: those would be compiled without the instruction set.
+#[inline(always)]
+fn logit<S: Simd>(simd: S, states: &[f32], width: usize, decoder: Decoder<'_>, row: usize, id: usize) -> f32 {
+    let (state, word) = (&states[row * width..][..width], &decoder.numbers[id * width..][..width]);
+    inner(simd, state, word) + decoder.biases[id]
 }
 
 /// Four running sums hide the latency of the additions.

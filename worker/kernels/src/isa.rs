@@ -93,9 +93,9 @@ pub(crate) trait Simd: Copy + Send + Sync {
     /// Numbers in -127..=127, to the nearest integer, ties to even.
     fn store_bytes(self, value: Self::Vector, to: &mut [i8; LANES]);
     /// Exact integer sums as numbers.
-    fn dot<const R: usize>(self, work: &Dot<'_>) -> [[Self::Vector; VECTORS]; R];
+    fn dot<const R: usize>(self, work: &Dot<'_>, to: &mut [[Self::Vector; VECTORS]; R]);
     /// Each sum by fused multiply-add in the order of the table's rows, from zero.
-    fn product<const R: usize, const C: usize>(self, work: &Product<'_>) -> [[Self::Vector; C]; R];
+    fn product<const R: usize, const C: usize>(self, work: &Product<'_>, to: &mut [[Self::Vector; C]; R]);
 }
 
 /// Something to do with whatever vectors there are. Implementations are `#[inline(always)]`, so that one copy of them is

@@ -3,7 +3,7 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use crate::isa::{Dot, Isa, PANEL, ROWS, Simd, Work};
+use crate::isa::{Dot, Isa, PANEL, ROWS, Simd, VECTORS, Work};
 
 const DEPTH: usize = 256;
 const CALLS: usize = 4000;
@@ -37,8 +37,9 @@ impl Work for Calls {
         let (rows, panel) = (vec![1; ROWS * DEPTH], vec![1; PANEL * DEPTH]);
         let work =
             Dot { rows: &rows, stride: DEPTH, start: &[0; ROWS], panel: &panel, depth: DEPTH, ahead: &[] };
+        let mut sums = [[simd.splat(0.0); VECTORS]; ROWS];
         for _ in 0..CALLS {
-            black_box(simd.dot::<ROWS>(black_box(&work)));
+            simd.dot::<ROWS>(black_box(&work), black_box(&mut sums));
         }
     }
 }

@@ -76,7 +76,7 @@ impl ByteRowsMut<'_> {
 /// What happens to a block of sums while it is in registers.
 pub(crate) trait Epilogue<S: Simd> {
     /// Sums of `R` rows from `row` on, in 64 columns.
-    fn block<const R: usize>(&mut self, simd: S, row: usize, sums: [[S::Vector; VECTORS]; R]);
+    fn block<const R: usize>(&mut self, simd: S, row: usize, sums: &[[S::Vector; VECTORS]; R]);
 }
 
 /// Multiplies rows with one panel, block by block.
@@ -90,6 +90,7 @@ pub(crate) fn multiply<S: Simd, E: Epilogue<S>>(
     epilogue: &mut E,
 ) {
     let blocks = range.len().div_ceil(ROWS);
+    let mut sums = [[simd.splat(0.0); VECTORS]; ROWS];
     for index in 0..blocks {
         let block = share(&range, index, blocks);
         let near = share(&(0..ahead.len() / PANEL), index, blocks);
@@ -103,14 +104,27 @@ pub(crate) fn multiply<S: Simd, E: Epilogue<S>>(
         };
         let row = block.start;
         match block.len() {
-            1 => epilogue.block(simd, row, simd.dot::<1>(&work)),
-            2 => epilogue.block(simd, row, simd.dot::<2>(&work)),
-            3 => epilogue.block(simd, row, simd.dot::<3>(&work)),
-            4 => epilogue.block(simd, row, simd.dot::<4>(&work)),
-            5 => epilogue.block(simd, row, simd.dot::<5>(&work)),
-            _ => epilogue.block(simd, row, simd.dot::<6>(&work)),
+            1 => one::<S, E, 1>(simd, row, &work, &mut sums, epilogue),
+            2 => one::<S, E, 2>(simd, row, &work, &mut sums, epilogue),
+            3 => one::<S, E, 3>(simd, row, &work, &mut sums, epilogue),
+            4 => one::<S, E, 4>(simd, row, &work, &mut sums, epilogue),
+            5 => one::<S, E, 5>(simd, row, &work, &mut sums, epilogue),
+            _ => one::<S, E, ROWS>(simd, row, &work, &mut sums, epilogue),
         }
     }
+}
+
+#[inline(always)]
+fn one<S: Simd, E: Epilogue<S>, const R: usize>(
+    simd: S,
+    row: usize,
+    work: &Dot<'_>,
+    sums: &mut [[S::Vector; VECTORS]; ROWS],
+    epilogue: &mut E,
+) {
+    let sums = sums.first_chunk_mut::<R>().expect("no block has more rows");
+    simd.dot(work, sums);
+    epilogue.block(simd, row, sums);
 }
 
 /// Part `index` of `parts` nearly equal ones.

@@ -53,12 +53,19 @@ impl NativeBackend {
             return Err(NativeError::Vocabulary { found, expected });
         }
         tracing::info!(instructions = model.isa().name(), "mapped the int8 model");
-        let saturation = verified.manifest().pooling;
+        let saturation = verified.manifest().pooling.saturation;
         Ok(Self { shared: Arc::new(Shared { model, team: Team::new(threads), saturation }) })
     }
 }
 
+/// Above this many tokens the arithmetic, not the reading of weights, takes the time.
+const TOKENS_TOGETHER: usize = 64;
+
 impl Backend for NativeBackend {
+    fn tokens_together(&self) -> usize {
+        TOKENS_TOGETHER
+    }
+
     fn lane(&self) -> Result<Box<dyn Lane>, BackendError> {
         let lane = NativeLane {
             shared: Arc::clone(&self.shared),
@@ -70,13 +77,14 @@ impl Backend for NativeBackend {
 }
 
 impl Lane for NativeLane {
-    fn run(&mut self, tokens: &Tokens, width: Width) -> Result<SparseRow, BackendError> {
+    fn run(&mut self, texts: &[&Tokens], width: Width) -> Result<Vec<SparseRow>, BackendError> {
         let Shared { model, team, saturation } = &*self.shared;
         let team = match width {
             Width::All => team,
             Width::One => &self.alone,
         };
-        let strongest = model.embed(&tokens.ids, &mut self.workspace, team);
-        Ok(SparseRow::from_strongest(strongest, *saturation))
+        let ids: Vec<&[u32]> = texts.iter().map(|tokens| tokens.ids.as_slice()).collect();
+        let rows = model.embed_all(&ids, &mut self.workspace, team);
+        Ok(rows.into_iter().map(|strongest| SparseRow::from_strongest(strongest, *saturation)).collect())
     }
 }

@@ -2,6 +2,8 @@
 //! once, and where several threads share the work on one text, where they part it decides the last digits of its vector.
 //! So a text that is alone is no faster here; the engine of our own is (see `docs/decisions/021`).
 
+pub mod limit;
+
 use std::path::{Path, PathBuf};
 
 use ort::environment::Environment;
@@ -11,7 +13,7 @@ use ort::value::TensorRef;
 
 use super::{Backend, BackendError, Lane, Width};
 use crate::model::inspect::OutputKind;
-use crate::model::saturation::Saturation;
+use crate::model::saturation::Pooling;
 use crate::model::verify::VerifiedModel;
 use crate::pooling::SparseRow;
 use crate::tokenize::Tokens;
@@ -64,7 +66,7 @@ pub struct OnnxBackend {
     environment: Environment,
     file: PathBuf,
     vocabulary_size: u32,
-    saturation: Saturation,
+    pooling: Pooling,
 }
 
 /// A session and what it is fed with.
@@ -73,7 +75,7 @@ pub struct OnnxLane {
     inputs: Vec<(String, InputKind)>,
     output: (String, OutputKind),
     vocabulary_size: usize,
-    saturation: Saturation,
+    pooling: Pooling,
     ids: Vec<i64>,
     /// The mask of every text: nothing is padded.
     ones: Vec<i64>,
@@ -87,7 +89,7 @@ impl OnnxBackend {
             environment: runtime.environment.clone(),
             file: model.model_file(),
             vocabulary_size: model.manifest().vocabulary_size,
-            saturation: model.manifest().pooling,
+            pooling: model.manifest().pooling,
         }
     }
 }
@@ -103,7 +105,7 @@ impl Backend for OnnxBackend {
 
 impl OnnxLane {
     pub fn load(backend: &OnnxBackend) -> Result<Self, LoadError> {
-        let OnnxBackend { environment, file, vocabulary_size, saturation } = backend;
+        let OnnxBackend { environment, file, vocabulary_size, pooling } = backend;
         let session =
             session(environment, file).map_err(|error| LoadError::Session { reason: error.to_string() })?;
         let inputs = session
@@ -117,7 +119,7 @@ impl OnnxLane {
             inputs,
             output,
             vocabulary_size: usize::try_from(*vocabulary_size).unwrap_or(usize::MAX),
-            saturation: *saturation,
+            pooling: *pooling,
             ids: Vec::new(),
             ones: Vec::new(),
             zeros: Vec::new(),
@@ -126,10 +128,15 @@ impl OnnxLane {
 }
 
 impl Lane for OnnxLane {
-    fn run(&mut self, tokens: &Tokens, _: Width) -> Result<SparseRow, BackendError> {
+    fn run(&mut self, texts: &[&Tokens], _: Width) -> Result<Vec<SparseRow>, BackendError> {
+        texts.iter().map(|tokens| self.row(tokens)).collect()
+    }
+}
+
+impl OnnxLane {
+    fn row(&mut self, tokens: &Tokens) -> Result<SparseRow, BackendError> {
         let fail = |error: ort::Error| BackendError { reason: error.to_string() };
-        let Self { session, inputs, output: (name, kind), vocabulary_size, saturation, ids, ones, zeros } =
-            self;
+        let Self { session, inputs, output: (name, kind), vocabulary_size, pooling, ids, ones, zeros } = self;
         let length = tokens.ids.len();
         ids.clear();
         ids.extend(tokens.ids.iter().map(|id| i64::from(*id)));
@@ -159,7 +166,7 @@ impl Lane for OnnxLane {
         }
         Ok(match kind {
             OutputKind::Pooled => SparseRow::from_dense(values),
-            OutputKind::Logits => SparseRow::from_logits(values, *vocabulary_size, length, *saturation),
+            OutputKind::Logits => SparseRow::from_logits(values, *vocabulary_size, length, *pooling),
         })
     }
 }
@@ -171,6 +178,8 @@ fn session(environment: &Environment, model: &Path) -> ort::Result<Session> {
         .with_inter_threads(1)?
         .with_intra_op_spinning(false)?
         .with_inter_op_spinning(false)?
+        // Packed, the weights would be copied, once for each lane; as they are, all lanes share the mapped file.
+        .with_prepacking(false)?
         // Reserving for the largest shape seen would keep the memory of one long text for ever.
         .with_memory_pattern(false)?;
     builder.commit_from_file(model)

@@ -1,26 +1,34 @@
 //! Makes the folder that will be published out of the files that were downloaded: converts, checks that the tokenizer
 //! can be used, finds the window, and writes the manifest last.
 
+mod queries;
+mod settings;
+
 use std::io;
-use std::panic::catch_unwind;
 use std::path::Path;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
-use crate::model::config::{MAX_CONFIG_BYTES, Window};
-use crate::model::convert::{CONVERTER_VERSION, ConvertError, Packed, convert, pack};
-use crate::model::inspect::{InspectError, inspect};
-use crate::model::manifest::{
-    FORMAT, INT8_FILE, MANIFEST_FILE, MODEL_FILE, Manifest, ManifestFile, TOKENIZER_FILE, digest,
+use crate::model::config::Window;
+use crate::model::convert::{
+    CONVERTER_VERSION, ConvertError, Packed, Placement, convert_pooled, pack_pooled,
 };
-use crate::model::saturation::Saturation;
+use crate::model::golden::GoldenError;
+use crate::model::inspect::{InspectError, inspect};
+use crate::model::layout::{Layout, LayoutError};
+use crate::model::manifest::{
+    FORMAT, INT8_FILE, MANIFEST_FILE, MODEL_FILE, Manifest, ManifestFile, StaticSearch, TOKENIZER_FILE,
+    WEIGHTS_FILE, digest,
+};
 use crate::model::select::{ModelFiles, Selection};
+use crate::model::static_search::{self, QUERY_WEIGHTS_FILE, StaticSearchError};
+use crate::model::tokenizer_check::{TokenizerCheckError, check_tokenizer};
 use crate::model::verify::sha256_of;
 use crate::model::weights::INDEX_FILE;
-use crate::tokenize::{Tokenizer, TokenizerError};
+use crate::vocabulary::{Vocabulary, VocabularyError};
 
-/// For repositories that do not say.
-const DEFAULT_WINDOW: u64 = 512;
+/// The largest vocabulary in use has about a million entries.
+const MAX_VOCABULARY: u32 = 4_194_304;
 
 #[derive(Debug, thiserror::Error)]
 pub enum AssembleError {
@@ -29,11 +37,21 @@ pub enum AssembleError {
     #[error(transparent)]
     Inspect(#[from] InspectError),
     #[error(transparent)]
-    Tokenizer(#[from] TokenizerError),
-    #[error("tokenizer.json makes the tokenizer panic")]
-    TokenizerPanic,
+    Layout(#[from] LayoutError),
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerCheckError),
+    #[error(transparent)]
+    Tokens(#[from] VocabularyError),
+    #[error(transparent)]
+    StaticSearch(#[from] StaticSearchError),
+    #[error(transparent)]
+    Golden(#[from] GoldenError),
+    #[error("modules.json has the model in {asked:?}, but its files were found in {found:?}")]
+    Root { asked: String, found: String },
     #[error("config.json lacks vocab_size")]
     Vocabulary,
+    #[error("config.json has vocab_size = {found}, more than the {MAX_VOCABULARY} that are served")]
+    VocabularySize { found: u32 },
     #[error("{file} cannot be used: {reason}")]
     Setting { file: &'static str, reason: String },
     #[error("failed to copy {file}")]
@@ -45,7 +63,7 @@ pub enum AssembleError {
 }
 
 /// Where the files came from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {
     pub source: String,
     pub requested_revision: String,
@@ -59,17 +77,21 @@ pub fn assemble(
     origin: Origin,
     staging: &Path,
 ) -> Result<Manifest, AssembleError> {
-    let file_error = |file: &str| {
-        let file = file.to_owned();
-        move |source| AssembleError::File { file, source }
-    };
     fs_err::create_dir_all(staging).map_err(file_error("the staging folder"))?;
-    let window = Window::parse(&read_setting(folder, "config.json")?.unwrap_or_default())
+    let layout = Layout::read(folder)?;
+    if layout.model != selection.root {
+        return Err(AssembleError::Root { asked: layout.model, found: selection.root.clone() });
+    }
+    let root = folder.join(&selection.root);
+    let window = Window::parse(&settings::read(&root, "config.json")?.unwrap_or_default())
         .map_err(|error| AssembleError::Convert(error.into()))?;
     let vocabulary_size = window
         .vocabulary_size()
         .and_then(|size| u32::try_from(size).ok())
         .ok_or(AssembleError::Vocabulary)?;
+    if vocabulary_size > MAX_VOCABULARY {
+        return Err(AssembleError::VocabularySize { found: vocabulary_size });
+    }
     let mut names = vec![MODEL_FILE.to_owned()];
     let model = staging.join(MODEL_FILE);
     let mut int8_refused = None;
@@ -82,20 +104,36 @@ pub fn assemble(
             None
         }
         ModelFiles::Safetensors(_) => {
-            convert(folder, &model)?;
-            match pack(folder, &staging.join(INT8_FILE))? {
+            convert_pooled(&root, layout.pooling, &model, Placement::Beside(WEIGHTS_FILE))?;
+            names.push(WEIGHTS_FILE.to_owned());
+            match pack_pooled(&root, layout.pooling, &staging.join(INT8_FILE))? {
                 Packed::Written { bytes: _ } => names.push(INT8_FILE.to_owned()),
                 Packed::Refused { reason } => int8_refused = Some(reason),
             }
             Some(CONVERTER_VERSION)
         }
     };
-    for name in selection.small.iter().filter(|name| *name != INDEX_FILE) {
-        copy(&folder.join(name), &staging.join(name)).map_err(file_error(name))?;
-        names.push(name.clone());
+    for name in selection.small.iter().filter(|name| !name.ends_with(INDEX_FILE)) {
+        let is_tokenizer = name.strip_prefix(&selection.root) == Some(TOKENIZER_FILE);
+        let published = if is_tokenizer { TOKENIZER_FILE } else { name };
+        copy(&folder.join(name), &staging.join(published)).map_err(file_error(name))?;
+        names.push(published.to_owned());
     }
-    let max_tokens = max_tokens(folder, &window)?;
-    check_tokenizer(&staging.join(TOKENIZER_FILE), max_tokens)?;
+    let max_tokens = settings::max_tokens(&root, &window)?;
+    let checked = check_tokenizer(&staging.join(TOKENIZER_FILE), max_tokens)?;
+    let size = usize::try_from(vocabulary_size).unwrap_or(usize::MAX);
+    let vocabulary = Vocabulary::parse(&checked.json, size)?;
+    let static_search = match &layout.static_search {
+        Some(table) => {
+            let table = queries::Table { repository: folder, folder: &folder.join(table) };
+            let weights = table.read(&vocabulary, &checked)?;
+            let file = QUERY_WEIGHTS_FILE;
+            fs_err::write(staging.join(file), static_search::to_bytes(&weights)).map_err(file_error(file))?;
+            names.push(file.to_owned());
+            Some(StaticSearch { file: file.to_owned() })
+        }
+        None => None,
+    };
     let files = names
         .into_iter()
         .map(|name| describe(staging, name.clone()).map_err(file_error(&name)))
@@ -107,19 +145,35 @@ pub fn assemble(
         revision: origin.revision,
         license: origin.license,
         converter,
-        pooling: Saturation::read(folder).map_err(|error| AssembleError::Convert(error.into()))?,
+        pooling: layout.pooling,
         max_tokens,
         vocabulary_size,
         int8_refused,
+        parameter_bytes: files
+            .iter()
+            .filter(|file| [MODEL_FILE, WEIGHTS_FILE].contains(&file.name.as_str()))
+            .map(|file| file.size)
+            .sum(),
+        static_search,
+        vocabulary: Some(vocabulary.digest(&checked.json)),
         golden: None,
-        parameter_bytes: files.iter().find(|file| file.name == MODEL_FILE).map_or(0, |file| file.size),
         digest: digest(&files),
         files,
     };
-    let json = serde_json::to_vec_pretty(&manifest)
-        .map_err(|error| file_error(MANIFEST_FILE)(io::Error::other(error)))?;
-    fs_err::write(staging.join(MANIFEST_FILE), json).map_err(file_error(MANIFEST_FILE))?;
+    write_manifest(staging, &manifest)?;
     Ok(manifest)
+}
+
+/// Replaces the manifest of a folder that is not published yet.
+pub fn write_manifest(staging: &Path, manifest: &Manifest) -> Result<(), AssembleError> {
+    let json = serde_json::to_vec_pretty(manifest)
+        .map_err(|error| file_error(MANIFEST_FILE)(io::Error::other(error)))?;
+    fs_err::write(staging.join(MANIFEST_FILE), json).map_err(file_error(MANIFEST_FILE))
+}
+
+fn file_error(file: &str) -> impl FnOnce(io::Error) -> AssembleError {
+    let file = file.to_owned();
+    move |source| AssembleError::File { file, source }
 }
 
 fn describe(folder: &Path, name: String) -> io::Result<ManifestFile> {
@@ -137,74 +191,4 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
 /// A large file need not lie on the volume twice; where the file system has no links it does for a moment.
 fn link(from: &Path, to: &Path) -> io::Result<()> {
     fs_err::hard_link(from, to).or_else(|_| copy(from, to))
-}
-
-/// The smallest of what positions, tokenizer and settings allow.
-fn max_tokens(folder: &Path, window: &Window) -> Result<u32, AssembleError> {
-    #[derive(Deserialize)]
-    struct TokenizerConfig {
-        /// Some repositories write 10^30 for "no limit", which no integer holds.
-        #[serde(default)]
-        model_max_length: Option<f64>,
-    }
-    #[derive(Deserialize)]
-    struct TransformerConfig {
-        #[serde(default)]
-        max_seq_length: Option<u64>,
-    }
-    let tokenizer: Option<TokenizerConfig> = parse_setting(folder, "tokenizer_config.json")?;
-    let transformer: Option<TransformerConfig> = parse_setting(folder, "sentence_bert_config.json")?;
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "the range is checked before"
-    )]
-    let by_tokenizer = tokenizer
-        .and_then(|config| config.model_max_length)
-        .filter(|length| (1.0..1e9).contains(length))
-        .map(|length| length as u64);
-    let by_transformer = transformer.and_then(|config| config.max_seq_length).filter(|length| *length > 0);
-    let limits = [window.positions(), by_tokenizer, by_transformer];
-    let smallest = limits.into_iter().flatten().min().unwrap_or(DEFAULT_WINDOW);
-    u32::try_from(smallest).map_err(|_| AssembleError::Setting {
-        file: "config.json",
-        reason: format!("a window of {smallest} tokens is not possible"),
-    })
-}
-
-fn parse_setting<T: serde::de::DeserializeOwned>(
-    folder: &Path,
-    file: &'static str,
-) -> Result<Option<T>, AssembleError> {
-    let Some(bytes) = read_setting(folder, file)? else {
-        return Ok(None);
-    };
-    let parsed = serde_json::from_slice(&bytes);
-    parsed.map(Some).map_err(|error| AssembleError::Setting { file, reason: error.to_string() })
-}
-
-fn read_setting(folder: &Path, file: &'static str) -> Result<Option<Vec<u8>>, AssembleError> {
-    let path = folder.join(file);
-    let fail = |source| AssembleError::File { file: file.to_owned(), source };
-    match fs_err::metadata(&path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(fail(error)),
-        Ok(metadata) if metadata.len() > MAX_CONFIG_BYTES => {
-            Err(AssembleError::Setting { file, reason: format!("larger than {MAX_CONFIG_BYTES} bytes") })
-        }
-        Ok(_) => Ok(Some(fs_err::read(&path).map_err(fail)?)),
-    }
-}
-
-/// Some tokenizer files make the library panic; better here than in a worker.
-fn check_tokenizer(path: &Path, max_tokens: u32) -> Result<(), AssembleError> {
-    let path = path.to_owned();
-    let window = usize::try_from(max_tokens).unwrap_or(usize::MAX);
-    let outcome = catch_unwind(move || {
-        let tokenizer = Tokenizer::load(&path, window)?;
-        tokenizer
-            .encode("The tokenizer must survive an ordinary sentence.")
-            .map_err(|error| TokenizerError::Invalid { reason: error.to_string() })
-    });
-    outcome.map_err(|_| AssembleError::TokenizerPanic)?.map(|_| ()).map_err(AssembleError::Tokenizer)
 }

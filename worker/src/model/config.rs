@@ -1,17 +1,25 @@
 //! A model's `config.json`, read strictly: either an architecture that the converter knows, with every number that the
 //! graph depends on, or a sentence about what is missing. PURE.
 
+mod modernbert;
+
 use serde::Deserialize;
+
+pub use modernbert::{Attention, ModernBert};
 
 /// Largest `config.json` that is read.
 pub const MAX_CONFIG_BYTES: u64 = 1024 * 1024;
 
-const SUPPORTED: &str = "BertForMaskedLM and DistilBertForMaskedLM";
+const SUPPORTED: &str = "BertForMaskedLM, DistilBertForMaskedLM, RobertaForMaskedLM, XLMRobertaForMaskedLM, \
+     CamembertForMaskedLM and ModernBertForMaskedLM";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
     Bert,
     DistilBert,
+    /// With XLM-R and CamemBERT, which differ in their tokenizers only.
+    Roberta,
+    ModernBert,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,12 +49,19 @@ pub struct ModelConfig {
     pub layers: usize,
     pub heads: usize,
     pub intermediate_size: usize,
+    /// Rows of the table of positions, or the longest text for families that have none.
     pub positions: usize,
+    /// The padding id of families that count positions from the one after it, and skip padding in the count.
+    pub padding: Option<usize>,
     /// 0 for families without segment embeddings.
     pub token_types: usize,
     pub layer_norm_epsilon: f32,
     pub activation: Activation,
+    /// That of the masked-language head.
+    pub head_activation: Activation,
     pub decoder: Decoder,
+    /// What only `ModernBERT` has.
+    pub modern: Option<ModernBert>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -105,6 +120,10 @@ impl ModelConfig {
         match raw.architecture() {
             Some("BertForMaskedLM") => raw.bert(),
             Some("DistilBertForMaskedLM") => raw.distilbert(),
+            Some("RobertaForMaskedLM") => raw.roberta("RobertaForMaskedLM"),
+            Some("XLMRobertaForMaskedLM") => raw.roberta("XLMRobertaForMaskedLM"),
+            Some("CamembertForMaskedLM") => raw.roberta("CamembertForMaskedLM"),
+            Some(modernbert::ARCHITECTURE) => modernbert::parse(json),
             found => Err(ConfigError::Architecture { found: found.unwrap_or("(none named)").to_owned() }),
         }
     }
@@ -113,9 +132,21 @@ impl ModelConfig {
         self.hidden_size / self.heads
     }
 
+    /// Tokens of a text that the model can see.
+    pub fn window(&self) -> usize {
+        self.positions - self.padding.map_or(0, |padding| padding + 1)
+    }
+
     fn checked(self) -> Result<Self, ConfigError> {
         if !self.hidden_size.is_multiple_of(self.heads) {
             return Err(ConfigError::Heads { hidden: self.hidden_size, heads: self.heads });
+        }
+        if self.padding.is_some_and(|padding| padding.saturating_add(1) >= self.positions) {
+            return Err(ConfigError::OutOfBounds {
+                field: "pad_token_id",
+                found: self.padding.unwrap_or_default() as u64,
+                bounds: "what max_position_embeddings leaves room for",
+            });
         }
         Ok(self)
     }
@@ -138,6 +169,7 @@ struct Raw {
     hidden_act: Option<String>,
     position_embedding_type: Option<String>,
     is_decoder: Option<bool>,
+    pad_token_id: Option<u64>,
     // DistilBERT
     dim: Option<u64>,
     n_layers: Option<u64>,
@@ -158,7 +190,17 @@ impl Raw {
     }
 
     fn bert(self) -> Result<ModelConfig, ConfigError> {
-        let architecture = "BertForMaskedLM";
+        self.bert_like("BertForMaskedLM", Family::Bert)
+    }
+
+    fn roberta(self, architecture: &'static str) -> Result<ModelConfig, ConfigError> {
+        let padding = usize::try_from(self.pad_token_id.unwrap_or(1)).unwrap_or(usize::MAX);
+        let config = self.bert_like(architecture, Family::Roberta)?;
+        // The head's activation is not a setting of this family.
+        ModelConfig { padding: Some(padding), head_activation: Activation::Gelu, ..config }.checked()
+    }
+
+    fn bert_like(self, architecture: &'static str, family: Family) -> Result<ModelConfig, ConfigError> {
         if let Some(found) = self.position_embedding_type.clone().filter(|kind| kind != "absolute") {
             let field = "position_embedding_type";
             return Err(ConfigError::Setting { architecture, field, found, supported: "absolute" });
@@ -172,8 +214,9 @@ impl Raw {
                 supported: "false",
             });
         }
+        let activation = activation(architecture, "hidden_act", self.hidden_act.as_deref())?;
         ModelConfig {
-            family: Family::Bert,
+            family,
             vocabulary_size: size("vocab_size", self.vocab_size)?,
             hidden_size: size("hidden_size", self.hidden_size)?,
             layers: size("num_hidden_layers", self.num_hidden_layers)?,
@@ -181,15 +224,19 @@ impl Raw {
             intermediate_size: size("intermediate_size", self.intermediate_size)?,
             positions: size("max_position_embeddings", self.max_position_embeddings)?,
             token_types: size("type_vocab_size", self.type_vocab_size.or(Some(2)))?,
+            padding: None,
             layer_norm_epsilon: self.layer_norm_eps.unwrap_or(1e-12),
-            activation: activation(architecture, "hidden_act", self.hidden_act.as_deref())?,
+            activation,
+            head_activation: activation,
             decoder: self.decoder(),
+            modern: None,
         }
         .checked()
     }
 
     fn distilbert(self) -> Result<ModelConfig, ConfigError> {
         let architecture = "DistilBertForMaskedLM";
+        let activation = activation(architecture, "activation", self.activation.as_deref())?;
         ModelConfig {
             family: Family::DistilBert,
             vocabulary_size: size("vocab_size", self.vocab_size)?,
@@ -198,10 +245,13 @@ impl Raw {
             heads: size("n_heads", self.n_heads)?,
             intermediate_size: size("hidden_dim", self.hidden_dim)?,
             positions: size("max_position_embeddings", self.max_position_embeddings)?,
+            padding: None,
             token_types: 0,
             layer_norm_epsilon: 1e-12,
-            activation: activation(architecture, "activation", self.activation.as_deref())?,
+            activation,
+            head_activation: activation,
             decoder: self.decoder(),
+            modern: None,
         }
         .checked()
     }
@@ -253,7 +303,7 @@ mod tests {
     #[test]
     fn refusals_name_the_field_and_what_is_supported() {
         let table = [
-            (BERT.replace("BertForMaskedLM", "RobertaForMaskedLM"), "RobertaForMaskedLM is not supported"),
+            (BERT.replace("BertForMaskedLM", "ElectraForMaskedLM"), "ElectraForMaskedLM is not supported"),
             (BERT.replace(r#""architectures":["BertForMaskedLM"],"#, ""), "(none named) is not supported"),
             (
                 BERT.replace(r#""vocab_size":96"#, r#""position_embedding_type":"relative_key""#),
@@ -271,6 +321,17 @@ mod tests {
             let error = ModelConfig::parse(json.as_bytes()).unwrap_err().to_string();
             assert!(error.contains(message), "{error}");
         }
+    }
+
+    /// Counted from the padding id, the first token of a text has the third row of the table.
+    #[test]
+    fn roberta_counts_positions_from_its_padding() {
+        let json = BERT.replace("BertForMaskedLM", "XLMRobertaForMaskedLM");
+        let config = ModelConfig::parse(json.as_bytes()).unwrap();
+        assert_eq!((config.family, config.padding, config.window()), (Family::Roberta, Some(1), 22));
+        let json = json.replace('{', r#"{"pad_token_id":23,"#);
+        let error = ModelConfig::parse(json.as_bytes()).unwrap_err().to_string();
+        assert!(error.contains("pad_token_id = 23"), "{error}");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 mod encoder;
 mod graph;
 mod head;
+mod modernbert;
 mod native;
 mod writer;
 
@@ -12,11 +13,13 @@ use std::path::Path;
 
 use crate::model::config::{ConfigError, Family, MAX_CONFIG_BYTES, ModelConfig};
 use crate::model::onnx::{BOOL, Dimension, FLOAT, INT64, ValueInfoProto};
-use crate::model::saturation::{PoolingError, Saturation};
+use crate::model::saturation::{Pooling, PoolingError};
+use crate::model::tensor_names::TensorNames;
 use crate::model::weights::{Weights, WeightsError};
 use graph::{Graph, Tensor};
 
 pub use native::Packed;
+pub use writer::Placement;
 
 /// Changes whenever the converter's output does, so that a cache can tell what made its files.
 pub const CONVERTER_VERSION: u32 = 2;
@@ -45,9 +48,9 @@ pub enum ConvertError {
 }
 
 /// Reads the same and writes the file of the engine of our own, where that can run the model.
-pub fn pack(folder: &Path, output: &Path) -> Result<Packed, ConvertError> {
+pub fn pack_pooled(folder: &Path, pooling: Pooling, output: &Path) -> Result<Packed, ConvertError> {
     let config = ModelConfig::parse(&read_small(&folder.join("config.json"))?)?;
-    native::pack(&config, &Weights::open(folder)?, output)
+    native::pack(&config, pooling, &Weights::open(folder)?, output)
 }
 
 /// What the converter found and wrote.
@@ -56,22 +59,31 @@ pub struct Converted {
     pub family: Family,
     pub vocabulary_size: usize,
     pub positions: usize,
-    pub saturation: Saturation,
+    pub pooling: Pooling,
     pub bytes: u64,
 }
 
 /// Reads `config.json` and the safetensors of `folder` and writes the ONNX file.
 pub fn convert(folder: &Path, output: &Path) -> Result<Converted, ConvertError> {
+    convert_pooled(folder, Pooling::read(folder)?, output, Placement::Inside)
+}
+
+/// The same for a folder whose pooling is known from elsewhere.
+pub fn convert_pooled(
+    folder: &Path,
+    pooling: Pooling,
+    output: &Path,
+    placement: Placement<'_>,
+) -> Result<Converted, ConvertError> {
     let config = ModelConfig::parse(&read_small(&folder.join("config.json"))?)?;
-    let saturation = Saturation::read(folder)?;
     let weights = Weights::open(folder)?;
-    let graph = build(&config, saturation, &weights)?;
-    let bytes = writer::write(&graph, &weights, output)?;
+    let graph = build(&config, pooling, &weights)?;
+    let bytes = writer::write(&graph, &weights, output, placement)?;
     Ok(Converted {
         family: config.family,
         vocabulary_size: config.vocabulary_size,
-        positions: config.positions,
-        saturation,
+        positions: config.window(),
+        pooling,
         bytes,
     })
 }
@@ -84,18 +96,26 @@ fn read_small(path: &Path) -> Result<Vec<u8>, ConvertError> {
     fs_err::read(path).map_err(read)
 }
 
-fn build(config: &ModelConfig, saturation: Saturation, weights: &Weights) -> Result<Graph, WeightsError> {
+fn build(config: &ModelConfig, pooling: Pooling, weights: &Weights) -> Result<Graph, WeightsError> {
     let mut graph = Graph::default();
     let tokens = [Dimension::Named("batch"), Dimension::Named("sequence")];
     graph.input(ValueInfoProto::tensor("input_ids", INT64, &tokens));
     graph.input(ValueInfoProto::tensor("attention_mask", INT64, &tokens));
-    if config.token_types > 0 {
+    let names = TensorNames::new(config.family, config.decoder);
+    if names.as_ref().is_some_and(|names| names.token_types.is_some()) {
         graph.input(ValueInfoProto::tensor("token_type_ids", INT64, &tokens));
     }
     let mask = Tensor::input("attention_mask");
     let is_token = graph.cast(&mask, BOOL);
-    let hidden = encoder::build(&mut graph, config, weights, &mask)?;
-    let row = head::build(&mut graph, config, weights, &head::Inputs { hidden, is_token, saturation })?;
+    let row = if let Some(names) = &names {
+        let hidden = encoder::build(&mut graph, config, weights, names, &mask)?;
+        head::build(&mut graph, config, weights, names, &head::Inputs { hidden, is_token, pooling })?
+    } else {
+        let modern = config.modern.as_ref().expect("only ModernBERT has no names like BERT's");
+        let mut layers = encoder::Layers { graph: &mut graph, config, weights };
+        let hidden = modernbert::encoder(&mut layers, modern, &mask)?;
+        modernbert::head(&mut layers, modern, &head::Inputs { hidden, is_token, pooling })?
+    };
     graph.identity(&row, OUTPUT);
     let row_shape = [Dimension::Named("batch"), Dimension::Fixed(config.vocabulary_size)];
     graph.output(ValueInfoProto::tensor(OUTPUT, FLOAT, &row_shape));

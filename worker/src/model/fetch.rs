@@ -13,10 +13,11 @@ use lexiscale_wire::{FetchedInt8, FetchedModel, Phase};
 use tokio_util::sync::CancellationToken;
 
 use crate::backend::native;
-use crate::model::assemble::{Origin, assemble};
+use crate::model::assemble::Origin;
 use crate::model::config::ModelConfig;
 use crate::model::download::{DownloadError, Downloader, Wanted, pause};
 use crate::model::hub::{Hub, RemoteFile, Revision, Timeouts, Token};
+use crate::model::intake::{Intake, Job};
 use crate::model::manifest::{Manifest, is_safe_name};
 use crate::model::progress::Tracker;
 use crate::model::publish::publish;
@@ -47,6 +48,8 @@ pub struct Wish {
     pub max_bytes: u64,
     pub retry: RetryPolicy,
     pub timeouts: Timeouts,
+    /// Where the model's files are read.
+    pub intake: Intake,
 }
 
 pub fn fetch(wish: &Wish, tracker: &Tracker, cancel: &CancellationToken) -> Result<FetchedModel, FetchError> {
@@ -112,7 +115,7 @@ fn fetch_revision(
     for file in &wanted {
         downloader.fetch(file)?;
         // Before hundreds of megabytes are spent on it: is this a model that can be converted at all?
-        if file.name == "config.json" && matches!(selection.model, ModelFiles::Safetensors(_)) {
+        if file.name == selection.config() && matches!(selection.model, ModelFiles::Safetensors(_)) {
             let json = fs_err::read(partial.join(&file.name)).map_err(|source| volume(partial, source))?;
             ModelConfig::parse(&json)?;
         }
@@ -129,7 +132,8 @@ fn fetch_revision(
     };
     let staging = partial.join("publish");
     remove_folder(&staging)?;
-    let manifest = assemble(partial, &selection, origin, &staging)?;
+    let job = Job { folder: partial, selection: &selection, origin: &origin, staging: &staging };
+    let manifest = wish.intake.run(job, cancel)?;
     tracker.phase(Phase::Publishing);
     let published = wish.output.join(PUBLISHED);
     publish(&staging, &published).map_err(|source| volume(&published, source))?;
@@ -252,6 +256,7 @@ fn report(manifest: &Manifest, message: String) -> FetchedModel {
         files: u32::try_from(manifest.files.len()).unwrap_or(u32::MAX),
         max_tokens: manifest.max_tokens,
         vocabulary_size: manifest.vocabulary_size,
+        vocabulary: manifest.vocabulary.clone(),
         memory_bytes: manifest.memory_bytes(),
         int8: Some(int8(manifest)),
         license: manifest.license.clone(),

@@ -2,6 +2,8 @@
 //! it asks for something that no worker gives. Walks the file without reading its weights, so a file of any size costs
 //! a few kilobytes.
 
+mod limits;
+mod parts;
 mod walker;
 
 use std::io;
@@ -9,26 +11,18 @@ use std::path::Path;
 
 use prost::Message;
 
-use crate::model::onnx::ValueInfoProto;
+use crate::model::onnx::{OperatorSetIdProto, StringStringEntryProto, ValueInfoProto};
+use limits::{DOMAINS, MAX_DESCRIBED, MAX_DESCRIPTION, MAX_IR_VERSION, MAX_METADATA, is_refused_metadata};
 use walker::{Field, Walker};
 
-/// Operators of these domains come with ONNX Runtime.
-const DOMAINS: [&str; 4] = ["", "ai.onnx", "ai.onnx.ml", "com.microsoft"];
 const INPUTS: [&str; 3] = ["input_ids", "attention_mask", "token_type_ids"];
 
-/// An input's or output's name and shape; more would not be a description.
-const MAX_DESCRIPTION: u64 = 64 * 1024;
-/// BERT-large has some thousand nodes.
-const MAX_NODES: usize = 100_000;
-
+const IR_VERSION: u32 = 1;
 const GRAPH: u32 = 7;
-const NODE: u32 = 1;
-const INITIALIZER: u32 = 5;
-const INPUT: u32 = 11;
-const OUTPUT: u32 = 12;
-const NODE_DOMAIN: u32 = 7;
-const TENSOR_EXTERNAL_DATA: u32 = 13;
-const TENSOR_DATA_LOCATION: u32 = 14;
+const OPERATOR_SET: u32 = 8;
+const METADATA: u32 = 14;
+const TRAINING: u32 = 20;
+const FUNCTION: u32 = 25;
 
 #[derive(Debug, thiserror::Error)]
 pub enum InspectError {
@@ -38,6 +32,16 @@ pub enum InspectError {
     Invalid { reason: &'static str },
     #[error("the ONNX file keeps its weights in other files, which is not supported")]
     ExternalData,
+    #[error("the ONNX file uses the operator {operator}, which can run for ever or reads other files")]
+    Operator { operator: String },
+    #[error("the ONNX file brings {part}, which is not supported")]
+    Part { part: &'static str },
+    #[error("the ONNX file asks for {what} {found}; the highest that is supported is {highest}")]
+    Version { what: String, found: i64, highest: u64 },
+    #[error("the ONNX file has metadata {key:?}, which would set up ONNX Runtime or name a file")]
+    Metadata { key: String },
+    #[error("the ONNX file has more than {limit} {what}")]
+    TooMuch { what: &'static str, limit: usize },
     #[error("the ONNX file uses operators of {domain:?}, which ONNX Runtime does not have")]
     Domain { domain: String },
     #[error(
@@ -83,7 +87,19 @@ pub fn inspect(path: &Path, vocabulary_size: u32) -> Result<OutputKind, InspectE
             Field { number: GRAPH, length: Some(length), .. } => {
                 graphs += 1;
                 let end = walker.position() + length;
-                graph(&mut walker, end, &mut found)?;
+                parts::graph(&mut walker, end, &mut found, 0)?;
+            }
+            Field { number: IR_VERSION, length: None, value } => {
+                version("IR version", i64::try_from(value).unwrap_or(i64::MAX), MAX_IR_VERSION)?;
+            }
+            Field { number: OPERATOR_SET, length: Some(length), .. } => operators(&mut walker, length)?,
+            Field { number: METADATA, length: Some(length), .. } => {
+                found.metadata += 1;
+                metadata(&mut walker, length, found.metadata)?;
+            }
+            Field { number: TRAINING, .. } => return Err(InspectError::Part { part: "training steps" }),
+            Field { number: FUNCTION, .. } => {
+                return Err(InspectError::Part { part: "functions of its own" });
             }
             other => walker.skip(&other)?,
         }
@@ -96,58 +112,46 @@ pub fn inspect(path: &Path, vocabulary_size: u32) -> Result<OutputKind, InspectE
 
 #[derive(Default)]
 struct Found {
+    /// Names in the outer graph.
     initializers: Vec<String>,
+    /// In all graphs.
+    initializer_count: usize,
     inputs: Vec<ValueInfoProto>,
     outputs: Vec<ValueInfoProto>,
     nodes: usize,
+    metadata: usize,
 }
 
-fn graph(walker: &mut Walker, end: u64, found: &mut Found) -> Result<(), InspectError> {
-    while let Some(field) = walker.field(end)? {
-        let inner_end = walker.position() + field.length.unwrap_or(0);
-        match (field.number, field.length) {
-            (NODE, Some(_)) => node(walker, inner_end, found)?,
-            (INITIALIZER, Some(_)) => found.initializers.extend(initializer(walker, inner_end)?),
-            (INPUT, Some(length)) => found.inputs.push(description(walker, length)?),
-            (OUTPUT, Some(length)) => found.outputs.push(description(walker, length)?),
-            _ => walker.skip(&field)?,
+fn operators(walker: &mut Walker, length: u64) -> Result<(), InspectError> {
+    let bytes = walker.bytes(length, MAX_DESCRIPTION)?;
+    let set = OperatorSetIdProto::decode(bytes.as_slice())
+        .map_err(|_| InspectError::Invalid { reason: "an operator set is not described" })?;
+    let domain = set.domain.unwrap_or_default();
+    match DOMAINS.iter().find(|(known, _)| *known == domain) {
+        Some((_, highest)) => {
+            version(&format!("operator set {domain:?}"), set.version.unwrap_or_default(), *highest)
         }
+        // Named and perhaps not used: exporters list what they know. Nodes are what counts.
+        None => Ok(()),
     }
-    Ok(())
 }
 
-fn node(walker: &mut Walker, end: u64, found: &mut Found) -> Result<(), InspectError> {
-    found.nodes += 1;
-    if found.nodes > MAX_NODES {
-        return Err(InspectError::Invalid { reason: "it has too many nodes" });
+fn version(what: &str, found: i64, highest: u64) -> Result<(), InspectError> {
+    match u64::try_from(found) {
+        Ok(number) if number <= highest => Ok(()),
+        _ => Err(InspectError::Version { what: what.to_owned(), found, highest }),
     }
-    while let Some(field) = walker.field(end)? {
-        match (field.number, field.length) {
-            (NODE_DOMAIN, Some(length)) => {
-                let domain = walker.text(length, MAX_DESCRIPTION)?;
-                if !DOMAINS.contains(&domain.as_str()) {
-                    return Err(InspectError::Domain { domain });
-                }
-            }
-            _ => walker.skip(&field)?,
-        }
-    }
-    Ok(())
 }
 
-/// The name, which older files list among the inputs as well.
-fn initializer(walker: &mut Walker, end: u64) -> Result<Option<String>, InspectError> {
-    const NAME: u32 = 8;
-    let mut name = None;
-    while let Some(field) = walker.field(end)? {
-        match (field.number, field.length) {
-            (NAME, Some(length)) => name = Some(walker.text(length, MAX_DESCRIPTION)?),
-            (TENSOR_EXTERNAL_DATA, _) => return Err(InspectError::ExternalData),
-            (TENSOR_DATA_LOCATION, None) if field.value != 0 => return Err(InspectError::ExternalData),
-            _ => walker.skip(&field)?,
-        }
+fn metadata(walker: &mut Walker, length: u64, number: usize) -> Result<(), InspectError> {
+    if number > MAX_METADATA {
+        return Err(InspectError::TooMuch { what: "entries of metadata", limit: MAX_METADATA });
     }
-    Ok(name)
+    let bytes = walker.bytes(length, MAX_DESCRIPTION)?;
+    let entry = StringStringEntryProto::decode(bytes.as_slice())
+        .map_err(|_| InspectError::Invalid { reason: "its metadata are not text" })?;
+    let key = entry.key.unwrap_or_default();
+    if is_refused_metadata(&key) { Err(InspectError::Metadata { key }) } else { Ok(()) }
 }
 
 fn description(walker: &mut Walker, length: u64) -> Result<ValueInfoProto, InspectError> {
@@ -157,6 +161,14 @@ fn description(walker: &mut Walker, length: u64) -> Result<ValueInfoProto, Inspe
 }
 
 impl Found {
+    fn check_described(&self) -> Result<(), InspectError> {
+        let inputs = self.inputs.len().saturating_sub(self.initializers.len());
+        if inputs > MAX_DESCRIBED || self.outputs.len() > MAX_DESCRIBED {
+            return Err(InspectError::TooMuch { what: "inputs or outputs", limit: MAX_DESCRIBED });
+        }
+        Ok(())
+    }
+
     fn judge(&self, vocabulary_size: u32) -> Result<OutputKind, InspectError> {
         for input in &self.inputs {
             let name = input.name.clone().unwrap_or_default();
@@ -182,6 +194,14 @@ mod tests {
 
     use super::*;
     use crate::model::onnx::{Dimension, FLOAT, INT64};
+
+    const NODE: u32 = 1;
+    const INITIALIZER: u32 = 5;
+    const INPUT: u32 = 11;
+    const OUTPUT: u32 = 12;
+    const NODE_DOMAIN: u32 = 7;
+    const TENSOR_EXTERNAL_DATA: u32 = 13;
+    const TENSOR_DATA_LOCATION: u32 = 14;
 
     /// A field of bytes.
     fn bytes(number: u32, content: &[u8]) -> Vec<u8> {

@@ -3,10 +3,12 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::model::saturation::Saturation;
+use crate::model::saturation::Pooling;
 
 pub const MANIFEST_FILE: &str = "manifest.json";
 pub const MODEL_FILE: &str = "model.onnx";
+/// The weights of a converted ONNX file.
+pub const WEIGHTS_FILE: &str = "model.weights";
 /// For the engine of our own; only where it knows the architecture.
 pub const INT8_FILE: &str = "model.int8";
 pub const TOKENIZER_FILE: &str = "tokenizer.json";
@@ -29,11 +31,18 @@ pub struct Manifest {
     /// Version of the converter; none when the repository shipped the ONNX file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub converter: Option<u32>,
-    pub pooling: Saturation,
+    pub pooling: Pooling,
     pub max_tokens: u32,
     pub vocabulary_size: u32,
-    /// Bytes of the ONNX file, which is nearly all parameters.
+    /// Bytes of the ONNX file and its weights, which are nearly all parameters.
     pub parameter_bytes: u64,
+    /// Present where queries need no inference.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub static_search: Option<StaticSearch>,
+    /// `sha256:` over the tokens by id and the tokenizer's file: what an index depends on beside the weights. Absent in
+    /// manifests of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vocabulary: Option<String>,
     /// Why there is no int8 file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub int8_refused: Option<String>,
@@ -45,12 +54,12 @@ pub struct Manifest {
     pub digest: String,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+/// How queries are weighted without the model.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct ManifestFile {
-    pub name: String,
-    pub size: u64,
-    pub sha256: String,
+pub struct StaticSearch {
+    /// A little-endian `f32` for each token id; 0 for tokens that do not count, special ones for example.
+    pub file: String,
 }
 
 /// int8 against fp32 on a built-in set of texts.
@@ -63,12 +72,20 @@ pub struct Golden {
     pub top100_kept: f64,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ManifestFile {
+    pub name: String,
+    pub size: u64,
+    pub sha256: String,
+}
+
 impl Manifest {
     pub fn has_int8(&self) -> bool {
         self.file_bytes(INT8_FILE).is_some()
     }
 
-    fn file_bytes(&self, name: &str) -> Option<u64> {
+    pub fn file_bytes(&self, name: &str) -> Option<u64> {
         self.files.iter().find(|file| file.name == name).map(|file| file.size)
     }
 
@@ -84,11 +101,13 @@ impl Manifest {
     }
 
     /// What a worker with this model in fp32 needs at its default limits: ONNX Runtime and the process itself, the weights
-    /// with some slack, and intermediate values.
+    /// with some slack, and intermediate values. Weights beside the ONNX file are mapped once for all threads; those within it are
+    /// read by each thread for itself, and two of them are reckoned with.
     pub fn memory_bytes(&self) -> u64 {
         const PROCESS: u64 = 128 * 1024 * 1024;
         const TEXTS: u64 = 128 * 1024 * 1024;
-        PROCESS + TEXTS + self.parameter_bytes + self.parameter_bytes / 2
+        let copies = if self.file_bytes(WEIGHTS_FILE).is_some() { 0 } else { self.parameter_bytes };
+        PROCESS + TEXTS + copies + self.parameter_bytes + self.parameter_bytes / 2
     }
 
     /// The same for int8: the file is mapped as it is, and a text needs little.
@@ -143,11 +162,13 @@ pub(crate) mod tests {
             revision: "0".repeat(40),
             license: None,
             converter: None,
-            pooling: Saturation::Log,
+            pooling: Pooling::default(),
             max_tokens: 512,
             vocabulary_size: 7,
             parameter_bytes: 1,
             int8_refused: None,
+            static_search: None,
+            vocabulary: None,
             golden: None,
             digest: digest(&files),
             files,

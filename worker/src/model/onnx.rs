@@ -10,6 +10,9 @@ pub const FLOAT: i32 = 1;
 pub const INT64: i32 = 7;
 pub const BOOL: i32 = 9;
 
+/// `TensorProto.DataLocation.EXTERNAL`.
+pub const EXTERNAL: i32 = 1;
+
 /// Field number of `ModelProto.graph`.
 pub const MODEL_GRAPH: u32 = 7;
 /// Field number of `GraphProto.initializer`.
@@ -107,7 +110,7 @@ impl AttributeProto {
     }
 }
 
-/// A tensor without its data.
+/// A tensor without its data, or with the place where that is in another file.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct TensorProto {
     #[prost(int64, repeated, packed = "false", tag = "1")]
@@ -116,6 +119,10 @@ pub struct TensorProto {
     pub data_type: Option<i32>,
     #[prost(string, optional, tag = "8")]
     pub name: Option<String>,
+    #[prost(message, repeated, tag = "13")]
+    pub external_data: Vec<StringStringEntryProto>,
+    #[prost(int32, optional, tag = "14")]
+    pub data_location: Option<i32>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

@@ -76,6 +76,23 @@ impl TensorNames {
                     biases: &["vocab_projector.bias"],
                 },
             },
+            Family::Roberta => Self {
+                family,
+                words: "roberta.embeddings.word_embeddings.weight",
+                positions: "roberta.embeddings.position_embeddings.weight",
+                token_types: Some("roberta.embeddings.token_type_embeddings.weight"),
+                embedding_norm: "roberta.embeddings.LayerNorm",
+                head: HeadNames {
+                    transform: "lm_head.dense",
+                    norm: "lm_head.layer_norm",
+                    decoder: "lm_head.decoder.weight",
+                    biases: match decoder {
+                        Decoder::Tied => &["lm_head.bias", "lm_head.decoder.bias"],
+                        Decoder::Own => &["lm_head.decoder.bias", "lm_head.bias"],
+                    },
+                },
+            },
+            Family::ModernBert => return None,
         };
         Some(names)
     }
@@ -103,8 +120,9 @@ impl TensorNames {
                     output_norm: name("output_layer_norm"),
                 }
             }
-            Family::Bert => {
-                let name = |suffix: &str| format!("bert.encoder.layer.{layer}.{suffix}");
+            Family::Bert | Family::Roberta | Family::ModernBert => {
+                let prefix = if self.family == Family::Roberta { "roberta" } else { "bert" };
+                let name = |suffix: &str| format!("{prefix}.encoder.layer.{layer}.{suffix}");
                 LayerNames {
                     query: name("attention.self.query"),
                     key: name("attention.self.key"),
@@ -129,11 +147,13 @@ mod tests {
         for (family, query) in [
             (Family::Bert, "bert.encoder.layer.3.attention.self.query"),
             (Family::DistilBert, "distilbert.transformer.layer.3.attention.q_lin"),
+            (Family::Roberta, "roberta.encoder.layer.3.attention.self.query"),
         ] {
             let names = TensorNames::new(family, Decoder::Tied).unwrap();
             assert_eq!(names.layer(3).query, query);
             assert_eq!(names.decoder(Decoder::Tied), names.words);
             assert_eq!(names.decoder(Decoder::Own), names.head.decoder);
         }
+        assert_eq!(TensorNames::new(Family::ModernBert, Decoder::Tied), None);
     }
 }

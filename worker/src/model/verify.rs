@@ -9,8 +9,8 @@ use lexiscale_wire::Precision;
 use sha2::{Digest, Sha256};
 
 use crate::model::manifest::{
-    FORMAT, INT8_FILE, MANIFEST_FILE, MODEL_FILE, Manifest, ManifestFile, TOKENIZER_FILE, digest,
-    hexadecimal, is_safe_name,
+    FORMAT, INT8_FILE, MANIFEST_FILE, MODEL_FILE, Manifest, ManifestFile, TOKENIZER_FILE, WEIGHTS_FILE,
+    digest, hexadecimal, is_safe_name,
 };
 
 const MAX_MANIFEST_BYTES: u64 = 1024 * 1024;
@@ -63,11 +63,11 @@ impl VerifiedModel {
         manifest: Manifest,
         precision: Precision,
     ) -> Result<Self, VerifyError> {
-        let unused = match precision {
-            Precision::Fp32 => INT8_FILE,
-            Precision::Int8 => MODEL_FILE,
+        let unused: &[&str] = match precision {
+            Precision::Fp32 => &[INT8_FILE],
+            Precision::Int8 => &[MODEL_FILE, WEIGHTS_FILE],
         };
-        Self::check(folder, manifest, |name| name != unused)
+        Self::check(folder, manifest, |name| !unused.contains(&name))
     }
 
     fn check(
@@ -95,6 +95,11 @@ impl VerifiedModel {
 
     pub fn tokenizer_file(&self) -> PathBuf {
         self.folder.join(TOKENIZER_FILE)
+    }
+
+    /// Another file of the model, where its manifest lists it.
+    pub fn listed_file(&self, name: &str) -> Option<PathBuf> {
+        self.manifest.files.iter().any(|file| file.name == name).then(|| self.folder.join(name))
     }
 }
 

@@ -3,8 +3,11 @@
 //!
 //! Headers are written by strangers, so their size, the number of tensors and every offset are checked first.
 
+mod header;
+
 use std::collections::HashMap;
 use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use fs_err::File;
@@ -19,7 +22,10 @@ pub const INDEX_FILE: &str = "model.safetensors.index.json";
 
 /// A header names each tensor with some 100 bytes; the largest models have a few thousand.
 const MAX_HEADER_BYTES: u64 = 16 * 1024 * 1024;
-const MAX_TENSORS: usize = 100_000;
+/// An index names each tensor and its file; the largest models have some hundred files.
+const MAX_SHARDS: usize = 1000;
+/// A file of this size or more that is nearly all holes was made to look large.
+const MAX_HOLE_BYTES: u64 = 64 * 1024 * 1024;
 
 #[derive(Debug, thiserror::Error)]
 pub enum WeightsError {
@@ -70,6 +76,18 @@ impl Weights {
         self.checked(name, expected).map(|_| ())
     }
 
+    /// Entries of a tensor that is a list.
+    pub fn length(&self, name: &str) -> Result<usize, WeightsError> {
+        let tensor = self.find(name).ok_or_else(|| WeightsError::Missing { name: name.to_owned() })?;
+        match tensor.shape.as_slice() {
+            [length] => Ok(*length),
+            found => {
+                let (name, found) = (name.to_owned(), found.to_vec());
+                Err(WeightsError::Shape { name, found, expected: vec![0] })
+            }
+        }
+    }
+
     pub fn read(&self, name: &str, expected: &[usize]) -> Result<Vec<f32>, WeightsError> {
         let tensor = self.checked(name, expected)?;
         let mut file = File::open(&tensor.file)?;
@@ -93,7 +111,8 @@ impl Weights {
 
     /// Some checkpoints hold the encoder without the model's prefix.
     fn find(&self, name: &str) -> Option<&Tensor> {
-        let bare = || name.strip_prefix("bert.").or_else(|| name.strip_prefix("distilbert."));
+        const PREFIXES: [&str; 4] = ["bert.", "distilbert.", "roberta.", "model."];
+        let bare = || PREFIXES.into_iter().find_map(|prefix| name.strip_prefix(prefix));
         self.tensors.get(name).or_else(|| self.tensors.get(bare()?))
     }
 }
@@ -116,6 +135,9 @@ fn files(folder: &Path) -> Result<Vec<String>, WeightsError> {
     let mut files: Vec<String> = index.weight_map.into_values().collect();
     files.sort_unstable();
     files.dedup();
+    if files.len() > MAX_SHARDS {
+        return Err(invalid(format!("names {} files, at most {MAX_SHARDS} are read", files.len())));
+    }
     match files.iter().find(|file| file.contains(['/', '\\']) || !file.ends_with(".safetensors")) {
         Some(file) => Err(invalid(format!("{file:?} is not the name of a safetensors file"))),
         None => Ok(files),
@@ -124,8 +146,15 @@ fn files(folder: &Path) -> Result<Vec<String>, WeightsError> {
 
 fn read_header(path: &Path, file: &str, tensors: &mut HashMap<String, Tensor>) -> Result<(), WeightsError> {
     let invalid = |reason: String| WeightsError::Header { file: file.to_owned(), reason };
+    if !fs_err::symlink_metadata(path)?.is_file() {
+        return Err(invalid("not a regular file".to_owned()));
+    }
     let mut reader = File::open(path)?;
-    let size = reader.metadata()?.len();
+    let metadata = reader.metadata()?;
+    let size = metadata.len();
+    if size >= MAX_HOLE_BYTES && metadata.blocks().saturating_mul(512) < size / 16 {
+        return Err(invalid(format!("claims {size} bytes, nearly all of which are holes")));
+    }
     let mut length = [0; 8];
     reader.read_exact(&mut length).map_err(|_| invalid("shorter than 8 bytes".to_owned()))?;
     let length = u64::from_le_bytes(length);
@@ -134,6 +163,7 @@ fn read_header(path: &Path, file: &str, tensors: &mut HashMap<String, Tensor>) -
     }
     let mut header = Vec::new();
     (&mut reader).take(length).read_to_end(&mut header)?;
+    header::check(&header).map_err(|error| invalid(error.to_string()))?;
     // Checks that offsets follow each other without gap or overlap and that each length is the product of its shape.
     let metadata: Metadata = serde_json::from_slice(&header).map_err(|error| invalid(error.to_string()))?;
     let data_start = length + 8;
@@ -141,8 +171,8 @@ fn read_header(path: &Path, file: &str, tensors: &mut HashMap<String, Tensor>) -
         return Err(invalid(format!("holds {size} bytes, but its header describes another length")));
     }
     let described = metadata.tensors();
-    if described.len().saturating_add(tensors.len()) > MAX_TENSORS {
-        return Err(invalid(format!("more than {MAX_TENSORS} tensors")));
+    if described.len().saturating_add(tensors.len()) > header::MAX_TENSORS {
+        return Err(invalid(format!("more than {} tensors", header::MAX_TENSORS)));
     }
     for (name, info) in described {
         let (start, end) = info.data_offsets;
@@ -153,9 +183,15 @@ fn read_header(path: &Path, file: &str, tensors: &mut HashMap<String, Tensor>) -
             start: data_start + u64::try_from(start).map_err(|error| invalid(error.to_string()))?,
             bytes: end - start,
         };
-        tensors.insert(modern_name(&name), tensor);
+        if let Some(other) = tensors.insert(modern_name(&name), tensor) {
+            return Err(invalid(format!("tensor {name} is in {} as well", file_name(&other.file))));
+        }
     }
     Ok(())
+}
+
+fn file_name(path: &Path) -> std::borrow::Cow<'_, str> {
+    path.file_name().unwrap_or_default().to_string_lossy()
 }
 
 /// Checkpoints that began in TensorFlow call a layer norm's parameters by other names.

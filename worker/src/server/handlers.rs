@@ -7,15 +7,16 @@ use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use lexiscale_wire::{
-    InferenceRequest, InferenceResponse, TextEmbedding, WorkerError, WorkerErrorKind, WorkerInfo,
-};
+use lexiscale_wire::{Format, InferenceRequest, WorkerError, WorkerErrorKind, WorkerInfo};
 use prometheus_client::encoding::text::encode;
 
+use super::answer::{self, Shape};
 use super::error::Failure;
 use super::{AppState, body};
-use crate::embedder::{Texts, Truncation};
+use crate::embedder::Texts;
+use crate::memory::Memory;
 use crate::metrics::{Outcome, Route};
+use crate::output::Envelope;
 
 /// How long a probe that comes while the model is being loaded is kept. The kubelet asks once as soon as it sees the container, and
 /// then only every second: answered at once, that first probe would cost a model that loads in 0.2 s a whole second. Less
@@ -38,18 +39,14 @@ pub(super) fn outcome<T>(result: &Result<T, Failure>) -> Outcome {
     }
 }
 
-async fn infer(state: &AppState, request: Request) -> Result<Json<InferenceResponse>, Failure> {
+async fn infer(state: &AppState, request: Request) -> Result<Response, Failure> {
     let embedder = state.lifecycle.embedder()?;
     let timeout = body::timeout(request.headers())?;
     let request: InferenceRequest = body::read(request.into_body()).await?;
-    let input_type = request.input_type();
-    let texts = Texts { texts: request.into_texts(), input_type, truncation: Truncation::Cut, timeout };
-    let rows = embedder.embed(texts).await?;
-    let sparse_embedding = rows
-        .iter()
-        .map(|text| TextEmbedding { is_truncated: text.is_truncated, embedding: embedder.name(&text.row) })
-        .collect();
-    Ok(Json(InferenceResponse { sparse_embedding }))
+    let (texts, input_type, options) = request.into_parts();
+    let shape = Shape { envelope: Envelope::Inference, format: options.format.unwrap_or(Format::Tokens) };
+    let rows = embedder.embed(Texts { texts, input_type, options, timeout }).await?;
+    answer::write(state, embedder, rows, shape).await
 }
 
 pub(super) async fn live() -> &'static str {
@@ -62,10 +59,12 @@ pub(super) async fn ready(State(state): Shared) -> Result<&'static str, Failure>
 }
 
 pub(super) async fn info(State(state): Shared) -> Result<Json<WorkerInfo>, Failure> {
-    Ok(Json(state.lifecycle.embedder()?.info().clone()))
+    Ok(Json(state.lifecycle.embedder()?.info()))
 }
 
 pub(super) async fn metrics(State(state): Shared) -> Response {
+    let texts_in_flight = state.lifecycle.embedder().map_or(0, |embedder| embedder.load());
+    state.metrics.sample(texts_in_flight, Memory::now());
     let mut text = String::new();
     let registry = state.registry.read().unwrap_or_else(PoisonError::into_inner);
     match encode(&mut text, &registry) {

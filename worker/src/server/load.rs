@@ -1,4 +1,4 @@
-//! Every answer of a route that embeds says how much the worker still has to do, and what this one took.
+//! Every answer of a route that embeds says how much the worker still has to do, what this one took, and whose tokens it has.
 
 use std::time::Instant;
 
@@ -6,7 +6,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::Response;
-use lexiscale_wire::{LOAD_HEADER, PRECISION_HEADER, WORKED_HEADER};
+use lexiscale_wire::{LOAD_HEADER, PRECISION_HEADER, VOCABULARY_HEADER, WORKED_HEADER};
 
 use super::handlers::Shared;
 
@@ -17,6 +17,10 @@ pub(super) async fn tell(State(state): Shared, request: Request, next: Next) -> 
         response.headers_mut().insert(LOAD_HEADER, HeaderValue::from(embedder.load()));
         let precision = HeaderValue::from_static(embedder.info().precision.as_str());
         response.headers_mut().insert(PRECISION_HEADER, precision);
+        let vocabulary = embedder.info().vocabulary.as_deref().map(HeaderValue::from_str);
+        if let Some(Ok(vocabulary)) = vocabulary {
+            response.headers_mut().insert(VOCABULARY_HEADER, vocabulary);
+        }
     }
     if response.status() == StatusCode::OK {
         let worked = state.direct.clock.answered(since, Instant::now());

@@ -1,16 +1,26 @@
-//! `POST /embed_sparse` as Text Embeddings Inference has it: token ids and weights, so that its clients work here too.
+//! `POST /embed_sparse` as Text Embeddings Inference has it: token ids and weights, so that its clients work here too,
+//! with our own options beside its fields.
 
-use axum::Json;
+use std::num::NonZeroU32;
+
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
-use lexiscale_wire::WorkerErrorKind;
-use serde::{Deserialize, Serialize};
+use lexiscale_wire::{
+    Format, InputType, MaxRatio, MinWeight, Options, Pruning, TOKENS_HEADER, TruncationDirection,
+    WorkerErrorKind,
+};
+use serde::Deserialize;
 
+use super::answer::{self, Shape};
 use super::error::Failure;
 use super::handlers::{Shared, outcome};
 use super::{AppState, body};
-use crate::embedder::{Embedded, Texts, Truncation};
+use crate::embedder::Texts;
 use crate::metrics::Route;
+use crate::output::Envelope;
+
+/// Where that server tells how many tokens it has computed.
+const COMPUTE_TOKENS: &str = "x-compute-tokens";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -19,6 +29,21 @@ struct EmbedSparse {
     /// Left out or null means true here, as the server there runs with automatic truncation by default.
     #[serde(default)]
     truncate: Option<bool>,
+    #[serde(default)]
+    truncation_direction: Option<TruncationDirection>,
+    #[serde(default)]
+    prompt_name: Option<String>,
+    // The rest is ours.
+    #[serde(default)]
+    input_type: Option<InputType>,
+    #[serde(default)]
+    top_k: Option<NonZeroU32>,
+    #[serde(default)]
+    max_ratio: Option<MaxRatio>,
+    #[serde(default)]
+    min_weight: Option<MinWeight>,
+    #[serde(default)]
+    format: Option<Format>,
 }
 
 #[derive(Deserialize)]
@@ -28,12 +53,6 @@ enum Inputs {
     Many(Vec<String>),
 }
 
-#[derive(Serialize)]
-struct Weight {
-    index: u32,
-    value: f32,
-}
-
 pub(super) async fn embed_sparse(State(state): Shared, request: Request) -> Response {
     let guard = state.metrics.request(Route::EmbedSparse);
     let result = embed(&state, request).await;
@@ -41,10 +60,20 @@ pub(super) async fn embed_sparse(State(state): Shared, request: Request) -> Resp
     result.into_response()
 }
 
-async fn embed(state: &AppState, request: Request) -> Result<Json<Vec<Vec<Weight>>>, Failure> {
+async fn embed(state: &AppState, request: Request) -> Result<Response, Failure> {
     let embedder = state.lifecycle.embedder()?;
     let timeout = body::timeout(request.headers())?;
-    let EmbedSparse { inputs, truncate } = body::read(request.into_body()).await?;
+    let EmbedSparse {
+        inputs,
+        truncate,
+        truncation_direction,
+        prompt_name,
+        input_type,
+        top_k,
+        max_ratio,
+        min_weight,
+        format,
+    } = body::read(request.into_body()).await?;
     let texts = match inputs {
         Inputs::One(text) => vec![text],
         Inputs::Many(texts) => texts,
@@ -52,10 +81,14 @@ async fn embed(state: &AppState, request: Request) -> Result<Json<Vec<Vec<Weight
     if texts.is_empty() {
         return Err(Failure::new(WorkerErrorKind::BadRequest, "inputs must not be an empty array"));
     }
-    let truncation = if truncate == Some(false) { Truncation::Refuse } else { Truncation::Cut };
-    let rows = embedder.embed(Texts { texts, input_type: None, truncation, timeout }).await?;
-    let weights = |text: &Embedded| {
-        text.row.entries().iter().map(|(index, value)| Weight { index: *index, value: *value }).collect()
-    };
-    Ok(Json(rows.iter().map(weights).collect()))
+    let pruning = Pruning { top_k, max_ratio, min_weight };
+    let options = Options { pruning, truncate, truncation_direction, prompt_name, format };
+    let rows = embedder.embed(Texts { texts, input_type, options, timeout }).await?;
+    let shape = Shape { envelope: Envelope::List, format: format.unwrap_or(Format::Pairs) };
+    let mut response = answer::write(state, embedder, rows, shape).await?;
+    let tokens = response.headers().get(TOKENS_HEADER).cloned();
+    if let Some(tokens) = tokens {
+        response.headers_mut().insert(COMPUTE_TOKENS, tokens);
+    }
+    Ok(response)
 }

@@ -12,6 +12,7 @@ use lexiscale_hub::{Fault, Hub, Repository, Request, RunningHub};
 use lexiscale_wire::{FetchReason, FetchedModel};
 use lexiscale_worker::model::fetch::{FetchError, Wish, fetch};
 use lexiscale_worker::model::hub::{Timeouts, Token};
+use lexiscale_worker::model::intake::Intake;
 use lexiscale_worker::model::progress::Tracker;
 use lexiscale_worker::model::retry::RetryPolicy;
 use lexiscale_worker::model::verify::VerifiedModel;
@@ -19,7 +20,7 @@ use lexiscale_worker::precision::PrecisionSetting;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::models::{open, small_source};
+use crate::support::models::{library, open, small_source};
 use crate::support::reference::Reference;
 use crate::vectors::texts;
 
@@ -53,6 +54,11 @@ impl Fetcher {
                 total_attempts: 20,
                 first_delay: Duration::from_millis(1),
                 longest_delay: Duration::from_millis(5),
+            },
+            intake: Intake::Child {
+                program: env!("CARGO_BIN_EXE_lexiscale-worker").into(),
+                runtime: Some(library()),
+                limits: None,
             },
             timeouts: Timeouts { connect: Duration::from_secs(5), idle: Duration::from_secs(20) },
         };

@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::fetch::offset;
-use crate::support::models::{demo_source, small_source};
+use crate::support::models::{demo_source, library, small_source};
 use crate::support::process::Worker;
 
 const REPOSITORY: &str = "lexiscale/demo-splade-tiny";
@@ -41,6 +41,7 @@ impl Volume {
             .into_iter()
             .chain(["--output", self.output().to_str().unwrap()])
             .chain(["--termination-log", termination.to_str().unwrap()])
+            .chain(["--onnxruntime", library().to_str().unwrap()])
             .map(str::to_owned)
             .collect()
     }
@@ -86,7 +87,7 @@ async fn progress_is_told_while_it_runs_and_a_report_is_left_at_the_end() {
     let FetchReport::Succeeded(report) = volume.report() else { panic!("{:?}", volume.report()) };
     let model = volume.model().unwrap();
     assert_eq!(report.digest, model.manifest().digest);
-    assert_eq!((report.files, report.max_tokens, report.vocabulary_size), (4, 512, 30522));
+    assert_eq!((report.files, report.max_tokens, report.vocabulary_size), (6, 512, 30522));
     assert!(report.memory_bytes > model.manifest().parameter_bytes);
 }
 

@@ -8,7 +8,10 @@
 
 mod fetch;
 mod fetch_process;
+mod golden;
+mod hostile;
 mod int8;
+mod outputs;
 mod requests;
 mod same_vector;
 mod serve_process;

@@ -7,9 +7,9 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use http::{Request, StatusCode};
 use lexiscale_trace::Traces;
-use lexiscale_wire::{Precision, WorkerInfo};
+use lexiscale_wire::{Precision, Pruning, WorkerInfo};
 use lexiscale_worker::backend::Width;
-use lexiscale_worker::embedder::{Embedder, Parts, Settings};
+use lexiscale_worker::embedder::{Embedder, Extras, Parts, Settings};
 use lexiscale_worker::engine::{Dimensions, Engine};
 use lexiscale_worker::lifecycle::Lifecycle;
 use lexiscale_worker::metrics::Metrics;
@@ -60,14 +60,17 @@ fn app_with(lanes: usize, tokenizers: usize) -> App {
         digest: "sha256:0".to_owned(),
         max_tokens: 24,
         vocabulary_size: 2,
+        vocabulary: Some("sha256:1".to_owned()),
         threads: 1,
         precision: Precision::Fp32,
         version: "0".to_owned(),
+        sizing: None,
     };
     let parts = Parts {
         tokenizer: Tokenizer::parse(&json, 24).unwrap(),
         vocabulary: Vocabulary::parse(&json, 2).unwrap(),
         engine,
+        extras: Extras::default(),
         info,
     };
     let settings = Settings {
@@ -75,6 +78,7 @@ fn app_with(lanes: usize, tokenizers: usize) -> App {
         precision: PrecisionSetting::Fp32,
         queue_capacity: CAPACITY,
         max_texts: 4,
+        pruning: Pruning::default(),
     };
     let embedder = Arc::new(Embedder::new(parts, settings, Arc::clone(&metrics)));
     let lifecycle = Lifecycle::default();
@@ -231,7 +235,7 @@ async fn a_caller_who_left_costs_no_arithmetic() {
 
 /// Gateways that share a worker see by it what the others sent.
 #[tokio::test(flavor = "multi_thread")]
-async fn every_answer_tells_how_many_texts_are_left() {
+async fn every_answer_tells_how_many_texts_are_left_and_whose_tokens_it_has() {
     let app = Arc::new(ready_app());
     let load =
         |answer: &axum::response::Response| answer.headers()["x-lexiscale-load"].to_str().unwrap().to_owned();
@@ -244,6 +248,7 @@ async fn every_answer_tells_how_many_texts_are_left() {
     app.gate.release(1);
     let answer = running.await.unwrap().unwrap();
     assert_eq!((answer.status(), load(&answer).as_str()), (StatusCode::OK, "2"));
+    assert_eq!(answer.headers()["x-lexiscale-vocabulary"], "sha256:1");
     app.gate.release(2);
     assert_eq!(waiting.await.unwrap().status, StatusCode::OK);
     assert_eq!(app.embedder.load(), 0);
@@ -335,15 +340,38 @@ async fn draining_answers_what_still_comes_but_is_not_ready() {
 #[tokio::test(flavor = "multi_thread")]
 async fn tei_clients_get_indices_and_values() {
     let app = Arc::new(ready_app());
-    app.gate.release(3);
+    app.gate.release(4);
     let answer = app.ask(post("/embed_sparse", r#"{"inputs":"a"}"#)).await;
     assert_eq!(answer.body, r#"[[{"index":1,"value":1.0}]]"#);
     let answer = app.ask(post("/embed_sparse", r#"{"inputs":["a","b"],"truncate":true}"#)).await;
     assert_eq!(answer.body, r#"[[{"index":1,"value":1.0}],[{"index":1,"value":1.0}]]"#);
+    let arrays = app.ask(post("/embed_sparse", r#"{"inputs":"a","format":"arrays","top_k":5}"#)).await;
+    assert_eq!(arrays.body, r#"[{"indices":[1],"values":[1.0]}]"#);
     let long = format!(r#"{{"inputs":"{}","truncate":false}}"#, "a ".repeat(30));
     let answer = app.ask(post("/embed_sparse", &long)).await;
     assert_eq!(answer.status, StatusCode::PAYLOAD_TOO_LARGE);
     assert!(answer.body.contains("text 0 is longer than the 24 tokens"), "{}", answer.body);
+}
+
+/// Whoever pays by the token needs their number, and gateways add it up.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_tells_how_many_tokens_it_took() {
+    let app = ready_app();
+    app.gate.release(4);
+    let header = |answer: &axum::response::Response, name: &str| {
+        answer.headers().get(name).map(|value| value.to_str().unwrap().to_owned())
+    };
+    let body = r#"{"input":["a","hello world"]}"#;
+    let answer = app.router.clone().oneshot(infer(body)).await.unwrap();
+    assert_eq!(header(&answer, "x-lexiscale-tokens").as_deref(), Some("7"), "special tokens count");
+    assert_eq!(header(&answer, "content-type").as_deref(), Some("application/json"));
+    let body = format!(r#"{{"inputs":["{}"]}}"#, "a ".repeat(100));
+    let answer = app.router.clone().oneshot(post("/embed_sparse", &body)).await.unwrap();
+    assert_eq!(header(&answer, "x-compute-tokens").as_deref(), Some("24"), "what was cut off does not");
+    let refused = app.router.clone().oneshot(infer("{}")).await.unwrap();
+    assert_eq!(header(&refused, "x-lexiscale-tokens"), None);
+    app.wait_for_metric("request_tokens_sum 31.0").await;
+    app.wait_for_metric("serialize_seconds_count 2").await;
 }
 
 #[tokio::test]
@@ -351,7 +379,7 @@ async fn bad_requests_are_refused_by_name() {
     let app = ready_app();
     let deep = format!(r#"{{"input":{}"#, "[".repeat(200));
     let not_text = "\u{0}\u{1}";
-    let table: [(Request<Body>, u16, &str); 22] = [
+    let table: [(Request<Body>, u16, &str); 26] = [
         (infer(""), 400, "EOF"),
         (infer("{"), 400, "EOF"),
         (infer(r#"[["a"],null]"#), 400, "must be a JSON object"),
@@ -372,6 +400,10 @@ async fn bad_requests_are_refused_by_name() {
         (infer(&deep), 400, "recursion limit"),
         (post("/embed_sparse", r#"{"inputs":[]}"#), 400, "must not be an empty array"),
         (post("/embed_sparse", r#"{"input":"a"}"#), 400, "unknown field `input`"),
+        (infer(r#"{"input":["a"],"max_ratio":1.5}"#), 400, "max_ratio is 1.5, but must be from 0 to 1"),
+        (infer(r#"{"input":["a"],"top_k":0}"#), 400, "nonzero"),
+        (infer(r#"{"input":["a"],"prompt_name":"query"}"#), 400, "the model has no prompt"),
+        (post("/embed_sparse", r#"{"inputs":"a","format":"csv"}"#), 400, "unknown variant `csv`"),
         (get("/_inference"), 405, "method GET is not allowed"),
         (post("/embed", "{}"), 404, "no route /embed"),
     ];

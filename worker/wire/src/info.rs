@@ -27,7 +27,7 @@ impl fmt::Display for Precision {
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct WorkerInfo {
     /// Where the model came from, as `hf://org/repo`.
@@ -39,8 +39,30 @@ pub struct WorkerInfo {
     /// Tokens of one text that the model sees, special tokens included.
     pub max_tokens: u32,
     pub vocabulary_size: u32,
+    /// Digest of vocabulary and tokenizer. Absent for models that were cached by older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vocabulary: Option<String>,
     pub threads: u32,
     pub precision: Precision,
     /// Version of the worker.
     pub version: String,
+    /// What it measured of itself. Absent until it has had a quiet moment for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sizing: Option<Sizing>,
+}
+
+/// What a worker measured of itself on its own machine, one text at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Sizing {
+    /// Tokens a second, in texts of 128 tokens.
+    pub tokens_per_second: f64,
+    /// Texts of 128 tokens a second.
+    #[serde(rename = "documentsPerSecond128")]
+    pub documents_per_second_128: f64,
+    /// Memory of the process after the measurement.
+    pub resident_bytes: u64,
+    /// Memory that the pod should have: the most that was seen, with room for as many of the longest texts at once as there are
+    /// threads, and for a queue.
+    pub recommended_memory_bytes: u64,
 }

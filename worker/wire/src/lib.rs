@@ -5,6 +5,7 @@ mod embedding;
 mod error;
 mod info;
 mod load;
+mod options;
 mod progress;
 mod report;
 mod request;
@@ -13,10 +14,11 @@ mod size;
 
 pub use embedding::{SparseEmbedding, TokenWeight};
 pub use error::{WorkerError, WorkerErrorKind};
-pub use info::{Precision, WorkerInfo};
+pub use info::{Precision, Sizing, WorkerInfo};
 pub use load::{
     COUNTED_HEADER, EndpointLoad, GatewayLoad, GaveUp, LOAD_PATH, LoadCounters, Times, WorkerLoad,
 };
+pub use options::{Format, MaxRatio, MinWeight, Options, OutOfBounds, Pruning, TruncationDirection};
 pub use progress::{Phase, Progress};
 pub use report::{
     FetchFailure, FetchReason, FetchReport, FetchedInt8, FetchedModel, TERMINATION_MESSAGE_BYTES,
@@ -44,7 +46,17 @@ pub const LOAD_HEADER: &str = "x-lexiscale-load";
 
 /// Response header with the arithmetic of the model that made the vectors: `fp32` or `int8`.
 pub const PRECISION_HEADER: &str = "x-lexiscale-precision";
+/// Response header with the digest of the vocabulary and tokenizer that an answer's tokens come from. Vectors under another one do not
+/// meet those of this one in an index.
+pub const VOCABULARY_HEADER: &str = "x-lexiscale-vocabulary";
 
 /// Response header with the microseconds that the worker's model worked on this request. Only the worker knows them: it has one
 /// model for all who ask, and each sees the others' work as its own.
 pub const WORKED_HEADER: &str = "x-lexiscale-worked-us";
+
+/// Response header with the number of tokens that the request came to: those that the model saw, special tokens included, after
+/// texts were cut.
+pub const TOKENS_HEADER: &str = "x-lexiscale-tokens";
+
+/// Where a worker says what it serves.
+pub const INFO_PATH: &str = "/info";

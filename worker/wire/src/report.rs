@@ -31,6 +31,9 @@ pub struct FetchedModel {
     /// Tokens of one text that the model sees.
     pub max_tokens: u32,
     pub vocabulary_size: u32,
+    /// `sha256:` over vocabulary and tokenizer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vocabulary: Option<String>,
     /// Estimate of what a worker with this model in fp32 needs at its default limits.
     pub memory_bytes: u64,
     /// Absent from older reports.
@@ -80,12 +83,13 @@ pub enum FetchReason {
     ChecksumMismatch,
     UnsupportedModel,
     InvalidModel,
+    UnsafeModel,
     Interrupted,
     Internal,
 }
 
 impl FetchReason {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::ModelNotFound,
         Self::RevisionNotFound,
         Self::Unauthorized,
@@ -94,6 +98,7 @@ impl FetchReason {
         Self::ChecksumMismatch,
         Self::UnsupportedModel,
         Self::InvalidModel,
+        Self::UnsafeModel,
         Self::Interrupted,
         Self::Internal,
     ];
@@ -108,6 +113,7 @@ impl FetchReason {
             Self::ChecksumMismatch => "ChecksumMismatch",
             Self::UnsupportedModel => "UnsupportedModel",
             Self::InvalidModel => "InvalidModel",
+            Self::UnsafeModel => "UnsafeModel",
             Self::Interrupted => "Interrupted",
             Self::Internal => "Internal",
         }
@@ -122,7 +128,8 @@ impl FetchReason {
             | Self::Unauthorized
             | Self::InsufficientStorage
             | Self::UnsupportedModel
-            | Self::InvalidModel => false,
+            | Self::InvalidModel
+            | Self::UnsafeModel => false,
         }
     }
 }

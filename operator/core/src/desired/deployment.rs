@@ -15,7 +15,7 @@ use k8s_openapi::{
         util::intstr::IntOrString,
     },
 };
-use lexiscale_wire::READY_PATH;
+use lexiscale_wire::{Pruning, READY_PATH};
 
 use super::{
     ReadyCache, Workers,
@@ -144,6 +144,7 @@ fn container(workers: &Workers<'_>, cache: &ReadyCache) -> Container {
             .map(str::to_owned)
             .to_vec();
     arguments.extend(settings.otlp_endpoint.as_ref().map(|collector| format!("--otlp-endpoint={collector}")));
+    arguments.extend(output_arguments(endpoint.pruning));
     let has_tls = settings.worker_tls_secret.is_some();
     if has_tls {
         arguments.extend(tls::arguments());
@@ -186,6 +187,15 @@ fn resources(workers: &Workers<'_>, cache: &ReadyCache) -> ResourceRequirements 
         Some(BTreeMap::from([("cpu".to_owned(), cpu.into()), ("memory".to_owned(), memory.into())]))
     };
     ResourceRequirements { requests: both(request), limits: both(limit), claims: None }
+}
+
+/// Only what is set, so that endpoints without it do not roll.
+fn output_arguments(pruning: Pruning) -> impl Iterator<Item = String> {
+    let Pruning { top_k, max_ratio, min_weight } = pruning;
+    let top_k = top_k.map(|count| format!("--top-k={count}"));
+    let max_ratio = max_ratio.map(|ratio| format!("--max-ratio={}", f32::from(ratio)));
+    let min_weight = min_weight.map(|weight| format!("--min-weight={}", f32::from(weight)));
+    [top_k, max_ratio, min_weight].into_iter().flatten()
 }
 
 /// What an allocation reserves.

@@ -47,6 +47,7 @@ pub fn status(
                 model: theirs.model,
                 pending_model: theirs.pending_model,
                 allocations: theirs.allocations,
+                sizing: theirs.sizing,
                 // No selector: it is for scaling, and this endpoint cannot be scaled.
                 ..InferenceEndpointStatus::default()
             }

@@ -20,6 +20,7 @@ use crate::{
     plan::endpoint::EndpointPlan,
     precision::Unavailable,
     rollout::{Rollout, ServedModel},
+    sizing,
     validated::{Invalid, ValidatedEndpoint},
 };
 
@@ -89,6 +90,7 @@ pub fn of_plan(
         }),
         decision: Some(decision.stored()),
         standby: standby.status(),
+        sizing: sizing::status(previous.sizing.as_ref(), observed.sizing_told.as_ref()),
         cold_start_seconds,
         selector: Some(labels::to_query(&labels::worker_selector(identity.name()))),
         last_failure: last_failure(previous.last_failure.as_ref(), found, settled, now),
@@ -342,6 +344,7 @@ fn model_status(
         source: spec.map_or_else(|| endpoint.model.source.to_string(), |spec| spec.source.clone()),
         revision: status.and_then(|status| status.revision.clone()),
         digest: status.and_then(|status| status.digest.clone()),
+        vocabulary: status.and_then(|status| status.vocabulary.clone()),
         license: spec.and_then(|spec| spec.license.clone()),
         cache: served.cache.clone(),
         precision: served.precision,

@@ -67,6 +67,7 @@ pub fn of_plan(
         memory_bytes: fetched.map(|model| signed(model.memory_bytes)),
         max_tokens: fetched.map(|model| i64::from(model.max_tokens)),
         vocabulary_size: fetched.map(|model| i64::from(model.vocabulary_size)),
+        vocabulary: fetched.and_then(|model| model.vocabulary.clone()),
         used_by: plan.users.clone(),
         last_failure: last_failure(previous.last_failure.as_ref(), failure, settled, now),
     }

@@ -98,6 +98,7 @@ pub(crate) fn fetched_model() -> FetchedModel {
         files: 5,
         max_tokens: 512,
         vocabulary_size: 30522,
+        vocabulary: Some("sha256:30522".to_owned()),
         memory_bytes: 400_000_000,
         int8: None,
         license: Some("apache-2.0".to_owned()),

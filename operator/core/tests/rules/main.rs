@@ -6,6 +6,7 @@ mod endpoints;
 mod examples;
 mod fixtures;
 mod idempotence;
+mod outputs;
 mod scaling;
 mod standby;
 mod tls;

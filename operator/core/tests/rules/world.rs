@@ -125,6 +125,8 @@ impl World {
             largest_node: self.largest_node,
             standby_deployment: own(&standby_child_name(name)),
             standby_pods: self.standbys(name),
+            sizing_asked: None,
+            sizing_told: None,
             endpoint,
         }
     }

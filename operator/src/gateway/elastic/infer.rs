@@ -1,11 +1,12 @@
 //! The body of `POST _inference/{id}`: what Elasticsearch accepts and refuses, and in which order.
 
-use lexiscale_wire::{InferenceRequest, InputType};
+use lexiscale_wire::{InferenceRequest, InputType, Options, Pruning};
 use serde::de::{Error as _, MapAccess};
 
 use super::error::Refusal;
 use super::fields::{self, Fields};
 use super::json::{AtDepth, Json, short_text};
+use super::pruning;
 use super::task_type::TaskTypeName;
 use super::texts::TextsReader;
 
@@ -20,6 +21,8 @@ struct Body {
     /// Those of `return_documents`, `top_n` and `query` that are set, in this order, in which Elasticsearch
     /// looks for them.
     foreign: [Option<&'static str>; 3],
+    /// Out of `task_settings`.
+    pruning: Pruning,
 }
 
 /// `input_type` as clients write it.
@@ -35,7 +38,7 @@ enum AskedType {
 /// The request for the worker. `path_task` is the task type of the URL: the checks of one task type run only
 /// when the URL names it, which looks odd and is what clients of Elasticsearch meet.
 pub(crate) fn parse(path_task: Option<TaskTypeName>, body: &[u8]) -> Result<InferenceRequest, Refusal> {
-    let Body { input, input_type, foreign } = fields::parse(body)?;
+    let Body { input, input_type, foreign, pruning } = fields::parse(body)?;
     let Some(input) = input else {
         return Err(Refusal::request("[input] must not be null"));
     };
@@ -61,7 +64,8 @@ pub(crate) fn parse(path_task: Option<TaskTypeName>, body: &[u8]) -> Result<Infe
         Some(AskedType::Ingest) => Some(InputType::Ingest),
         Some(AskedType::Classification | AskedType::Clustering | AskedType::Unspecified) | None => None,
     };
-    InferenceRequest::new(input, input_type).map_err(|_| empty())
+    let request = InferenceRequest::new(input, input_type).map_err(|_| empty())?;
+    Ok(request.with_options(Options { pruning, ..Options::default() }))
 }
 
 fn empty() -> Refusal {
@@ -87,11 +91,17 @@ impl Fields for Body {
                 self.foreign[0] =
                     check(&access.next_value_seed(AtDepth(2))?, "return_documents", is_boolean)?;
             }
-            // Read and then overruled: task settings do not exist for sparse models, and the query
-            // parameter decides the time.
+            // Task settings do not exist for sparse models, so what Elasticsearch ignores has room for ours.
             "task_settings" => {
-                check(&access.next_value_seed(AtDepth(2))?, "task_settings", is_object).map(drop)?;
+                self.pruning = match access.next_value_seed(AtDepth(2))? {
+                    Json::Null => Pruning::default(),
+                    Json::Object(settings) => pruning::of_task_settings(settings).map_err(|error| {
+                        A::Error::custom(format!("{PARSER} failed to parse field [task_settings]: {error}"))
+                    })?,
+                    _ => return Err(failed("task_settings")),
+                }
             }
+            // Read and then overruled: the query parameter decides the time.
             "timeout" => check(&access.next_value_seed(AtDepth(2))?, "timeout", is_string).map(drop)?,
             unknown => {
                 let unknown = short_text(unknown);
@@ -125,10 +135,6 @@ fn is_string(value: &Json) -> bool {
 
 fn is_boolean(value: &Json) -> bool {
     matches!(value, Json::Bool(_))
-}
-
-fn is_object(value: &Json) -> bool {
-    matches!(value, Json::Object(_))
 }
 
 fn is_integer(value: &Json) -> bool {
@@ -168,6 +174,19 @@ mod tests {
             assert_eq!(request.texts(), texts);
             assert_eq!(request.input_type(), None);
         }
+    }
+
+    /// With the task type in the path too, where much else is refused: to Elasticsearch it is nothing.
+    #[test]
+    fn task_settings_have_room_for_what_is_given_out() {
+        let body = br#"{"input":"a","task_settings":{"output":{"top_k":64,"max_ratio":0.1},"x":1}}"#;
+        let expected = r#"{"top_k":64,"max_ratio":0.1}"#;
+        for task in [None, SPARSE] {
+            let pruning = parse(task, body).unwrap().options().pruning;
+            assert_eq!(serde_json::to_string(&pruning).unwrap(), expected);
+        }
+        let refusal = parse(None, br#"{"input":"a","task_settings":{"output":{"top_k":0}}}"#).unwrap_err();
+        assert!(refusal.to_string().contains("[top_k] must be"), "{refusal}");
     }
 
     /// `POST /_inference/{id}` and `POST /_inference/sparse_embedding/{id}` differ here, and clients rely on

@@ -6,11 +6,11 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use lexiscale_chunking::{ChunkingFailed, InvalidSettings};
 use lexiscale_crds::ChunkingStrategy;
-use lexiscale_wire::{InputType, TextEmbedding};
+use lexiscale_wire::{InputType, Options, TextEmbedding};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::{Arrived, Call, Error, Gateway, Own, Target};
+use super::{Arrived, Call, Error, Gateway, Own, Target, Wanted};
 use crate::gateway::admission::Deadline;
 use crate::gateway::auth::Caller;
 use crate::gateway::dispatch::too_late;
@@ -61,9 +61,9 @@ pub(super) async fn chunk(
     let pieces = cut.pieces().map(str::to_owned).collect();
     let call = Call { key: &target.key(), admitted, headers: &headers };
     // Long texts are documents; whoever waits for a query's result sends a short one, and not here.
-    let input_type = Some(InputType::Ingest);
+    let wanted = Wanted { texts: pieces, input_type: Some(InputType::Ingest), options: Options::default() };
     let write = move |rows: Vec<TextEmbedding>| json(&Answer::new(&cut, shown, Some(&rows)));
-    embed::embed(&gateway, call, pieces, input_type, write).await
+    embed::embed(&gateway, call, wanted, write).await
 }
 
 /// The settings of the request itself.

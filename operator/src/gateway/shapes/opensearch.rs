@@ -3,12 +3,13 @@
 
 use axum::extract::{Request, State};
 use axum::response::Response;
-use lexiscale_wire::{InferenceRequest, InputType, SparseEmbedding, TextEmbedding};
+use lexiscale_wire::{InferenceRequest, InputType, Options, Pruning, SparseEmbedding, TextEmbedding};
 
 use super::{Error, Gateway, Shaped, Target};
 use crate::gateway::auth::Caller;
 use crate::gateway::elastic::error::Refusal;
 use crate::gateway::elastic::json::{Json, short, short_text};
+use crate::gateway::elastic::pruning;
 use crate::gateway::presentation::json;
 
 /// The texts' name, where the body is an object: what connectors call their parameter, most usual first.
@@ -29,8 +30,8 @@ pub(super) async fn embed(
 
 /// PURE.
 fn parse(body: &[u8]) -> Result<InferenceRequest, Refusal> {
-    let (texts, input_type) = match Json::parse(body)? {
-        list @ Json::Array(_) => (texts(list, "the body")?, None),
+    let (texts, input_type, pruning) = match Json::parse(body)? {
+        list @ Json::Array(_) => (texts(list, "the body")?, None, Pruning::default()),
         Json::Object(mut object) => {
             let given = NAMES.map(|name| (name, object.take(name)));
             let mut given = given.into_iter().filter_map(|(name, value)| Some((name, value?)));
@@ -43,10 +44,11 @@ fn parse(body: &[u8]) -> Result<InferenceRequest, Refusal> {
                 )));
             }
             let input_type = object.take("input_type").map(|value| input_type(&value)).transpose()?;
+            let pruning = pruning::take(&mut object).map_err(Refusal::Json)?;
             if let Some((unknown, _)) = object.entries().first() {
                 return Err(Refusal::Json(format!("unknown field [{}]", short_text(unknown))));
             }
-            (texts(value, name)?, input_type)
+            (texts(value, name)?, input_type, pruning)
         }
         other => {
             return Err(Refusal::Json(format!(
@@ -55,8 +57,9 @@ fn parse(body: &[u8]) -> Result<InferenceRequest, Refusal> {
             )));
         }
     };
-    InferenceRequest::new(texts, input_type)
-        .map_err(|_| Refusal::request("[input] must not be an empty array"))
+    let request = InferenceRequest::new(texts, input_type)
+        .map_err(|_| Refusal::request("[input] must not be an empty array"))?;
+    Ok(request.with_options(Options { pruning, ..Options::default() }))
 }
 
 fn texts(value: Json, name: &str) -> Result<Vec<String>, Refusal> {
@@ -101,6 +104,9 @@ mod tests {
         }
         let search = parse(br#"{"input":["a"],"input_type":"search"}"#).unwrap();
         assert_eq!(search.input_type(), Some(InputType::Search));
+        let pruned = parse(br#"{"input":["a"],"top_k":64,"min_weight":0.5}"#).unwrap();
+        let pruning = serde_json::to_string(&pruned.options().pruning).unwrap();
+        assert_eq!(pruning, r#"{"top_k":64,"min_weight":0.5}"#);
     }
 
     #[test]
@@ -116,6 +122,7 @@ mod tests {
             (r#"{"input":{"a":"b"}}"#, json, "[input]"),
             (r#"{"input":["a"],"parameters":{}}"#, json, "[parameters]"),
             (r#"{"input":["a"],"input_type":"query"}"#, json, "[query]"),
+            (r#"{"input":["a"],"max_ratio":2}"#, json, "[max_ratio] must be a number from 0 to 1"),
             (r#""a""#, json, "[a]"),
             ("", json, "[1:0]"),
         ] {

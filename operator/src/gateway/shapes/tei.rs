@@ -7,7 +7,8 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_LENGTH, RETRY_AFTER};
-use http::{HeaderValue, StatusCode, Uri};
+use http::{HeaderName, HeaderValue, StatusCode, Uri};
+use lexiscale_wire::TOKENS_HEADER;
 use serde_json::Value;
 
 use self::wire::{Failure, Info, Translated};
@@ -17,6 +18,9 @@ use crate::gateway::elastic::endpoint::State as EndpointState;
 use crate::gateway::embed;
 use crate::gateway::presentation::{json, ok};
 use crate::gateway::request;
+
+/// Where that server tells how many tokens it has computed.
+const COMPUTE_TOKENS: HeaderName = HeaderName::from_static("x-compute-tokens");
 
 /// An error is a sentence.
 const LARGEST_ERROR: usize = 64 << 10;
@@ -33,14 +37,13 @@ pub(super) async fn embed_sparse(
     drop(body);
     gateway.find(&target).map_err(IntoResponse::into_response)?;
     let call = Call { key: &target.key(), admitted, headers: &headers };
-    let answered = embed::embed_sparse(&gateway, call, asked.texts, asked.long_texts, |mut rows| {
-        // The other server walks through the vocabulary; the worker's order is by weight.
-        for row in &mut rows {
-            row.sort_unstable_by_key(|entry| entry.index);
-        }
-        json(&rows)
-    });
-    answered.await.map_err(IntoResponse::into_response)
+    let mut response =
+        embed::embed_sparse(&gateway, call, asked).await.map_err(IntoResponse::into_response)?;
+    let tokens = response.headers().get(TOKENS_HEADER).cloned();
+    if let Some(tokens) = tokens {
+        response.headers_mut().insert(COMPUTE_TOKENS, tokens);
+    }
+    Ok(response)
 }
 
 pub(super) async fn info(

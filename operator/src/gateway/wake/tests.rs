@@ -115,6 +115,24 @@ async fn a_request_that_waited_for_another_reason_first_wakes_too() {
     assert_eq!(header(&answer, "x-inference-cold-start-ms"), Some(7_000));
 }
 
+/// Whoever filled an index under another vocabulary can know it before the results are poor.
+#[tokio::test(start_paused = true)]
+async fn an_answer_names_the_vocabulary_that_its_tokens_come_from() {
+    let server = ApiServer::new(&idle(None));
+    let key = key();
+    for (digest, told) in [(None, None), (Some("sha256:0123"), Some("sha256:0123"))] {
+        server.store(|store| {
+            store.object["status"]["model"] =
+                json!({"id": "m", "source": "s", "cache": "c", "vocabulary": digest});
+        });
+        let gateway = server.gateway(&[]);
+        let waiter = Waiter::new(&gateway.gateway, &key);
+        let answer = waiter.answer(Ok(axum::response::Response::default())).unwrap();
+        let found = answer.headers().get("x-lexiscale-vocabulary").map(|value| value.to_str().unwrap());
+        assert_eq!(found, told);
+    }
+}
+
 /// With more requests than allocations can take, somebody always waits, and it is no cold start.
 #[tokio::test(start_paused = true)]
 async fn waiting_for_a_busy_allocation_is_no_cold_start() {

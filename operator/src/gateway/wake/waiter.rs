@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::response::{IntoResponse, Response};
 use http::header::RETRY_AFTER;
 use http::{HeaderName, HeaderValue};
+use lexiscale_wire::VOCABULARY_HEADER;
 use tokio::time::Instant;
 
 use crate::gateway::Gateway;
@@ -64,12 +65,24 @@ impl<'a> Waiter<'a> {
         Waiting { waiter: self, began }
     }
 
+    fn vocabulary(&self) -> Option<HeaderValue> {
+        let directory = self.gateway.directory();
+        let status = directory.get(self.key)?.deployment().status.as_ref()?;
+        HeaderValue::from_str(status.model.as_ref()?.vocabulary.as_deref()?).ok()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Wait> {
         self.wait.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The answer with what is known of the start.
+    /// The answer with what is known of the start and of whose tokens it has.
     pub(crate) fn answer(self, result: Result<Response, Error>) -> Result<Response, Error> {
+        let result = result.map(|mut response| {
+            if let Some(vocabulary) = self.vocabulary() {
+                response.headers_mut().insert(VOCABULARY_HEADER, vocabulary);
+            }
+            response
+        });
         let Wait { since, began, ended } = *self.lock();
         match (result, since) {
             (Ok(mut response), Some(_)) => {

@@ -195,10 +195,12 @@ impl<B: Bytes> Simd for Avx2<B> {
         // SAFETY: detected.
         unsafe {
             let one = _mm256_set1_epi32(1.0_f32.to_bits() as i32);
-            rounded.map(|rounded| {
-                let bits = _mm256_slli_epi32::<23>(_mm256_castps_si256(rounded));
-                _mm256_castsi256_ps(_mm256_add_epi32(bits, one))
-            })
+            let low = _mm256_slli_epi32::<23>(_mm256_castps_si256(rounded[0]));
+            let high = _mm256_slli_epi32::<23>(_mm256_castps_si256(rounded[1]));
+            [
+                _mm256_castsi256_ps(_mm256_add_epi32(low, one)),
+                _mm256_castsi256_ps(_mm256_add_epi32(high, one)),
+            ]
         }
     }
 
@@ -215,17 +217,17 @@ impl<B: Bytes> Simd for Avx2<B> {
     }
 
     #[inline(always)]
-    fn dot<const R: usize>(self, work: &Dot<'_>) -> [[Vector; VECTORS]; R] {
+    fn dot<const R: usize>(self, work: &Dot<'_>, to: &mut [[Vector; VECTORS]; R]) {
         work.assert::<R>();
         // SAFETY: detected, and the slices were checked.
-        unsafe { dot::<B, R>(work) }
+        unsafe { dot::<B, R>(work, to) }
     }
 
     #[inline(always)]
-    fn product<const R: usize, const C: usize>(self, work: &Product<'_>) -> [[Vector; C]; R] {
+    fn product<const R: usize, const C: usize>(self, work: &Product<'_>, to: &mut [[Vector; C]; R]) {
         work.assert::<R, C>();
         // SAFETY: detected, and the slices were checked.
-        unsafe { product(work) }
+        unsafe { product(work, to) }
     }
 }
 
@@ -235,13 +237,12 @@ impl<B: Bytes> Simd for Avx2<B> {
 ///
 /// Detected, and `work.assert::<R>()` holds.
 #[inline(always)]
-unsafe fn dot<B: Bytes, const R: usize>(work: &Dot<'_>) -> [[Vector; VECTORS]; R] {
+unsafe fn dot<B: Bytes, const R: usize>(work: &Dot<'_>, to: &mut [[Vector; VECTORS]; R]) {
     const BYTES: usize = LANES * QUAD;
     let (rows, stride) = (work.rows.as_ptr(), work.stride);
     // SAFETY: `4 * quad + 4 <= depth`; the panel has 64 * 4 bytes for each four inputs, and row `row` has `depth` bytes
     // from `row * stride`, which `assert` has compared with the slices' lengths.
     unsafe {
-        let mut result = [[[_mm256_setzero_ps(); 2]; VECTORS]; R];
         for vector in 0..VECTORS {
             let mut sums: [[__m256i; 2]; R] = [[_mm256_setzero_si256(); 2]; R];
             for (sums, start) in sums.iter_mut().zip(work.start) {
@@ -258,11 +259,10 @@ unsafe fn dot<B: Bytes, const R: usize>(work: &Dot<'_>) -> [[Vector; VECTORS]; R
                 }
                 panel = panel.wrapping_add(PANEL * QUAD);
             }
-            for (result, sums) in result.iter_mut().zip(sums) {
-                result[vector] = [_mm256_cvtepi32_ps(sums[0]), _mm256_cvtepi32_ps(sums[1])];
+            for (to, sums) in to.iter_mut().zip(sums) {
+                to[vector] = [_mm256_cvtepi32_ps(sums[0]), _mm256_cvtepi32_ps(sums[1])];
             }
         }
-        result
     }
 }
 
@@ -270,11 +270,10 @@ unsafe fn dot<B: Bytes, const R: usize>(work: &Dot<'_>) -> [[Vector; VECTORS]; R
 ///
 /// Detected, and `work.assert::<R, C>()` holds.
 #[inline(always)]
-unsafe fn product<const R: usize, const C: usize>(work: &Product<'_>) -> [[Vector; C]; R] {
+unsafe fn product<const R: usize, const C: usize>(work: &Product<'_>, to: &mut [[Vector; C]; R]) {
     let (rows, stride) = (work.rows.as_ptr(), work.stride);
     // SAFETY: `assert` has compared the last row's last number, and the table's last row, with the slices' lengths.
     unsafe {
-        let mut result = [[[_mm256_setzero_ps(); 2]; C]; R];
         for vector in 0..C {
             let mut sums = [[_mm256_setzero_ps(); 2]; R];
             for index in 0..work.depth {
@@ -285,10 +284,9 @@ unsafe fn product<const R: usize, const C: usize>(work: &Product<'_>) -> [[Vecto
                     *sums = [_mm256_fmadd_ps(value, low, sums[0]), _mm256_fmadd_ps(value, high, sums[1])];
                 }
             }
-            for (result, sums) in result.iter_mut().zip(sums) {
-                result[vector] = sums;
+            for (to, sums) in to.iter_mut().zip(sums) {
+                to[vector] = sums;
             }
         }
-        result
     }
 }

@@ -5,7 +5,8 @@ use std::arch::x86_64::{
     _mm512_add_epi32, _mm512_add_ps, _mm512_castps_si512, _mm512_castsi512_ps, _mm512_cmp_ps_mask,
     _mm512_cvtepi32_epi8, _mm512_cvtepi32_ps, _mm512_cvtps_epi32, _mm512_div_ps, _mm512_dpbusd_epi32,
     _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps,
-    _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_slli_epi32, _mm512_storeu_ps, _mm512_sub_ps,
+    _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_slli_epi32,
+    _mm512_storeu_ps, _mm512_sub_ps,
 };
 
 use super::{Dot, LANES, PANEL, Product, QUAD, Simd, VECTORS, Work};
@@ -131,17 +132,17 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn dot<const R: usize>(self, work: &Dot<'_>) -> [[__m512; VECTORS]; R] {
+    fn dot<const R: usize>(self, work: &Dot<'_>, to: &mut [[__m512; VECTORS]; R]) {
         work.assert::<R>();
         // SAFETY: detected, and the slices were checked.
-        unsafe { dot(work) }
+        unsafe { dot(work, to) }
     }
 
     #[inline(always)]
-    fn product<const R: usize, const C: usize>(self, work: &Product<'_>) -> [[__m512; C]; R] {
+    fn product<const R: usize, const C: usize>(self, work: &Product<'_>, to: &mut [[__m512; C]; R]) {
         work.assert::<R, C>();
         // SAFETY: detected, and the slices were checked.
-        unsafe { product(work) }
+        unsafe { product(work, to) }
     }
 }
 
@@ -154,9 +155,11 @@ const LINE: usize = 64;
 /// `work.assert::<R>()` holds.
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,fma")]
-unsafe fn dot<const R: usize>(work: &Dot<'_>) -> [[__m512; VECTORS]; R] {
-    let mut sums: [[__m512i; VECTORS]; R] =
-        std::array::from_fn(|row| [_mm512_set1_epi32(work.start[row]); VECTORS]);
+unsafe fn dot<const R: usize>(work: &Dot<'_>, to: &mut [[__m512; VECTORS]; R]) {
+    let mut sums: [[__m512i; VECTORS]; R] = [[_mm512_setzero_si512(); VECTORS]; R];
+    for (sums, start) in sums.iter_mut().zip(work.start) {
+        *sums = [_mm512_set1_epi32(*start); VECTORS];
+    }
     let (rows, stride) = (work.rows.as_ptr(), work.stride);
     let mut panel = work.panel.as_ptr();
     let steps = work.depth / STEP;
@@ -173,8 +176,10 @@ unsafe fn dot<const R: usize>(work: &Dot<'_>) -> [[__m512; VECTORS]; R] {
             // SAFETY: `input + 4 <= depth`; the panel has 64 * 4 bytes for each four inputs, and row `row` has `depth`
             // bytes from `row * stride`, which `assert` has compared with the slices' lengths.
             unsafe {
-                let weights: [__m512i; VECTORS] =
-                    std::array::from_fn(|vector| _mm512_loadu_si512(panel.add(vector * LINE).cast()));
+                let mut weights = [_mm512_setzero_si512(); VECTORS];
+                for (vector, weights) in weights.iter_mut().enumerate() {
+                    *weights = _mm512_loadu_si512(panel.add(vector * LINE).cast());
+                }
                 for (row, sums) in sums.iter_mut().enumerate() {
                     let four = rows.add(row * stride + input).cast::<i32>().read_unaligned();
                     let four = _mm512_set1_epi32(four);
@@ -186,7 +191,11 @@ unsafe fn dot<const R: usize>(work: &Dot<'_>) -> [[__m512; VECTORS]; R] {
             }
         }
     }
-    sums.map(|sums| sums.map(|sum| _mm512_cvtepi32_ps(sum)))
+    for (to, sums) in to.iter_mut().zip(sums) {
+        for (to, sum) in to.iter_mut().zip(sums) {
+            *to = _mm512_cvtepi32_ps(sum);
+        }
+    }
 }
 
 /// # Safety
@@ -194,7 +203,7 @@ unsafe fn dot<const R: usize>(work: &Dot<'_>) -> [[__m512; VECTORS]; R] {
 /// `work.assert::<R, C>()` holds.
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,fma")]
-unsafe fn product<const R: usize, const C: usize>(work: &Product<'_>) -> [[__m512; C]; R] {
+unsafe fn product<const R: usize, const C: usize>(work: &Product<'_>, to: &mut [[__m512; C]; R]) {
     let mut sums = [[_mm512_setzero_ps(); C]; R];
     let (rows, stride) = (work.rows.as_ptr(), work.stride);
     let mut table = work.table.as_ptr();
@@ -213,5 +222,5 @@ unsafe fn product<const R: usize, const C: usize>(work: &Product<'_>) -> [[__m51
         }
         table = table.wrapping_add(work.table_stride);
     }
-    sums
+    *to = sums;
 }

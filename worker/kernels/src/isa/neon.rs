@@ -2,8 +2,8 @@
 //! portable path, which the compiler turns into NEON instructions there.
 
 use std::arch::aarch64::{
-    int32x4_t, vaddq_s32, vdup_n_s32, vdupq_n_s32, vdupq_n_u8, veorq_u8, vget_high_s8, vget_low_s8, vld1q_u8,
-    vmull_s8, vpadalq_s16, vpaddq_s32, vreinterpret_s8_s32, vreinterpretq_s8_u8, vst1q_s32,
+    int32x4_t, vdup_n_s32, vdupq_n_s32, vdupq_n_u8, veorq_u8, vget_high_s8, vget_low_s8, vld1q_u8, vmull_s8,
+    vpadalq_s16, vpaddq_s32, vreinterpret_s8_s32, vreinterpretq_s8_u8, vst1q_s32,
 };
 
 use super::portable::Portable;
@@ -99,22 +99,25 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
-    fn dot<const R: usize>(self, work: &Dot<'_>) -> [[Vector; VECTORS]; R] {
+    fn dot<const R: usize>(self, work: &Dot<'_>, to: &mut [[Vector; VECTORS]; R]) {
         work.assert::<R>();
-        std::array::from_fn(|row| {
+        for (row, to) in to.iter_mut().enumerate() {
             let activations = &work.rows[row * work.stride..][..work.depth];
-            std::array::from_fn(|vector| lanes(activations, work, vector, work.start[row]))
-        })
+            for (vector, to) in to.iter_mut().enumerate() {
+                *to = lanes(activations, work, vector);
+            }
+        }
     }
 
     #[inline(always)]
-    fn product<const R: usize, const C: usize>(self, work: &Product<'_>) -> [[Vector; C]; R] {
-        Portable.product(work)
+    fn product<const R: usize, const C: usize>(self, work: &Product<'_>, to: &mut [[Vector; C]; R]) {
+        Portable.product(work, to);
     }
 }
 
-/// One row times the sixteen columns of one vector of the panel.
-fn lanes(activations: &[i8], work: &Dot<'_>, vector: usize, start: i32) -> Vector {
+/// One row times the sixteen columns of one vector of the panel. The weights are made signed here, so the row's start has
+/// nothing to take out.
+fn lanes(activations: &[i8], work: &Dot<'_>, vector: usize) -> Vector {
     const BYTES: usize = LANES * QUAD;
     let mut sums = [0_i32; LANES];
     // SAFETY: NEON was detected; `assert` has compared the panel's length with `depth * 64`, and each round reads the 64
@@ -133,11 +136,8 @@ fn lanes(activations: &[i8], work: &Dot<'_>, vector: usize, start: i32) -> Vecto
             }
         }
         for (column, pairs) in pairs.into_iter().enumerate() {
-            // The weights are signed here, so the row's start has nothing to take out.
-            let total = vaddq_s32(vpaddq_s32(pairs[0], pairs[1]), vdupq_n_s32(0));
-            vst1q_s32(sums.as_mut_ptr().add(column * 4), total);
+            vst1q_s32(sums.as_mut_ptr().add(column * 4), vpaddq_s32(pairs[0], pairs[1]));
         }
     }
-    let _ = start;
     sums.map(|sum| sum as f32)
 }

@@ -87,10 +87,10 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    fn dot<const R: usize>(self, work: &Dot<'_>) -> [[Vector; VECTORS]; R] {
+    fn dot<const R: usize>(self, work: &Dot<'_>, to: &mut [[Vector; VECTORS]; R]) {
         work.assert::<R>();
         let quads = work.panel.as_chunks::<{ PANEL * QUAD }>().0;
-        std::array::from_fn(|row| {
+        for (row, to) in to.iter_mut().enumerate() {
             let activations = work.rows[row * work.stride..][..work.depth].as_chunks::<QUAD>().0;
             let mut sums = [work.start[row]; PANEL];
             for (activations, weights) in activations.iter().zip(quads) {
@@ -100,23 +100,24 @@ impl Simd for Portable {
                     }
                 }
             }
-            std::array::from_fn(|vector| std::array::from_fn(|lane| sums[vector * LANES + lane] as f32))
-        })
+            for (to, sum) in to.iter_mut().flatten().zip(sums) {
+                *to = sum as f32;
+            }
+        }
     }
 
     #[inline(always)]
-    fn product<const R: usize, const C: usize>(self, work: &Product<'_>) -> [[Vector; C]; R] {
+    fn product<const R: usize, const C: usize>(self, work: &Product<'_>, to: &mut [[Vector; C]; R]) {
         work.assert::<R, C>();
-        let mut sums = [[[0.0; LANES]; C]; R];
+        *to = [[[0.0; LANES]; C]; R];
         for index in 0..work.depth {
             let table = work.table[index * work.table_stride..][..C * LANES].as_chunks::<LANES>().0;
-            for (row, sums) in sums.iter_mut().enumerate() {
+            for (row, sums) in to.iter_mut().enumerate() {
                 let value = [work.rows[row * work.stride + index]; LANES];
                 for (sum, table) in sums.iter_mut().zip(table) {
                     *sum = self.fused(value, *table, *sum);
                 }
             }
         }
-        sums
     }
 }

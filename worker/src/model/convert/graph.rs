@@ -112,6 +112,11 @@ impl Graph {
         self.initializer(FLOAT, Vec::new(), Source::Inline(value.to_le_bytes().to_vec()))
     }
 
+    pub(super) fn floats(&mut self, dims: &[usize], values: &[f32]) -> Tensor {
+        let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        self.initializer(FLOAT, dims.to_vec(), Source::Inline(bytes))
+    }
+
     pub(super) fn weight(&mut self, name: &str, shape: &[usize], layout: Layout) -> Tensor {
         let dims = match (&layout, shape) {
             (Layout::Transposed, [rows, columns]) => vec![*columns, *rows],
@@ -124,8 +129,10 @@ impl Graph {
 
     fn initializer(&mut self, data_type: i32, dims: Vec<usize>, source: Source) -> Tensor {
         // A constant such as the head shape occurs in each layer; one copy is enough.
-        if let Some(known) =
-            self.initializers.iter().find(|known| known.dims == dims && known.source == source)
+        if let Some(known) = self
+            .initializers
+            .iter()
+            .find(|known| known.data_type == data_type && known.dims == dims && known.source == source)
         {
             return Tensor(known.name.clone());
         }

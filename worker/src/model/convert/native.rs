@@ -8,6 +8,7 @@ use fs_err::File;
 use lexiscale_kernels::{Activation, LayerPart, PackError, Part, Shape, Tensors};
 
 use crate::model::config::{self, Decoder, ModelConfig};
+use crate::model::saturation::{Pooling, Reduction};
 use crate::model::tensor_names::TensorNames;
 use crate::model::weights::{Weights, WeightsError};
 
@@ -26,11 +27,24 @@ pub enum Packed {
 }
 
 /// Writes the file, if the engine can run the model.
-pub(super) fn pack(config: &ModelConfig, weights: &Weights, output: &Path) -> Result<Packed, ConvertError> {
+pub(super) fn pack(
+    config: &ModelConfig,
+    pooling: Pooling,
+    weights: &Weights,
+    output: &Path,
+) -> Result<Packed, ConvertError> {
+    if pooling.reduction != Reduction::Max {
+        let reason = "pooling by sums needs every logit, and int8 finds only the strongest".to_owned();
+        return Ok(Packed::Refused { reason });
+    }
     let Some(names) = TensorNames::new(config.family, config.decoder) else {
         let reason = format!("the architecture {:?} is not built for int8", config.family);
         return Ok(Packed::Refused { reason });
     };
+    if config.activation != config.head_activation {
+        let reason = "the head's activation is not that of the layers".to_owned();
+        return Ok(Packed::Refused { reason });
+    }
     let shape = shape(config);
     let checkpoint = Checkpoint { config, names, weights };
     let mut file = BufWriter::with_capacity(1 << 20, File::create(output).map_err(ConvertError::Write)?);
@@ -60,7 +74,7 @@ fn shape(config: &ModelConfig) -> Shape {
         vocabulary: config.vocabulary_size,
         positions: config.positions,
         token_types: config.token_types,
-        position_offset: 0,
+        position_offset: config.padding.map_or(0, |padding| padding + 1),
         epsilon: config.layer_norm_epsilon,
         activation: match config.activation {
             config::Activation::Gelu => Activation::Gelu,

@@ -1,5 +1,5 @@
-//! Writes the graph and its weights as one ONNX file without holding more than one tensor in memory: all lengths are
-//! known beforehand, and protobuf does not mind in which order a message's fields come.
+//! Writes the graph and its weights without holding more than one tensor in memory: all lengths are known beforehand, and
+//! protobuf does not mind in which order a message's fields come.
 
 use std::io::{BufWriter, Write};
 use std::path::Path;
@@ -9,8 +9,8 @@ use prost::Message;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
 
 use crate::model::onnx::{
-    FLOAT, GRAPH_INITIALIZER, IR_VERSION, MODEL_GRAPH, ModelProto, OPERATOR_SET, OperatorSetIdProto,
-    StringStringEntryProto, TENSOR_RAW_DATA, TensorProto,
+    EXTERNAL, FLOAT, GRAPH_INITIALIZER, IR_VERSION, MODEL_GRAPH, ModelProto, OPERATOR_SET,
+    OperatorSetIdProto, StringStringEntryProto, TENSOR_RAW_DATA, TensorProto,
 };
 use crate::model::weights::Weights;
 
@@ -20,36 +20,94 @@ use super::{CONVERTER_VERSION, ConvertError};
 /// Protobuf messages are limited to 2^31 - 1 bytes.
 const MAX_BYTES: u64 = i32::MAX as u64;
 
+/// Where the weights lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Placement<'a> {
+    /// In the ONNX file, which is then all of the model.
+    Inside,
+    /// In a file of this name beside it, which ONNX Runtime maps: nothing is copied, and all sessions share the pages.
+    Beside(&'a str),
+}
+
+/// Smaller tensors stay in the ONNX file: the optimiser looks at them.
+const LEAST_OUTSIDE: u64 = 4096;
+/// Tensors begin at multiples of a page, so that each can be mapped by itself.
+const PAGE: u64 = 4096;
+
 /// Returns the number of bytes written.
-pub(super) fn write(graph: &Graph, weights: &Weights, output: &Path) -> Result<u64, ConvertError> {
+pub(super) fn write(
+    graph: &Graph,
+    weights: &Weights,
+    output: &Path,
+    placement: Placement<'_>,
+) -> Result<u64, ConvertError> {
     let header = model_header().encode_to_vec();
     let body = graph.to_proto().encode_to_vec();
-    let tensors: Vec<TensorHeader<'_>> = graph.initializers().iter().map(TensorHeader::new).collect();
+    let mut outside = Outside { placement, end: 0 };
+    let tensors: Vec<TensorHeader<'_>> =
+        graph.initializers().iter().map(|initializer| TensorHeader::new(initializer, &mut outside)).collect();
     let graph_bytes = length(&body) + tensors.iter().map(TensorHeader::field_bytes).sum::<u64>();
     let bytes = length(&header) + field_header_bytes(MODEL_GRAPH, graph_bytes) + graph_bytes;
     if bytes > MAX_BYTES {
         return Err(ConvertError::TooLarge { bytes, limit: MAX_BYTES });
     }
 
-    let mut file = BufWriter::with_capacity(1 << 20, File::create(output).map_err(ConvertError::Write)?);
+    let create = |path: &Path| {
+        File::create(path).map(|file| BufWriter::with_capacity(1 << 20, file)).map_err(ConvertError::Write)
+    };
+    let mut file = create(output)?;
+    let mut beside = match placement {
+        Placement::Inside => None,
+        Placement::Beside(name) => Some(create(&output.with_file_name(name))?),
+    };
     let mut start = header;
     field_header(&mut start, MODEL_GRAPH, graph_bytes);
     start.extend_from_slice(&body);
     file.write_all(&start).map_err(ConvertError::Write)?;
     let mut checkpoint = Checkpoint { weights, last: None };
+    let mut written = 0;
     for tensor in &tensors {
         file.write_all(&tensor.encoded()).map_err(ConvertError::Write)?;
         let data = checkpoint.data(tensor.initializer)?;
-        file.write_all(&data).map_err(ConvertError::Write)?;
+        match (tensor.outside, &mut beside) {
+            (Some(start), Some(beside)) => {
+                let padding = vec![0; usize::try_from(start - written).unwrap_or_default()];
+                beside
+                    .write_all(&padding)
+                    .and_then(|()| beside.write_all(&data))
+                    .map_err(ConvertError::Write)?;
+                written = start + tensor.data_bytes;
+            }
+            _ => file.write_all(&data).map_err(ConvertError::Write)?,
+        }
     }
-    let file = file.into_inner().map_err(|error| ConvertError::Write(error.into_error()))?;
-    file.sync_all().map_err(ConvertError::Write)?;
-    Ok(bytes)
+    for file in std::iter::once(file).chain(beside) {
+        let file = file.into_inner().map_err(|error| ConvertError::Write(error.into_error()))?;
+        file.sync_all().map_err(ConvertError::Write)?;
+    }
+    Ok(bytes + outside.end)
+}
+
+/// How far the file beside is taken.
+struct Outside<'a> {
+    placement: Placement<'a>,
+    end: u64,
+}
+
+impl Outside<'_> {
+    /// The file and the place for a tensor that does not belong inside.
+    fn place(&mut self, bytes: u64) -> Option<(&str, u64)> {
+        let Placement::Beside(name) = self.placement else { return None };
+        if bytes < LEAST_OUTSIDE {
+            return None;
+        }
+        let start = self.end.next_multiple_of(PAGE);
+        self.end = start + bytes;
+        Some((name, start))
+    }
 }
 
 fn model_header() -> ModelProto {
-    let entry =
-        |key: &str, value: String| StringStringEntryProto { key: Some(key.to_owned()), value: Some(value) };
     ModelProto {
         ir_version: Some(IR_VERSION),
         producer_name: Some("lexiscale".to_owned()),
@@ -59,28 +117,49 @@ fn model_header() -> ModelProto {
     }
 }
 
+fn entry(key: &str, value: String) -> StringStringEntryProto {
+    StringStringEntryProto { key: Some(key.to_owned()), value: Some(value) }
+}
+
 /// A tensor's message up to its data.
 struct TensorHeader<'a> {
     initializer: &'a Initializer,
     message: Vec<u8>,
     data_bytes: u64,
+    /// Where its data is in the file beside.
+    outside: Option<u64>,
 }
 
 impl<'a> TensorHeader<'a> {
-    fn new(initializer: &'a Initializer) -> Self {
+    fn new(initializer: &'a Initializer, outside: &mut Outside<'_>) -> Self {
+        let element: u64 = if initializer.data_type == FLOAT { 4 } else { 8 };
+        let elements =
+            initializer.dims.iter().fold(1_u64, |product, size| product.saturating_mul(*size as u64));
+        let data_bytes = elements.saturating_mul(element);
+        let place = outside.place(data_bytes);
         let message = TensorProto {
             dims: initializer.dims.iter().map(|size| i64::try_from(*size).unwrap_or(i64::MAX)).collect(),
             data_type: Some(initializer.data_type),
             name: Some(initializer.name.clone()),
+            external_data: place.map_or_else(Vec::new, |(name, start)| {
+                vec![
+                    entry("location", name.to_owned()),
+                    entry("offset", start.to_string()),
+                    entry("length", data_bytes.to_string()),
+                ]
+            }),
+            data_location: place.map(|_| EXTERNAL),
         };
-        let element: u64 = if initializer.data_type == FLOAT { 4 } else { 8 };
-        let elements =
-            initializer.dims.iter().fold(1_u64, |product, size| product.saturating_mul(*size as u64));
-        Self { initializer, message: message.encode_to_vec(), data_bytes: elements.saturating_mul(element) }
+        let outside = place.map(|(_, start)| start);
+        Self { initializer, message: message.encode_to_vec(), data_bytes, outside }
     }
 
     fn message_bytes(&self) -> u64 {
-        length(&self.message) + field_header_bytes(TENSOR_RAW_DATA, self.data_bytes) + self.data_bytes
+        let data = match self.outside {
+            Some(_) => 0,
+            None => field_header_bytes(TENSOR_RAW_DATA, self.data_bytes) + self.data_bytes,
+        };
+        length(&self.message) + data
     }
 
     fn field_bytes(&self) -> u64 {
@@ -91,7 +170,9 @@ impl<'a> TensorHeader<'a> {
         let mut bytes = Vec::with_capacity(self.message.len() + 32);
         field_header(&mut bytes, GRAPH_INITIALIZER, self.message_bytes());
         bytes.extend_from_slice(&self.message);
-        field_header(&mut bytes, TENSOR_RAW_DATA, self.data_bytes);
+        if self.outside.is_none() {
+            field_header(&mut bytes, TENSOR_RAW_DATA, self.data_bytes);
+        }
         bytes
     }
 }

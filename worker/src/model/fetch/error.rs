@@ -5,14 +5,19 @@ use std::path::Path;
 
 use lexiscale_wire::{ByteSize, FetchReason};
 
+use crate::backend::onnx::LoadError;
 use crate::model::assemble::AssembleError;
 use crate::model::config::ConfigError;
 use crate::model::convert::ConvertError;
 use crate::model::download::DownloadError;
+use crate::model::golden::GoldenError;
 use crate::model::hub::HubError;
 use crate::model::inspect::InspectError;
+use crate::model::intake::IntakeError;
+use crate::model::layout::LayoutError;
 use crate::model::select::SelectError;
 use crate::model::space;
+use crate::model::static_search::StaticSearchError;
 
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
@@ -26,6 +31,8 @@ pub enum FetchError {
     Config(#[from] ConfigError),
     #[error(transparent)]
     Assemble(#[from] AssembleError),
+    #[error(transparent)]
+    Intake(#[from] IntakeError),
     #[error("the hub lists {name:?}, which is not a name that is written to a volume")]
     Name { name: String },
     #[error("the hub does not say how large {name} is")]
@@ -60,6 +67,7 @@ impl FetchError {
             Self::Select(_) => FetchReason::UnsupportedModel,
             Self::Config(error) => config_reason(error),
             Self::Assemble(error) => assemble_reason(error),
+            Self::Intake(error) => error.reason(),
             Self::Name { .. }
             | Self::UnknownSize { .. }
             | Self::UnknownHash { .. }
@@ -82,7 +90,8 @@ impl FetchError {
             | FetchReason::InsufficientStorage
             | FetchReason::ChecksumMismatch
             | FetchReason::UnsupportedModel
-            | FetchReason::InvalidModel => false,
+            | FetchReason::InvalidModel
+            | FetchReason::UnsafeModel => false,
         }
     }
 }
@@ -113,13 +122,38 @@ fn assemble_reason(error: &AssembleError) -> FetchReason {
             InspectError::ExternalData
             | InspectError::Domain { .. }
             | InspectError::Input { .. }
+            | InspectError::Version { .. }
+            | InspectError::Part { .. }
             | InspectError::Outputs { .. } => FetchReason::UnsupportedModel,
+            InspectError::Operator { .. } | InspectError::Metadata { .. } | InspectError::TooMuch { .. } => {
+                FetchReason::UnsafeModel
+            }
             InspectError::Invalid { .. } | InspectError::Read(_) => FetchReason::InvalidModel,
         },
-        AssembleError::Tokenizer(_)
-        | AssembleError::TokenizerPanic
+        AssembleError::Tokenizer(error) if error.is_hostile() => FetchReason::UnsafeModel,
+        AssembleError::Layout(LayoutError::Unsupported { .. } | LayoutError::Pooling(_))
+        | AssembleError::StaticSearch(StaticSearchError::Tokenizer)
+        | AssembleError::Root { .. } => FetchReason::UnsupportedModel,
+        AssembleError::Layout(LayoutError::Path { .. }) => FetchReason::UnsafeModel,
+        AssembleError::Layout(LayoutError::Read { .. } | LayoutError::Parse { .. })
+        | AssembleError::StaticSearch(_)
+        | AssembleError::Tokenizer(_)
+        | AssembleError::Tokens(_)
         | AssembleError::Vocabulary
+        | AssembleError::VocabularySize { .. }
         | AssembleError::Setting { .. } => FetchReason::InvalidModel,
+        AssembleError::Golden(error) => match error {
+            // A library that is not there is no fault of the model.
+            GoldenError::Load(LoadError::Library { .. }) | GoldenError::Verify(_) => FetchReason::Internal,
+            GoldenError::Load(_) | GoldenError::Differs { .. } => FetchReason::UnsupportedModel,
+            GoldenError::Tokenizer(_)
+            | GoldenError::Text { .. }
+            | GoldenError::Run(_)
+            | GoldenError::Config(_)
+            | GoldenError::Weights(_)
+            | GoldenError::Read(_)
+            | GoldenError::Empty => FetchReason::InvalidModel,
+        },
         AssembleError::File { .. } => FetchReason::Internal,
     }
 }

@@ -27,6 +27,9 @@ fn invalid<T>(reason: &'static str) -> Result<T, InspectError> {
 
 impl Walker {
     pub(super) fn open(path: &Path) -> Result<Self, InspectError> {
+        if !fs_err::symlink_metadata(path)?.is_file() {
+            return invalid("it is not a regular file");
+        }
         let file = File::open(path)?;
         let end = file.metadata()?.len();
         Ok(Self { reader: BufReader::with_capacity(4096, file), position: 0, end })
@@ -87,6 +90,11 @@ impl Walker {
     pub(super) fn text(&mut self, length: u64, limit: u64) -> Result<String, InspectError> {
         let bytes = self.bytes(length, limit)?;
         String::from_utf8(bytes).or_else(|_| invalid("a name is not text"))
+    }
+
+    /// One of the numbers that are packed into a field.
+    pub(super) fn number(&mut self, end: u64) -> Result<u64, InspectError> {
+        self.varint(end)
     }
 
     fn varint(&mut self, end: u64) -> Result<u64, InspectError> {

@@ -30,14 +30,13 @@ async fn an_unsupported_architecture_is_refused_before_its_weights_are_downloade
     for name in ["tokenizer.json", "model.safetensors"] {
         fs_err::copy(small_source("bert-f32").join(name), folder.path().join(name)).unwrap();
     }
-    fs_err::write(folder.path().join("config.json"), r#"{"architectures":["ModernBertForMaskedLM"]}"#)
-        .unwrap();
+    fs_err::write(folder.path().join("config.json"), r#"{"architectures":["ElectraForMaskedLM"]}"#).unwrap();
     let hub = hub_of(folder.path()).await;
     let fetcher = Fetcher::new(&hub);
     let (reason, message) = fetcher.reason().await;
     assert_eq!(reason, FetchReason::UnsupportedModel);
     assert!(
-        message.contains("ModernBertForMaskedLM is not supported; supported are BertForMaskedLM"),
+        message.contains("ElectraForMaskedLM is not supported; supported are BertForMaskedLM"),
         "{message}"
     );
     assert!(hub.requests().iter().all(|request| !request.path.ends_with("safetensors")));

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
+use lexiscale_wire::Pruning;
 use lexiscale_worker::backend::onnx::OnnxRuntime;
 use lexiscale_worker::embedder::{Embedder, Settings};
 use lexiscale_worker::metrics::Metrics;
@@ -83,6 +84,7 @@ pub(crate) fn metrics() -> Arc<Metrics> {
 }
 
 pub(crate) fn open(published: &Path, threads: usize, precision: PrecisionSetting) -> Embedder {
-    let settings = Settings { threads, precision, queue_capacity: 4096, max_texts: 1024 };
+    let settings =
+        Settings { threads, precision, queue_capacity: 4096, max_texts: 1024, pruning: Pruning::default() };
     Embedder::open(&published.join("model"), &|| Ok(runtime().clone()), settings, metrics()).unwrap()
 }

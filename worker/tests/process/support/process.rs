@@ -127,6 +127,7 @@ fn serve_arguments(model: &Path, more: &[&str]) -> Vec<String> {
         ("--threads", "1"),
         ("--termination-log", "/dev/null"),
         ("--drain-delay", "0"),
+        ("--measure-after", "0"),
     ];
     let mut arguments = vec!["serve", "--model", model.to_str().unwrap()];
     for (name, value) in defaults.iter().filter(|(name, _)| !more.contains(name)) {

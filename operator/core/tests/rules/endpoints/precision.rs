@@ -57,11 +57,7 @@ fn workers_are_told_what_auto_comes_to() {
     assert_eq!(served(&world), Some(ServedPrecision::Int8));
     let deployment = world.get::<Deployment>().remove(0);
     let resources = deployment.spec.template.spec.unwrap().containers[0].resources.clone().unwrap();
-    assert_eq!(
-        resources.limits.unwrap()["memory"].0,
-        "272Mi",
-        "what int8 needs, and 128 MiB for two threads"
-    );
+    assert_eq!(resources.limits.unwrap()["memory"].0, "304Mi", "what int8 needs, and 64 MiB for its thread");
     ask(&mut world, PrecisionSetting::Fp32);
     assert!(arguments(&world).contains("--precision fp32"));
 }

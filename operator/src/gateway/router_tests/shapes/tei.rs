@@ -16,6 +16,48 @@ async fn vectors_come_by_token_id_in_the_order_of_the_vocabulary() {
 }
 
 #[tokio::test]
+async fn what_its_clients_and_ours_may_ask_for_goes_on_to_the_worker() {
+    let worker = Worker::start(Behaviour::Embeds).await;
+    let harness = with_pods(&[worker.address], &[]);
+    let asked = r#"{"inputs":["a"],"input_type":"search","top_k":9,"truncate":true,"truncation_direction":"Left","prompt_name":"query","format":"arrays"}"#;
+    let (status, _) = post(&harness, PATH, asked).await;
+    assert_eq!((status, worker.asked()), (StatusCode::OK, vec![asked.to_owned()]));
+    for (path, body) in [
+        ("/opensearch/articles", r#"{"input":["a"],"top_k":9,"max_ratio":0.5}"#),
+        ("/_inference/articles", r#"{"input":["a"],"task_settings":{"output":{"top_k":9,"max_ratio":0.5}}}"#),
+        ("/custom/articles", r#"{"input":["a"],"task_settings":{"output":{"top_k":9,"max_ratio":0.5}}}"#),
+    ] {
+        let (status, _) = post(&harness, path, body).await;
+        let sent = worker.asked().pop().unwrap();
+        assert_eq!((status, sent.as_str()), (StatusCode::OK, r#"{"input":["a"],"top_k":9,"max_ratio":0.5}"#));
+    }
+}
+
+/// Of all pieces together, and not at all where a worker did not tell: half a sum is a wrong one.
+#[tokio::test]
+async fn an_answer_tells_how_many_tokens_it_came_to() {
+    let worker = Worker::start(Behaviour::Counts).await;
+    let harness = with_pods(&[worker.address], &[]);
+    let texts = vec!["a"; 34];
+    for (path, body, names) in [
+        (PATH, json!({"inputs": texts}), vec!["x-lexiscale-tokens", "x-compute-tokens"]),
+        ("/_inference/articles", json!({"input": texts}), vec!["x-lexiscale-tokens"]),
+        ("/opensearch/articles", json!({"input": texts}), vec!["x-lexiscale-tokens"]),
+    ] {
+        let request = Request::post(path).header("content-type", "application/json");
+        let (_, headers, _) = harness.send(request.body(body.to_string()).unwrap()).await;
+        for name in names {
+            assert_eq!(headers[name], "102", "{path} {name}");
+        }
+    }
+    let silent = Worker::start(Behaviour::Embeds).await;
+    let harness = with_pods(&[silent.address], &[]);
+    let request = Request::post(PATH).header("content-type", "application/json");
+    let (_, headers, _) = harness.send(request.body(r#"{"inputs":"a"}"#).unwrap()).await;
+    assert!(!headers.contains_key("x-lexiscale-tokens") && !headers.contains_key("x-compute-tokens"));
+}
+
+#[tokio::test]
 async fn a_batch_comes_back_in_order() {
     let worker = Worker::start(Behaviour::Echoes).await;
     let harness = with_pods(&[worker.address], &[]);

@@ -1,14 +1,16 @@
 //! Bodies of Text Embeddings Inference. PURE: bytes in, typed values out, and its errors.
 
+use std::num::NonZeroU32;
+
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use lexiscale_crds::InferenceEndpoint;
+use lexiscale_wire::{Format, InputType, MaxRatio, MinWeight, Options, Pruning, TruncationDirection};
 use serde::{Deserialize, Serialize};
 use serde_json::error::Category;
 
-use crate::gateway::elastic::json::short_text;
-use crate::gateway::embed::LongTexts;
+use crate::gateway::embed::Wanted;
 use crate::gateway::presentation::json;
 
 /// Texts of one request, as many as a worker takes.
@@ -86,9 +88,14 @@ impl IntoResponse for Failure {
 struct EmbedSparse {
     inputs: Inputs,
     truncate: Option<bool>,
-    #[serde(default)]
-    truncation_direction: Direction,
+    truncation_direction: Option<TruncationDirection>,
     prompt_name: Option<String>,
+    // The rest is ours.
+    input_type: Option<InputType>,
+    top_k: Option<NonZeroU32>,
+    max_ratio: Option<MaxRatio>,
+    min_weight: Option<MinWeight>,
+    format: Option<Format>,
 }
 
 #[derive(Deserialize)]
@@ -98,23 +105,8 @@ enum Inputs {
     Many(Vec<String>),
 }
 
-#[derive(Clone, Copy, Default, Deserialize)]
-enum Direction {
-    #[serde(alias = "left")]
-    Left,
-    #[default]
-    #[serde(alias = "right")]
-    Right,
-}
-
-/// Texts to embed: at least one, none of them empty.
-#[derive(Debug, PartialEq)]
-pub(super) struct Asked {
-    pub(super) texts: Vec<String>,
-    pub(super) long_texts: LongTexts,
-}
-
-pub(super) fn parse(body: &[u8]) -> Result<Asked, Failure> {
+/// At least one text, none of them empty.
+pub(super) fn parse(body: &[u8]) -> Result<Wanted, Failure> {
     // serde would take a list for an object whose keys are left out.
     if body.trim_ascii_start().first().is_some_and(|first| *first != b'{') {
         return Err(Failure::new(
@@ -123,14 +115,23 @@ pub(super) fn parse(body: &[u8]) -> Result<Asked, Failure> {
             "the body must be a JSON object",
         ));
     }
-    let EmbedSparse { inputs, truncate, truncation_direction, prompt_name } = serde_json::from_slice(body)
-        .map_err(|error| {
-            let status = match error.classify() {
-                Category::Data => StatusCode::UNPROCESSABLE_ENTITY,
-                Category::Io | Category::Syntax | Category::Eof => StatusCode::BAD_REQUEST,
-            };
-            Failure::new(status, Kind::Validation, error.to_string())
-        })?;
+    let EmbedSparse {
+        inputs,
+        truncate,
+        truncation_direction,
+        prompt_name,
+        input_type,
+        top_k,
+        max_ratio,
+        min_weight,
+        format,
+    } = serde_json::from_slice(body).map_err(|error| {
+        let status = match error.classify() {
+            Category::Data => StatusCode::UNPROCESSABLE_ENTITY,
+            Category::Io | Category::Syntax | Category::Eof => StatusCode::BAD_REQUEST,
+        };
+        Failure::new(status, Kind::Validation, error.to_string())
+    })?;
     let texts = match inputs {
         Inputs::One(text) => vec![text],
         Inputs::Many(texts) => texts,
@@ -144,19 +145,14 @@ pub(super) fn parse(body: &[u8]) -> Result<Asked, Failure> {
             "batch size {number} > maximum allowed batch size {MOST_TEXTS}"
         )));
     }
-    if let Some(name) = prompt_name {
-        let name = short_text(&name);
-        return Err(Failure::validation(format!(
-            "`prompt_name` is {name}, and the model has no prompts; leave it out"
-        )));
-    }
-    // The worker cuts the end off, never the beginning. A text that fits has the same vector either way, and one that does not
-    // is refused instead of being cut where nobody asked for it.
-    let long_texts = match (truncate, truncation_direction) {
-        (Some(false), _) | (_, Direction::Left) => LongTexts::Refuse,
-        (None | Some(true), Direction::Right) => LongTexts::Cut,
+    let options = Options {
+        pruning: Pruning { top_k, max_ratio, min_weight },
+        truncate: Some(truncate.unwrap_or(true)),
+        truncation_direction,
+        prompt_name,
+        format,
     };
-    Ok(Asked { texts, long_texts })
+    Ok(Wanted { texts, input_type, options })
 }
 
 /// `GET /info`, in its order.

@@ -4,15 +4,29 @@ use super::*;
 
 #[test]
 fn takes_what_its_clients_send() {
-    for (body, texts, long_texts) in [
-        (r#"{"inputs":"a"}"#, vec!["a"], LongTexts::Cut),
-        (r#"{"inputs":["a","b"],"truncate":null,"normalize":true}"#, vec!["a", "b"], LongTexts::Cut),
-        (r#"{"inputs":["a"],"truncate":true,"truncation_direction":"Right"}"#, vec!["a"], LongTexts::Cut),
-        (r#"{"inputs":["a"],"truncate":false,"prompt_name":null}"#, vec!["a"], LongTexts::Refuse),
-        (r#"{"inputs":["a"],"truncate":true,"truncation_direction":"left"}"#, vec!["a"], LongTexts::Refuse),
+    for (body, texts, options) in [
+        (r#"{"inputs":"a"}"#, vec!["a"], r#"{"truncate":true}"#),
+        (r#"{"inputs":["a","b"],"truncate":null,"normalize":true}"#, vec!["a", "b"], r#"{"truncate":true}"#),
+        (
+            r#"{"inputs":["a"],"truncate":true,"truncation_direction":"Right"}"#,
+            vec!["a"],
+            r#"{"truncate":true,"truncation_direction":"Right"}"#,
+        ),
+        (r#"{"inputs":["a"],"truncate":false,"prompt_name":null}"#, vec!["a"], r#"{"truncate":false}"#),
+        (
+            r#"{"inputs":["a"],"truncation_direction":"left","prompt_name":"query"}"#,
+            vec!["a"],
+            r#"{"truncate":true,"truncation_direction":"Left","prompt_name":"query"}"#,
+        ),
+        (
+            r#"{"inputs":["a"],"top_k":9,"max_ratio":0.5,"min_weight":0.25,"format":"arrays"}"#,
+            vec!["a"],
+            r#"{"top_k":9,"max_ratio":0.5,"min_weight":0.25,"truncate":true,"format":"arrays"}"#,
+        ),
     ] {
         let asked = parse(body.as_bytes()).unwrap();
-        assert_eq!((asked.texts, asked.long_texts), (vec_of(&texts), long_texts), "{body}");
+        let asked_options = serde_json::to_string(&asked.options).unwrap();
+        assert_eq!((asked.texts, asked_options.as_str()), (vec_of(&texts), options), "{body}");
     }
 }
 
@@ -33,7 +47,8 @@ fn refuses_with_its_statuses_and_types() {
         (r#"{"inputs":"a","truncation_direction":"up"}"#, 422, Kind::Validation, "`up`"),
         (r#"["a"]"#, 422, Kind::Validation, "a JSON object"),
         (too_many.as_str(), 413, Kind::Validation, "batch size 1025 > maximum allowed batch size 1024"),
-        (r#"{"inputs":"a","prompt_name":"query"}"#, 413, Kind::Validation, "query"),
+        (r#"{"inputs":"a","max_ratio":2}"#, 422, Kind::Validation, "must be from 0 to 1"),
+        (r#"{"inputs":"a","format":"csv"}"#, 422, Kind::Validation, "`csv`"),
     ] {
         let failure = parse(body.as_bytes()).unwrap_err();
         assert_eq!((failure.status.as_u16(), failure.kind), (status, kind), "{failure:?}");
