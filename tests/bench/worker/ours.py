@@ -96,7 +96,8 @@ class Worker:
         self.programs, self.port, self.connection = programs, free_port(), None
         self.command = [programs.worker, "--log-filter", "warn", "serve", "--model", model, "--threads", str(THREADS)]
         self.command += ["--listen", f"127.0.0.1:{self.port}", "--onnxruntime", programs.library]
-        self.command += ["--drain-delay", str(drain_s), "--termination-log", model.parent / "ended"]
+        # It must not measure itself while another has its turn.
+        self.command += ["--drain-delay", str(drain_s), "--termination-log", model.parent / "ended", "--measure-after", "0"]
         if len(programs.precisions()) > 1:
             self.command += ["--precision", precision]
 
