@@ -16,7 +16,7 @@ CARGO_BUILD = cargo build --quiet --locked --workspace --bins --tests --profile 
 BINARIES = $(or $(CARGO_TARGET_DIR),target)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 CLUSTER = tests/cluster/cluster
 SCRIPTS = tests/cluster/cluster tests/cluster/own-api-server $(wildcard tests/cluster/selftest) tests/assets/fetch tests/chart/check tests/demo/demo \
-	tests/tools/setup tests/tools/cargo-deny tests/bench/autoscaling/run \
+	tests/tools/setup tests/tools/cargo-deny tests/bench/autoscaling/run tests/bench/worker/run \
 	tests/bench/scaling-loop/run tests/clients/install tests/clients/run images/build images/collect .ci/run
 
 # tests_in DIRECTORIES: cargo's arguments for the integration tests there.
@@ -31,7 +31,7 @@ URL ?=
 AUTHORIZATION ?=
 
 .PHONY: help setup fmt lint fmt-check clippy docs scripts deny audit chart generate check-generated test test-unit \
-	test-process test-cluster assets images bench-autoscaling bench-burst bench-gateway bench-scaling-loop bench-start \
+	test-process test-cluster assets images bench-autoscaling bench-burst bench-gateway bench-scaling-loop bench-start bench-worker \
 	cluster-up cluster-down cluster-status conformance demo demo-down fuzz clean
 
 # Print this list
@@ -99,6 +99,11 @@ bench-start: images
 bench-burst: images
 	eval "$$($(CLUSTER) env)"; $(or $(CARGO_TARGET_DIR),target)/release/lexiscale-bench burst \
 		--operator $(or $(CARGO_TARGET_DIR),target)/release/lexiscale-operator --images $(or $(CARGO_TARGET_DIR),target)/images $(BENCH_ARGS)
+
+# Measure the worker beside ONNX Runtime, OpenVINO and fastembed, with the same texts; writes target/bench/worker.json
+bench-worker: setup assets
+	cargo build --quiet --locked --release --workspace --bins
+	tests/bench/worker/run $(BENCH_ARGS)
 
 # All checks that run no test
 lint: setup fmt-check clippy docs scripts check-generated deny chart

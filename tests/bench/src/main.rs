@@ -10,6 +10,7 @@ mod figures;
 mod gateway;
 mod load;
 mod process;
+mod serving;
 mod stage;
 mod start;
 mod wire;
@@ -29,6 +30,7 @@ enum Command {
     Burst(burst::Settings),
     Gateway(gateway::Settings),
     Start(start::Settings),
+    Worker(serving::Settings),
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -40,6 +42,10 @@ async fn main() -> Result<()> {
             tell("gateway", &gateway::run(&settings).await?, &gateway::BARS)
         }
         Command::Start(settings) => tell("start", &start::run(&settings).await?, &start::BARS),
+        Command::Worker(settings) => {
+            println!("{}", serving::run(&settings).await?);
+            Ok(())
+        }
     }
 }
 

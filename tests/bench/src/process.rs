@@ -108,9 +108,7 @@ impl Process {
 
     /// Resident memory in KiB.
     pub(crate) fn resident_kib(&self) -> Result<f64> {
-        let status = fs_err::read_to_string(self.proc("status"))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-        Ok(line.trim().trim_end_matches("kB").trim().parse()?)
+        resident_kib(self.child.id().unwrap_or_default())
     }
 
     pub(crate) fn cpu_seconds(&self) -> Result<f64> {
@@ -120,6 +118,13 @@ impl Process {
     fn proc(&self, file: &str) -> PathBuf {
         PathBuf::from(format!("/proc/{}/{file}", self.child.id().unwrap_or_default()))
     }
+}
+
+/// Resident memory in KiB.
+pub(crate) fn resident_kib(process: u32) -> Result<f64> {
+    let status = fs_err::read_to_string(format!("/proc/{process}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+    Ok(line.trim().trim_end_matches("kB").trim().parse()?)
 }
 
 /// Of this process, which are those of load and stubs.

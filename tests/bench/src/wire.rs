@@ -24,6 +24,12 @@ impl Message {
         self.head.starts_with(b"HTTP/1.1 200 ")
     }
 
+    /// Whether the sender ends the connection with it.
+    pub(crate) fn closes(&self) -> bool {
+        const CLOSE: &[u8] = b"connection: close";
+        self.head.windows(CLOSE.len()).any(|window| window.eq_ignore_ascii_case(CLOSE))
+    }
+
     pub(crate) fn first_line(&self) -> String {
         let line = self.head.split(|byte| *byte == b'\r').next().unwrap_or_default();
         String::from_utf8_lossy(line).into_owned()
