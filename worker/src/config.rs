@@ -193,11 +193,7 @@ impl BundleLoadArgs {
 }
 
 fn in_child(onnxruntime: &Path) -> Intake {
-    Intake::Child {
-        program: PathBuf::from(OWN_PROGRAM),
-        runtime: Some(onnxruntime.to_owned()),
-        limits: None,
-    }
+    Intake::Child { program: PathBuf::from(OWN_PROGRAM), runtime: Some(onnxruntime.to_owned()), limits: None }
 }
 
 const MAX_BYTES: u64 = 16 * 1024 * 1024 * 1024;

@@ -185,9 +185,9 @@ fn assemble_reason(error: &AssembleError) -> FetchReason {
         | AssembleError::Setting { .. } => FetchReason::InvalidModel,
         AssembleError::Golden(error) => match error {
             // A library that is not there is no fault of the model.
-            GoldenError::Load(LoadError::Library { .. }) | GoldenError::Verify(_) | GoldenError::Native(_) => {
-                FetchReason::Internal
-            }
+            GoldenError::Load(LoadError::Library { .. })
+            | GoldenError::Verify(_)
+            | GoldenError::Native(_) => FetchReason::Internal,
             GoldenError::Load(_) | GoldenError::Differs { .. } => FetchReason::UnsupportedModel,
             GoldenError::Tokenizer(_)
             | GoldenError::Text { .. }
