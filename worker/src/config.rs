@@ -247,7 +247,7 @@ struct DownloadArgs {
     #[arg(long, value_name = "PEM")]
     public_key: Option<PublicKey>,
 
-    /// Digest over the files that an earlier fetch reported as sourceDigest.
+    /// Digest over the files that an earlier fetch reported as `sourceDigest`.
     #[arg(long, value_name = "DIGEST")]
     pinned_digest: Option<String>,
 

@@ -163,7 +163,7 @@ impl Resolver for JudgingResolver {
         let found = self.inner.resolve(uri, config, timeout)?;
         let mut allowed = self.empty();
         let mut refusal = None;
-        for socket in found.iter() {
+        for socket in &found {
             match self.policy.check_ip(&address, SocketAddr::ip(socket)) {
                 Ok(()) => allowed.push(*socket),
                 Err(reason) => refusal = Some(reason),

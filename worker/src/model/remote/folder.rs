@@ -65,7 +65,7 @@ impl Folder {
         Ok(Some(RemoteFile { name, size: u64::try_from(found.st_size).ok(), hash: None, tag: Some(tag) }))
     }
 
-    fn list(&self, folder: &File, prefix: &str, depth: usize, files: &mut Vec<RemoteFile>) -> io::Result<()> {
+    fn list(folder: &File, prefix: &str, depth: usize, files: &mut Vec<RemoteFile>) -> io::Result<()> {
         for entry in Dir::read_from(folder.as_fd())? {
             let entry = entry?;
             let Ok(name) = entry.file_name().to_str() else { continue };
@@ -77,7 +77,7 @@ impl Folder {
             let path = format!("{prefix}{name}");
             if found.metadata()?.is_dir() {
                 if depth > 1 {
-                    self.list(&found, &format!("{path}/"), depth - 1, files)?;
+                    Self::list(&found, &format!("{path}/"), depth - 1, files)?;
                 }
             } else {
                 files.extend(Self::describe_file(path, &found)?);
@@ -98,7 +98,7 @@ impl Remote for Folder {
                 Self::describe_file(name.clone(), &self.open(name)?).map_err(|error| self.error(error))?;
             archives.extend(file);
         } else {
-            self.list(&self.folder, "", DEPTH, &mut files).map_err(|error| self.error(error))?;
+            Self::list(&self.folder, "", DEPTH, &mut files).map_err(|error| self.error(error))?;
         }
         if files.is_empty() && archives.is_empty() {
             return Err(RemoteError::ModelNotFound { what: self.what.clone() });

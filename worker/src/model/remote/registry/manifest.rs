@@ -90,8 +90,8 @@ pub(super) fn layers(manifest: Manifest) -> Result<(Vec<RemoteFile>, Vec<RemoteF
 mod tests {
     use super::*;
 
-    fn read(layers_: serde_json::Value) -> Result<(Vec<String>, Vec<String>), String> {
-        let manifest = serde_json::from_value(serde_json::json!({ "layers": layers_ })).unwrap();
+    fn read(given: &serde_json::Value) -> Result<(Vec<String>, Vec<String>), String> {
+        let manifest = serde_json::from_value(serde_json::json!({ "layers": given })).unwrap();
         let names = |files: Vec<RemoteFile>| files.into_iter().map(|file| file.name).collect();
         layers(manifest).map(|(files, archives)| (names(files), names(archives)))
     }
@@ -106,19 +106,19 @@ mod tests {
             layer("application/octet-stream", "other", "no file"),
         ]);
         let names: Vec<String> = vec!["config.json".to_owned(), "onnx/model.onnx".to_owned()];
-        assert_eq!(read(artifact), Ok((names, vec![])));
+        assert_eq!(read(&artifact), Ok((names, vec![])));
         let image = serde_json::json!([
             layer("application/vnd.oci.image.layer.v1.tar", "x", ""),
             layer("application/vnd.docker.image.rootfs.diff.tar.gzip", "x", ""),
         ]);
         let archives: Vec<String> = vec!["layer-0.tar".to_owned(), "layer-1.tar.gz".to_owned()];
-        assert_eq!(read(image), Ok((vec![], archives)));
+        assert_eq!(read(&image), Ok((vec![], archives)));
         for bad in [
             serde_json::json!([]),
             serde_json::json!([layer("application/vnd.oci.image.layer.v1.tar+zstd", "x", "")]),
             serde_json::json!([{"mediaType": "x", "digest": "md5:00", "size": 1}]),
         ] {
-            assert!(read(bad.clone()).is_err(), "{bad}");
+            assert!(read(&bad).is_err(), "{bad}");
         }
     }
 
