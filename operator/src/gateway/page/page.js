@@ -126,7 +126,7 @@ function draw(card, endpoint, page) {
   write(part(card, "service"), service);
   const range = adaptive ? `, adaptive ${adaptive.min} to ${adaptive.max ?? "any"}` : "";
   const each = threads ? `, ${threads} ${threads === 1 ? "thread" : "threads"} each` : "";
-  const running = allocations.desired ? `${allocations.ready} of ${allocations.desired} ready` : "none until the next request";
+  const running = state === "idle" ? "none until the next request" : `${allocations.ready} of ${allocations.desired} ready`;
   write(part(card, "allocations"), `${running}${range}${each}`);
   write(part(card, "desired"), String(allocations.desired));
   write(part(card, "ready"), String(allocations.ready));
