@@ -155,12 +155,8 @@ def byte_level_tokenizer(special, beginning, end):
     tokenizer.train_from_iterator(CORPUS, trainers.BpeTrainer(
         vocab_size=340, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False))
     first, last = (beginning, special.index(beginning)), (end, special.index(end))
-    # Each family says it in its own way.
-    if beginning == "<s>":
-        tokenizer.post_processor = processors.RobertaProcessing(last, first, True, False)
-    else:
-        tokenizer.post_processor = processors.TemplateProcessing(
-            single=f"{beginning} $A {end}", special_tokens=[first, last])
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{beginning} $A {end}", special_tokens=[first, last])
     return tokenizer
 
 
