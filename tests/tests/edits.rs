@@ -28,7 +28,7 @@ async fn edits_lose_no_request() -> Result<()> {
     let mut endpoint: InferenceEndpoint = e2e::example("minimal.yaml")?;
     endpoint.metadata.name = Some(NAME.to_owned());
     api.create(&PostParams::default(), &endpoint).await?;
-    let result = edits(&default, &api).await;
+    let result = Box::pin(edits(&default, &api)).await;
     api.delete(NAME, &DeleteParams::default()).await?;
     e2e::eventually("the endpoint is gone", Duration::from_mins(1), async || {
         Ok(api.get_opt(NAME).await?.is_none())

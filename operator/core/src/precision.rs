@@ -21,7 +21,6 @@ const OLDER: &str = "its ModelCache was made by an older version; delete that to
 pub fn serve(asked: PrecisionSetting, cache: ReadyCache) -> Result<ReadyCache, Unavailable> {
     let int8 = cache.int8.as_ref();
     let precision = match asked {
-        PrecisionSetting::Fp32 => ServedPrecision::Fp32,
         PrecisionSetting::Int8 => match int8 {
             Some(int8) if int8.available => ServedPrecision::Int8,
             Some(int8) => return Err(Unavailable { reason: int8.message.clone() }),
@@ -30,7 +29,7 @@ pub fn serve(asked: PrecisionSetting, cache: ReadyCache) -> Result<ReadyCache, U
         PrecisionSetting::Auto if int8.is_some_and(|int8| int8.available && int8.automatic) => {
             ServedPrecision::Int8
         }
-        PrecisionSetting::Auto => ServedPrecision::Fp32,
+        PrecisionSetting::Auto | PrecisionSetting::Fp32 => ServedPrecision::Fp32,
     };
     let int8_memory = int8.and_then(|int8| u64::try_from(int8.memory_bytes?).ok());
     let memory_bytes = match precision {

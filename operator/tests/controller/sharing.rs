@@ -18,8 +18,8 @@ use crate::{
 #[tokio::test]
 async fn two_endpoints_on_one_model_share_one_download() {
     with_operator(async |world| {
-        let (search, ingest) =
-            futures::join!(world.create_endpoint("search", |_| {}), world.create_endpoint("ingest", |_| {}));
+        let create = |name| Box::pin(world.create_endpoint(name, |_| {}));
+        let (search, ingest) = futures::join!(create("search"), create("ingest"));
         world.end_download(&succeeded("first")).await;
         world.start_workers(4).await;
         for name in ["search", "ingest"] {

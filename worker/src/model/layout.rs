@@ -101,12 +101,11 @@ impl Module {
 /// Each route's modules are named by their folders below that of the router.
 fn routed(folder: &Path, base: &str) -> Result<Layout, LayoutError> {
     let mut file = format!("{base}{ROUTER_FILE}");
-    let json = match read(folder, &file)? {
-        Some(json) => json,
-        None => {
-            file = format!("{base}config.json");
-            read(folder, &file)?.unwrap_or_default()
-        }
+    let json = if let Some(json) = read(folder, &file)? {
+        json
+    } else {
+        file = format!("{base}config.json");
+        read(folder, &file)?.unwrap_or_default()
     };
     let RawRouter { types, structure } = parse(&json, &file)?;
     let route = |name: &str| -> Result<Vec<Module>, LayoutError> {

@@ -39,7 +39,7 @@ pub enum SourceError {
 
 /// Whether a path names one file that holds all others.
 pub fn is_archive(path: &str) -> bool {
-    path.ends_with(".tar")
+    path.strip_suffix(".tar").is_some()
 }
 
 impl FromStr for Source {

@@ -43,7 +43,7 @@ pub enum StaticSearchError {
 }
 
 /// Reads the table in `folder`, or in the repository's root where it is a JSON file there. `ids` are those of the tokens.
-pub fn read(
+pub(crate) fn read(
     repository: &Path,
     folder: &Path,
     vocabulary_size: usize,

@@ -55,7 +55,9 @@ fn fuzz(name: &str) {
     let folder = tempfile::tempdir().unwrap();
     let seeds = seeds(reader);
     assert!(!seeds.is_empty(), "no seeds for {name}");
-    seeds.iter().for_each(|seed| tried(reader, folder.path(), seed));
+    for seed in &seeds {
+        tried(reader, folder.path(), seed);
+    }
     let time = setting("FUZZ_SECONDS").map(Duration::from_secs);
     let chance = setting("FUZZ_SEED").or(time.map(|_| fastrand::u64(..))).unwrap_or(7);
     let mut random = fastrand::Rng::with_seed(chance);

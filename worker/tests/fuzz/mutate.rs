@@ -22,7 +22,7 @@ fn change(input: &mut Vec<u8>, seeds: &[Vec<u8>], words: &[&str], random: &mut R
     match random.u8(..9) {
         0 if place < input.len() => input[place] ^= 1 << random.u8(..8),
         1 if place < input.len() => {
-            input[place] = [0, 1, 0x7F, 0x80, 0xFF, b'"', b'{', b'['][random.usize(..8)]
+            input[place] = [0, 1, 0x7F, 0x80, 0xFF, b'"', b'{', b'['][random.usize(..8)];
         }
         2 => input.truncate(place),
         3 => drop(input.drain(place..place + length)),

@@ -35,7 +35,7 @@ type Secured = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
 #[derive(Clone)]
 pub(super) enum Connections {
-    Plain(Plain),
+    Plain(Box<Plain>),
     /// A new certificate makes a new client: what it sends goes over connections that show that certificate.
     Secured(Arc<Reloading<Secured>>),
 }
@@ -55,7 +55,7 @@ pub(crate) enum Error {
 
 impl Connections {
     pub(super) fn plain() -> Self {
-        Self::Plain(client(connector()))
+        Self::Plain(Box::new(client(connector())))
     }
 
     /// As the settings ask.

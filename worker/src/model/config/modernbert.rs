@@ -18,6 +18,7 @@ pub enum Attention {
 }
 
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "config.json has one for each kind of bias")]
 pub struct ModernBert {
     /// One for each layer.
     pub attention: Vec<Attention>,
@@ -43,6 +44,7 @@ impl ModernBert {
 }
 
 #[derive(Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "as config.json has them")]
 struct Raw {
     vocab_size: Option<u64>,
     hidden_size: Option<u64>,

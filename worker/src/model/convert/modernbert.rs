@@ -149,11 +149,11 @@ fn positions(layers: &mut Layers<'_>, ids: &Tensor) -> Tensor {
 }
 
 fn rotation(layers: &mut Layers<'_>, positions: &Tensor, theta: f32) -> Rotation {
-    let size = layers.config.head_size();
+    let width = layers.config.head_size();
     // In f32 step by step, as the models were trained.
     let frequencies: Vec<f32> =
-        (0..size).step_by(2).map(|pair| theta.powf(pair as f32 / size as f32).recip()).collect();
-    let frequencies = layers.graph.floats(&[1, size / 2], &frequencies);
+        (0..width).step_by(2).map(|pair| theta.powf(pair as f32 / width as f32).recip()).collect();
+    let frequencies = layers.graph.floats(&[1, width / 2], &frequencies);
     let positions = layers.graph.cast(positions, FLOAT);
     let angles = layers.graph.node("Mul", &[&positions, &frequencies], Vec::new());
     let cosine = layers.graph.node("Cos", &[&angles], Vec::new());

@@ -105,7 +105,6 @@ fn described(kind: u32, name: &str, sizes: &[u64]) -> Vec<u8> {
     bytes(kind, &[bytes(1, name.as_bytes()), bytes(2, &bytes(1, &tensor))].concat())
 }
 
-#[expect(clippy::too_many_lines, reason = "a table")]
 pub(super) fn cases() -> Vec<Case> {
     let onnx = |name, outcome, damage: Box<dyn Fn(&Path)>| case(name, "onnx-logits", outcome, damage);
     let invalid = |message| (InvalidModel, message);

@@ -73,13 +73,13 @@ fn columns(matrix: &Matrix, range: std::ops::Range<usize>) -> Matrix {
 }
 
 /// Turns pairs of numbers, one of each half of a head, by an angle that grows with the position.
-fn rotate(matrix: &mut Matrix, size: usize, theta: f32) {
+fn rotate(matrix: &mut Matrix, width: usize, theta: f32) {
     let mut position = 0.0_f32;
     matrix.each_row(|row| {
-        for head in row.chunks_exact_mut(size) {
-            let (first, second) = head.split_at_mut(size / 2);
+        for head in row.chunks_exact_mut(width) {
+            let (first, second) = head.split_at_mut(width / 2);
             for (pair, (a, b)) in first.iter_mut().zip(second).enumerate() {
-                let angle = position * theta.powf((2 * pair) as f32 / size as f32).recip();
+                let angle = position * theta.powf((2 * pair) as f32 / width as f32).recip();
                 let (sine, cosine) = angle.sin_cos();
                 (*a, *b) = (*a * cosine - *b * sine, *b * cosine + *a * sine);
             }
