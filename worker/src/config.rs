@@ -87,7 +87,7 @@ impl FetchArgs {
 #[derive(Debug, Subcommand)]
 pub enum BundleCommand {
     /// Download a model and pack its files, their hashes and where they came from into one tar file.
-    Create(BundleCreateArgs),
+    Create(Box<BundleCreateArgs>),
     /// Unpack a bundle, check it, convert the model where needed, and publish it as DIR/model.
     Load(BundleLoadArgs),
 }

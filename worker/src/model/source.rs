@@ -39,7 +39,7 @@ pub enum SourceError {
 
 /// Whether a path names one file that holds all others.
 pub fn is_archive(path: &str) -> bool {
-    path.ends_with(".tar")
+    path.rsplit_once('.').is_some_and(|(_, ending)| ending == "tar")
 }
 
 impl FromStr for Source {

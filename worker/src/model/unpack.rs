@@ -44,7 +44,7 @@ pub fn unpack(archive: &Path, folder: &Path, limit: u64) -> Result<Vec<String>, 
     let read = |source| UnpackError::Read { archive: name.clone(), source };
     let file = File::open(archive).map_err(read)?;
     let size = file.metadata().map_err(read)?.len();
-    if name.ends_with(".gz") {
+    if name.rsplit_once('.').is_some_and(|(_, ending)| ending == "gz") {
         let most = size.saturating_mul(MAX_RATIO).saturating_add(1024 * 1024);
         Unpacking { name: &name, folder, left: limit, limit }.run(GzDecoder::new(file).take(most))
     } else {

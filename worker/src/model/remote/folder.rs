@@ -19,7 +19,7 @@ const MAX_ENTRIES: usize = 10_000;
 
 pub(super) struct Folder {
     what: String,
-    folder: File,
+    root: File,
     /// The one file that holds all others.
     archive: Option<String>,
 }
@@ -35,7 +35,7 @@ impl Folder {
         let root = fs_err::File::open(root).map_err(read)?;
         let path = if path.is_empty() { "." } else { path };
         match below(root.file(), path, OFlags::DIRECTORY) {
-            Ok(folder) => Ok(Self { what, folder, archive }),
+            Ok(root) => Ok(Self { what, root, archive }),
             Err(error) if is_absent(&error) => Err(RemoteError::ModelNotFound { what }),
             Err(error) => Err(read(error)),
         }
@@ -46,7 +46,7 @@ impl Folder {
     }
 
     fn open(&self, name: &str) -> Result<File, RemoteError> {
-        below(&self.folder, name, OFlags::empty()).map_err(|error| {
+        below(&self.root, name, OFlags::empty()).map_err(|error| {
             if is_absent(&error) {
                 RemoteError::FileNotFound { what: self.what.clone(), file: name.to_owned() }
             } else {
@@ -98,7 +98,7 @@ impl Remote for Folder {
                 Self::describe_file(name.clone(), &self.open(name)?).map_err(|error| self.error(error))?;
             archives.extend(file);
         } else {
-            Self::list(&self.folder, "", DEPTH, &mut files).map_err(|error| self.error(error))?;
+            Self::list(&self.root, "", DEPTH, &mut files).map_err(|error| self.error(error))?;
         }
         if files.is_empty() && archives.is_empty() {
             return Err(RemoteError::ModelNotFound { what: self.what.clone() });

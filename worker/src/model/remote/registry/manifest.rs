@@ -67,7 +67,7 @@ pub(super) fn layers(manifest: Manifest) -> Result<(Vec<RemoteFile>, Vec<RemoteF
         let hash = Some(Hash::Sha256(digits.to_owned()));
         let file = |name: String| RemoteFile { name, size: Some(size), hash: hash.clone(), tag: None };
         let is_gzip = media_type.ends_with("gzip");
-        if is_gzip || media_type.ends_with(".tar") || media_type.ends_with("+tar") {
+        if is_gzip || media_type.rsplit(['.', '+']).next() == Some("tar") {
             archives.push(file(format!("layer-{number}.tar{}", if is_gzip { ".gz" } else { "" })));
         } else if media_type.contains("tar+") {
             return Err(format!(
