@@ -293,7 +293,7 @@ fn job_of(source: &str, edit: impl FnOnce(&mut World)) -> serde_json::Value {
     world.caches.push(users_cache("warm", source, "main"));
     edit(&mut world);
     world.settle();
-    serde_json::to_value(&world.get::<Job>().remove(0).spec.unwrap().template.spec.unwrap()).unwrap()
+    serde_json::to_value(world.get::<Job>().remove(0).spec.unwrap().template.spec.unwrap()).unwrap()
 }
 
 fn arguments(pod: &serde_json::Value) -> Vec<&str> {

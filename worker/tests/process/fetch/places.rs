@@ -9,6 +9,7 @@ use std::path::Path;
 use lexiscale_hub::Fault;
 use lexiscale_wire::FetchReason;
 use lexiscale_worker::model::address_policy::{Address, AddressPolicy};
+use lexiscale_worker::model::manifest::hexadecimal;
 use lexiscale_worker::model::{bundle, sums};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
@@ -28,7 +29,7 @@ impl Fetcher {
 }
 
 fn sha256(path: &Path) -> String {
-    Sha256::digest(fs_err::read(path).unwrap()).iter().map(|byte| format!("{byte:02x}")).collect()
+    hexadecimal(&Sha256::digest(fs_err::read(path).unwrap()))
 }
 
 /// A small model in a folder of its own below the root.

@@ -5,6 +5,7 @@ use std::io::Write;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use lexiscale_wire::FetchReason;
+use lexiscale_worker::model::manifest::hexadecimal;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -13,12 +14,12 @@ use crate::support::models::small_source;
 
 /// Where `tests/cluster/cluster up` runs one.
 fn registry() -> String {
-    std::env::var("LEXISCALE_REGISTRY").unwrap_or_else(|_| "127.0.0.1:5000".to_owned())
+    let named = std::env::var_os("LEXISCALE_REGISTRY").and_then(|address| address.into_string().ok());
+    named.unwrap_or_else(|| "127.0.0.1:5000".to_owned())
 }
 
 fn digest(bytes: &[u8]) -> String {
-    let digits: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("sha256:{digits}")
+    format!("sha256:{}", hexadecimal(&Sha256::digest(bytes)))
 }
 
 fn push_blob(repository: &str, bytes: &[u8]) -> String {
