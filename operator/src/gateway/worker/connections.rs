@@ -34,7 +34,6 @@ type Plain = Client<HttpConnector, Full<Bytes>>;
 type Secured = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
 #[derive(Clone)]
-#[expect(clippy::large_enum_variant, reason = "there is one, and it is not moved about")]
 pub(super) enum Connections {
     Plain(Box<Plain>),
     /// A new certificate makes a new client: what it sends goes over connections that show that certificate.
