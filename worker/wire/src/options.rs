@@ -45,12 +45,12 @@ impl Pruning {
 
 /// A share, from 0 to 1.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd, Serialize, Deserialize)]
-#[serde(try_from = "f32", into = "f32")]
+#[serde(try_from = "f64", into = "f32")]
 pub struct MaxRatio(f32);
 
 /// A weight, 0 or more.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd, Serialize, Deserialize)]
-#[serde(try_from = "f32", into = "f32")]
+#[serde(try_from = "f64", into = "f32")]
 pub struct MinWeight(f32);
 
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
@@ -78,6 +78,25 @@ impl TryFrom<f32> for MinWeight {
         } else {
             Err(OutOfBounds::MinWeight(weight))
         }
+    }
+}
+
+/// A number that an f32 does not hold becomes infinite, and is refused with the bound like any other.
+#[expect(clippy::cast_possible_truncation, reason = "weights are f32")]
+impl TryFrom<f64> for MaxRatio {
+    type Error = OutOfBounds;
+
+    fn try_from(ratio: f64) -> Result<Self, OutOfBounds> {
+        Self::try_from(ratio as f32)
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "weights are f32")]
+impl TryFrom<f64> for MinWeight {
+    type Error = OutOfBounds;
+
+    fn try_from(weight: f64) -> Result<Self, OutOfBounds> {
+        Self::try_from(weight as f32)
     }
 }
 
