@@ -220,10 +220,10 @@ async fn a_volume_that_fills_up_meanwhile_is_told_and_cleaned() {
     let hub = slow_hub(12_000_000).await;
     let volume = "$(mount | grep -o '/[^ ]*/output' | tail -1)";
     let fill = format!(
-        "until ls -A {volume}/.partial-*/model.safetensors.part 2>/dev/null; do sleep 0.01; done >/dev/null
+        "until ls -A {volume}/.partial-*/model.safetensors.part 2>/dev/null || ! kill -0 $!; do sleep 0.01; done >/dev/null
          dd if=/dev/zero of={volume}/filler bs=1M 2>/dev/null"
     );
-    let Some((report, left)) = on_small_volume(&hub, 70_000_000, &fill) else { return cannot_mount() };
+    let Some((report, left)) = on_small_volume(&hub, 90_000_000, &fill) else { return cannot_mount() };
     let FetchReport::Failed(report) = report else { panic!("{report:?}") };
     assert_eq!(report.reason, FetchReason::InsufficientStorage, "{report:?}");
     assert!(report.message.contains("failed to write model.safetensors"), "{}", report.message);
