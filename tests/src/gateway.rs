@@ -3,6 +3,7 @@
 use std::{process::Stdio, time::Duration};
 
 use anyhow::{Context, Result, bail};
+use lexiscale_crds::ServedPrecision;
 use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
@@ -20,6 +21,8 @@ pub struct Answer {
     pub warning: Option<String>,
     /// How long the request waited for a first allocation, in milliseconds.
     pub cold_start: Option<u64>,
+    /// What the vectors were computed with.
+    pub precision: Option<ServedPrecision>,
     /// Body as it came.
     pub text: String,
     /// Body as JSON, null if it is none.
@@ -100,9 +103,10 @@ impl Gateway {
             };
             let warning = header("warning");
             let cold_start = header("x-inference-cold-start-ms").and_then(|text| text.parse().ok());
+            let precision = header("x-lexiscale-precision").and_then(|text| text.parse().ok());
             let text = response.body_mut().read_to_string()?;
             let body = serde_json::from_str(&text).unwrap_or_default();
-            Ok(Answer { status: response.status().as_u16(), warning, cold_start, text, body })
+            Ok(Answer { status: response.status().as_u16(), warning, cold_start, precision, text, body })
         })
         .await?
     }

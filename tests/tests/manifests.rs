@@ -47,10 +47,11 @@ async fn holds_what_it_says(
     let cpu = limits.and_then(|limits| limits.get("cpu")).context("no CPU limit")?;
     ensure!(cpu.0 == threads, "CPU limit {}", cpu.0);
 
+    let precision = status.model.as_ref().and_then(|model| model.precision);
     let references = references()?;
     let texts: Vec<&str> = references.iter().map(|reference| reference.text.as_str()).collect();
     for (reference, embedding) in references.iter().zip(namespace.embed(&endpoint, &texts).await?) {
-        reference.check(&embedding)?;
+        reference.check(&embedding, precision)?;
     }
 
     namespace.api::<InferenceEndpoint>().delete(&name, &DeleteParams::default()).await?;

@@ -142,7 +142,7 @@ async fn rises_and_falls(default: &Namespace, api: &Api<InferenceEndpoint>) -> R
     let body = json!({ "input": reference.text }).to_string();
     let path = format!("/_inference/sparse_embedding/{NAME}?timeout=150s");
     let answer = gateway.call("POST", &path, Some(&body)).await?;
-    reference.check(&answer.body["sparse_embedding"][0]["embedding"])?;
+    reference.check(&answer.body["sparse_embedding"][0]["embedding"], answer.precision)?;
     let woken = until_decided(api, "awake", |decision| decision.allocations > 0).await?;
     ensure!(woken.wake_requested_at.is_some(), "{woken:?}");
     Ok(())

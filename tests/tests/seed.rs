@@ -73,9 +73,11 @@ fn ensure_same_text(answer: &str, file: &str) -> Result<()> {
 async fn embeds_as_the_reference(gateway: &Gateway) -> Result<()> {
     for reference in references()?.iter().step_by(7) {
         let asked = serde_json::json!({ "input": reference.text }).to_string();
-        let (_, answer) = curl(gateway, "POST", ENDPOINT, Some(&asked)).await?;
+        let (head, answer) = curl(gateway, "POST", ENDPOINT, Some(&asked)).await?;
+        let precision = head.lines().find_map(|line| line.strip_prefix("x-lexiscale-precision: "));
         let answer: Value = serde_json::from_str(&answer)?;
-        reference.check(&answer["sparse_embedding"][0]["embedding"])?;
+        let precision = precision.and_then(|precision| precision.trim().parse().ok());
+        reference.check(&answer["sparse_embedding"][0]["embedding"], precision)?;
     }
     Ok(())
 }

@@ -40,10 +40,11 @@ async fn a_model_comes_from_a_claim_with_the_same_bytes() -> Result<()> {
         ensure!(copy.digest == original.digest, "{:?} of {:?}", copy.digest, original.digest);
         ensure!(copy.revision.as_deref().is_some_and(|revision| revision.starts_with("sha256-")), "{copy:?}");
         ensure!(copy.source_digest.is_some(), "{copy:?}");
+        let precision = second.status.as_ref().and_then(|status| status.model.as_ref()?.precision);
         let references = references()?;
         let texts: Vec<&str> = references.iter().map(|reference| reference.text.as_str()).collect();
         for (reference, embedding) in references.iter().zip(namespace.embed(&second, &texts).await?) {
-            reference.check(&embedding)?;
+            reference.check(&embedding, precision)?;
         }
         Ok(())
     })

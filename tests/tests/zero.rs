@@ -38,7 +38,7 @@ async fn embeds(gateway: &Gateway) -> Result<()> {
     let path = format!("/_inference/sparse_embedding/{NAME}?timeout=150s");
     let answer = gateway.call("POST", &path, Some(&body)).await?;
     ensure!(answer.cold_start.is_some_and(|milliseconds| milliseconds > 0), "{:?}", answer.cold_start);
-    reference.check(&answer.body["sparse_embedding"][0]["embedding"])
+    reference.check(&answer.body["sparse_embedding"][0]["embedding"], answer.precision)
 }
 
 /// SIGKILL for every replica of the controller, without a word to its lease.
