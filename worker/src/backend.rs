@@ -21,6 +21,11 @@ pub trait Backend: Send + Sync {
         0
     }
 
+    /// Whether a text that runs alone is done sooner with all threads. Where it is not, nobody has to wait for it.
+    fn is_faster_wide(&self) -> bool {
+        true
+    }
+
     /// What one thread needs to run texts while others do.
     fn lane(&self) -> Result<Box<dyn Lane>, BackendError>;
 }

@@ -223,6 +223,15 @@ impl Embedder {
         WorkerInfo { sizing: self.sizing.get().copied(), ..self.info.clone() }
     }
 
+    pub fn precision(&self) -> Precision {
+        self.info.precision
+    }
+
+    /// `sha256:` over vocabulary and tokenizer.
+    pub fn vocabulary_digest(&self) -> Option<&str> {
+        self.info.vocabulary.as_deref()
+    }
+
     /// Remembers what was measured, the first time.
     pub fn sized(&self, sizing: Sizing) {
         // A second measurement changes nothing: whoever read the first has acted on it.

@@ -132,7 +132,12 @@ impl Engine {
     ) -> Result<Self, StartError> {
         let Dimensions { threads, capacity } = dimensions;
         let lanes = warm_lanes(backend, threads.max(1), warm_up)?;
-        let state = State { queue: Queue::new(capacity), lanes: Lanes::new(lanes.len()), is_closed: false };
+        let count = lanes.len();
+        let state = State {
+            queue: Queue::new(capacity),
+            lanes: if backend.is_faster_wide() { Lanes::new(count) } else { Lanes::narrow(count) },
+            is_closed: false,
+        };
         let shared = Arc::new(Shared {
             state: Mutex::new(state),
             wake: Condvar::new(),
@@ -248,7 +253,7 @@ fn warm_lanes(
         let lanes = threads.into_iter().map(|thread| thread.join().map_err(|_| StartError::WarmUpPanic)?);
         lanes.collect::<Result<Vec<_>, _>>()
     })?;
-    if let (Some(first), true) = (lanes.first_mut(), count > 1) {
+    if let (Some(first), true) = (lanes.first_mut(), count > 1 && backend.is_faster_wide()) {
         first.run(&[warm_up], Width::All).map_err(StartError::WarmUp)?;
     }
     Ok(lanes)
@@ -257,8 +262,11 @@ fn warm_lanes(
 fn serve(shared: &Shared, lane: &mut dyn Lane) {
     while let Some((jobs, width)) = next_jobs(shared) {
         run(shared, lane, jobs, width);
-        shared.lock().lanes.end();
-        if width == Width::All {
+        let mut state = shared.lock();
+        state.lanes.end();
+        let is_wanted = !state.queue.is_empty() || state.is_closed;
+        drop(state);
+        if width == Width::All && is_wanted {
             // Whoever came meanwhile was not allowed to start.
             shared.wake.notify_all();
         }

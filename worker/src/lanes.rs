@@ -17,11 +17,17 @@ pub struct Lanes {
     count: usize,
     busy: usize,
     is_wide: bool,
+    can_be_wide: bool,
 }
 
 impl Lanes {
     pub fn new(count: usize) -> Self {
-        Self { count, busy: 0, is_wide: false }
+        Self { count, busy: 0, is_wide: false, can_be_wide: count > 1 }
+    }
+
+    /// Lanes that gain nothing from each other's threads.
+    pub fn narrow(count: usize) -> Self {
+        Self { can_be_wide: false, ..Self::new(count) }
     }
 
     /// Whether a lane that is free may take a text.
@@ -36,7 +42,7 @@ impl Lanes {
 
     /// Marks a lane as busy with what it took, behind which others wait or not.
     pub fn start(&mut self, others_wait: bool) -> Width {
-        let is_alone = self.busy == 0 && !others_wait && self.count > 1;
+        let is_alone = self.can_be_wide && self.busy == 0 && !others_wait;
         self.busy += 1;
         self.is_wide = is_alone;
         if is_alone { Width::All } else { Width::One }
@@ -60,6 +66,14 @@ mod tests {
         assert_eq!(lanes.start(false), Width::All);
         assert!(!lanes.may_start());
         lanes.end();
+        assert!(lanes.may_start());
+    }
+
+    /// Or a search would wait for a long document that uses one thread, while the other ones rest.
+    #[test]
+    fn lanes_that_cannot_be_wide_never_wait_for_each_other() {
+        let mut lanes = Lanes::narrow(2);
+        assert_eq!(lanes.start(false), Width::One);
         assert!(lanes.may_start());
     }
 

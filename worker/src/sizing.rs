@@ -30,6 +30,8 @@ struct Seen {
     tokens: usize,
     took: Duration,
     threads: u32,
+    /// How many times the tokens of the longest text that ran the model's window has.
+    beyond: u64,
     before: Memory,
     /// After the longest text.
     after: Memory,
@@ -45,8 +47,13 @@ pub async fn measure_when_quiet(embedder: Arc<Embedder>, metrics: Arc<Metrics>, 
             continue;
         }
         let Some(seen) = measure(&watch).await else {
-            tracing::debug!("disturbed while it measured itself");
-            continue;
+            if watch.is_disturbed() {
+                tracing::debug!("disturbed while it measured itself");
+                continue;
+            }
+            // Trying again would fail again, and cost CPU for ever.
+            tracing::warn!("failed to measure itself; there will be no status.sizing");
+            return;
         };
         let sizing = seen.sizing();
         tracing::info!(
@@ -115,22 +122,32 @@ async fn measure(watch: &Watch<'_>) -> Option<Seen> {
     // Twice as many tokens take a little more than twice as long.
     let ratio = window.div_ceil(DOCUMENT_TOKENS) + 1;
     let expected = took * u32::try_from(ratio).unwrap_or(u32::MAX);
+    let mut beyond = u64::try_from(window.div_ceil(DOCUMENT_TOKENS)).unwrap_or(u64::MAX);
     if started.elapsed() + expected <= LONGEST {
         watch.time(longest).await?;
+        beyond = 1;
     }
-    Some(Seen { tokens, took, threads: info.threads, before, after: Memory::now()? })
+    Some(Seen { tokens, took, threads: info.threads, beyond, before, after: Memory::now()? })
 }
 
 impl Seen {
     /// PURE.
     fn sizing(self) -> Sizing {
-        let Self { tokens, took, threads, before, after } = self;
+        let Self { tokens, took, threads, beyond, before, after } = self;
         let seconds = took.as_secs_f64().max(1e-6);
-        // What a text of the longest kind added, for each that may run beside it.
-        let of_text = after.peak_bytes.saturating_sub(before.resident_bytes);
+        // What a text added. The peak so far may be that of loading, which no text adds to.
+        let of_text = after
+            .peak_bytes
+            .saturating_sub(before.peak_bytes)
+            .max(after.resident_bytes.saturating_sub(before.resident_bytes));
+        // What one of the longest kind adds, for each that may run beside it.
+        let of_longest = of_text.saturating_mul(beyond);
         let others = u64::from(threads.saturating_sub(1));
-        let wanted =
-            after.peak_bytes.saturating_add(of_text.saturating_mul(others)).saturating_add(QUEUE_BYTES);
+        let wanted = after
+            .peak_bytes
+            .saturating_add(of_longest - of_text)
+            .saturating_add(of_longest.saturating_mul(others))
+            .saturating_add(QUEUE_BYTES);
         Sizing {
             tokens_per_second: three_digits(tokens as f64 / seconds),
             documents_per_second_128: three_digits(tokens as f64 / DOCUMENT_TOKENS as f64 / seconds),
@@ -165,6 +182,7 @@ mod tests {
             tokens: 126,
             took: Duration::from_millis(20),
             threads,
+            beyond: 1,
             before: memory(200, 205),
             after: memory(210, 230),
         };
@@ -172,7 +190,15 @@ mod tests {
         assert_eq!((sizing.tokens_per_second, sizing.documents_per_second_128), (6300.0, 49.2));
         assert_eq!(sizing.resident_bytes, 210 * MEBIBYTE);
         assert_eq!(sizing.recommended_memory_bytes, 304 * MEBIBYTE, "230 + 64, rounded up");
-        assert_eq!(seen(4).sizing().recommended_memory_bytes, 384 * MEBIBYTE, "and 30 for each other thread");
+        assert_eq!(seen(4).sizing().recommended_memory_bytes, 384 * MEBIBYTE, "and 25 for each other thread");
+        let cut_short = Seen { beyond: 4, ..seen(1) };
+        assert_eq!(
+            cut_short.sizing().recommended_memory_bytes,
+            384 * MEBIBYTE,
+            "and 75 for what was not run"
+        );
+        let loading = Seen { before: memory(200, 600), after: memory(210, 600), ..seen(8) };
+        assert_eq!(loading.sizing().recommended_memory_bytes, 736 * MEBIBYTE, "and 10 for each other thread");
     }
 
     #[test]

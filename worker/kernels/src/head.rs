@@ -108,7 +108,7 @@ impl Work for Screening<'_> {
                     biases: &decoder.biases[first..][..PANEL],
                     scaled_biases: vectors(&decoder.scaled_biases[first..]),
                     scaled_norms: vectors(&decoder.scaled_norms[first..]),
-                    strongest: [Strongest { logit: f32::MIN, row: 0 }; PANEL],
+                    strongest: [Strongest { logit: f32::MIN, row: text.start }; PANEL],
                     seen: 0,
                     words: decoder.numbers.get(first * rows.width..).unwrap_or_default(),
                     pairs,

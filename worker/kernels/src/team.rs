@@ -116,8 +116,11 @@ impl Team {
 
 impl Drop for Team {
     fn drop(&mut self) {
-        lock(&self.shared.state).closed = true;
+        let mut state = lock(&self.shared.state);
+        state.closed = true;
+        // Under the lock, or a helper that is just about to sleep would miss it.
         self.shared.posted.fetch_add(1, Ordering::Release);
+        drop(state);
         self.shared.wake.notify_all();
         for helper in self.helpers.drain(..) {
             // A helper catches every panic of a job, so it cannot end with one.

@@ -46,9 +46,14 @@ impl Workspace {
         self.sums.resize(tokens * sizes.hidden, 0.0);
         self.wide.resize(tokens * sizes.context().max(sizes.run), 0.0);
         self.margins.resize(tokens, Margin::default());
-        self.parts.resize_with(parts, PartSpace::default);
-        for part in &mut self.parts {
+        // Those of a wide text stay for the next one.
+        if self.parts.len() < parts {
+            self.parts.resize_with(parts, PartSpace::default);
+        }
+        for part in &mut self.parts[..parts] {
             part.attention.resize(tokens, sizes);
+        }
+        for part in &mut self.parts {
             part.rescored = 0;
             part.found.resize_with(texts, Vec::new);
             part.found.iter_mut().for_each(Vec::clear);

@@ -95,6 +95,11 @@ impl OnnxBackend {
 }
 
 impl Backend for OnnxBackend {
+    /// Sessions have one thread each, so that the same text gives the same bits.
+    fn is_faster_wide(&self) -> bool {
+        false
+    }
+
     fn lane(&self) -> Result<Box<dyn Lane>, BackendError> {
         match OnnxLane::load(self) {
             Ok(lane) => Ok(Box::new(lane)),

@@ -259,11 +259,19 @@ fn converted_bytes(bytes: u64, selection: &Selection) -> u64 {
 }
 
 fn already_published(wish: &Wish, published: &Path) -> Option<VerifiedModel> {
-    if !published.exists() {
+    // What is published says nothing of who vouched for it, and files at hand may be others by now.
+    let is_vouched_for = wish.public_key.is_some() || !wish.checksums.is_empty();
+    if is_vouched_for || matches!(wish.source, Source::Claim { .. }) || !published.exists() {
         return None;
     }
+    let is_pinned = |manifest: &Manifest| {
+        wish.pinned.as_ref().is_none_or(|pinned| manifest.source_digest.as_ref() == Some(pinned))
+    };
     match VerifiedModel::open(published) {
-        Ok(model) if model.manifest().answers(&wish.source.to_string(), wish.revision.as_str()) => {
+        Ok(model)
+            if model.manifest().answers(&wish.source.to_string(), wish.revision.as_str())
+                && is_pinned(model.manifest()) =>
+        {
             Some(model)
         }
         Ok(model) => {

@@ -4,7 +4,7 @@
 use std::io::{self, Read, Write};
 use std::path::Path;
 
-use flate2::read::GzDecoder;
+use flate2::read::MultiGzDecoder;
 use fs_err::File;
 
 use crate::model::manifest::is_safe_name;
@@ -46,7 +46,7 @@ pub fn unpack(archive: &Path, folder: &Path, limit: u64) -> Result<Vec<String>, 
     let size = file.metadata().map_err(read)?.len();
     if archive.extension().is_some_and(|ending| ending == "gz") {
         let most = size.saturating_mul(MAX_RATIO).saturating_add(1024 * 1024);
-        Unpacking { name: &name, folder, left: limit, limit }.run(GzDecoder::new(file).take(most))
+        Unpacking { name: &name, folder, left: limit, limit }.run(MultiGzDecoder::new(file).take(most))
     } else {
         Unpacking { name: &name, folder, left: limit, limit }.run(file)
     }

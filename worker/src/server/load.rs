@@ -15,9 +15,9 @@ pub(super) async fn tell(State(state): Shared, request: Request, next: Next) -> 
     let mut response = next.run(request).await;
     if let Ok(embedder) = state.lifecycle.embedder() {
         response.headers_mut().insert(LOAD_HEADER, HeaderValue::from(embedder.load()));
-        let precision = HeaderValue::from_static(embedder.info().precision.as_str());
+        let precision = HeaderValue::from_static(embedder.precision().as_str());
         response.headers_mut().insert(PRECISION_HEADER, precision);
-        let vocabulary = embedder.info().vocabulary.as_deref().map(HeaderValue::from_str);
+        let vocabulary = embedder.vocabulary_digest().map(HeaderValue::from_str);
         if let Some(Ok(vocabulary)) = vocabulary {
             response.headers_mut().insert(VOCABULARY_HEADER, vocabulary);
         }

@@ -57,9 +57,22 @@ pub fn of_cache(cache: &Identity, server: Option<&str>, settings: &Settings) -> 
                 from: Some(vec![peer(Component::Controller, settings.gateway_namespace.as_deref())]),
                 ports: Some(vec![port("TCP", job::PROGRESS_PORT)]),
             }]),
-            egress: server.map(|server| outwards(server, settings)),
+            egress: server.map(|server| downloads(server, settings)),
         }),
     }
+}
+
+/// To a model's server, and to those that it sends downloads on to, at the ports that the worker lets them have.
+fn downloads(url: &str, settings: &Settings) -> Vec<NetworkPolicyEgressRule> {
+    let mut rules = outwards(url, settings);
+    if !Server::new(url).surely_inside {
+        let ports = std::iter::once(443).chain(settings.downloads.ports.iter().copied());
+        rules.push(NetworkPolicyEgressRule {
+            to: Some(public()),
+            ports: Some(ports.map(|number| port("TCP", i32::from(number))).collect()),
+        });
+    }
+    rules
 }
 
 /// To a server, and to DNS, which knows where it is.
@@ -82,11 +95,15 @@ fn to_server(hub_endpoint: &str) -> Vec<NetworkPolicyEgressRule> {
         ports: Some(vec![NetworkPolicyPort { protocol: Some("TCP".to_owned()), port: None, end_port: None }]),
     });
     let outside = (!hub.surely_inside).then(|| NetworkPolicyEgressRule {
-        // Link-local addresses are where clouds answer with a machine's credentials.
-        to: Some(vec![anywhere("0.0.0.0/0", "169.254.0.0/16"), anywhere("::/0", "fe80::/10")]),
+        to: Some(public()),
         ports: Some(vec![port("TCP", i32::from(hub.port))]),
     });
     inside.into_iter().chain(outside).collect()
+}
+
+/// Link-local addresses are where clouds answer with a machine's credentials.
+fn public() -> Vec<NetworkPolicyPeer> {
+    vec![anywhere("0.0.0.0/0", "169.254.0.0/16"), anywhere("::/0", "fe80::/10")]
 }
 
 fn anywhere(cidr: &str, except: &str) -> NetworkPolicyPeer {

@@ -44,7 +44,6 @@ pub fn of_invalid(observed: &ObservedEndpoint, invalid: &Invalid, now: Timestamp
         observed_generation: endpoint.metadata.generation,
         conditions: verdict.conditions(&previous.conditions, endpoint.metadata.generation, now),
         allocations,
-        pending_model: None,
         ..previous
     }
 }

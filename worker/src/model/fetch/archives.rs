@@ -52,6 +52,15 @@ pub(super) fn fetch(run: &Run<'_>) -> Result<(Selection, Vec<ManifestFile>), Fet
     remove_folder(&folder)?;
     check_sums(run, &names)?;
     let selection = select(&names)?;
+    // By other sources they would never have come, and the digest does not cover them.
+    let is_used = |name: &String| {
+        [SUMS_FILE, SIGNATURE_FILE, BUNDLE_FILE].contains(&name.as_str())
+            || selection.names().any(|used| used == name)
+    };
+    for name in names.iter().filter(|name| !is_used(name)) {
+        let path = run.partial.join(name);
+        fs_err::remove_file(&path).map_err(|source| volume(&path, source))?;
+    }
     let vouched = match &run.wish.public_key {
         Some(key) => run.vouched(of_folder(run.partial, key)?)?,
         None => run.wish.checksums.clone(),

@@ -32,10 +32,14 @@ pub fn run() -> Result<(), ChildError> {
     io::stdin().lock().take(MAX_TASK_BYTES).read_to_end(&mut bytes).map_err(ChildError::Task)?;
     let task: Task = serde_json::from_slice(&bytes).map_err(|error| ChildError::Task(error.into()))?;
     task.limits.apply().map_err(ChildError::Limits)?;
-    let path = task.answer.clone();
+    let (path, staging) = (task.answer.clone(), task.staging.clone());
     let answer = match work(task) {
         Ok(()) => Answer::Done,
-        Err(error) => Answer::Refused { reason: error.reason(), message: chain(&error) },
+        Err(error) => {
+            // On a full volume there would be no room for the answer.
+            let _ = fs_err::remove_dir_all(&staging);
+            Answer::Refused { reason: error.reason(), message: chain(&error) }
+        }
     };
     let json = serde_json::to_vec(&answer).map_err(|error| ChildError::Task(error.into()))?;
     fs_err::write(&path, json).map_err(|source| ChildError::Answer { path, source })

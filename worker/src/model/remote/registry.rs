@@ -15,7 +15,7 @@ use super::{Content, Hash, Remote, RemoteError, RemoteFile, Resume, Revision, Un
 use crate::model::address_policy::Address;
 use crate::model::credentials::{Credentials, bearer};
 use crate::model::manifest::hexadecimal;
-use crate::model::source::{ImageReference, RevisionName};
+use crate::model::source::{ImageReference, RevisionName, is_sha256};
 use crate::model::transport::{Answer, Ask, Client, text};
 use challenge::{Challenge, token_of};
 use manifest::{MEDIA_TYPES, Manifest, layers};
@@ -139,6 +139,10 @@ impl Remote for Registry {
         };
         let (mut manifest, digest) = self.manifest(&asked)?;
         if let Some(platform) = manifest.of_platform() {
+            if platform.strip_prefix("sha256:").is_none_or(|digits| !is_sha256(digits)) {
+                let reason = format!("its index names {platform:?}, which is no sha256");
+                return Err(RemoteError::Unusable { what: self.what(), reason });
+            }
             manifest = self.manifest(&platform)?.0;
         }
         let (files, archives) =

@@ -17,6 +17,9 @@ use crate::model::source::{RevisionName, is_archive};
 use crate::model::sums::{self, MAX_SUMS_BYTES, SUMS_FILE};
 use crate::model::transport::{Ask, Client, text};
 
+/// Each is asked for once before anything is downloaded.
+const MOST_LISTED: usize = 1000;
+
 pub(super) struct Web {
     client: Client,
     /// Ends in a slash.
@@ -90,6 +93,10 @@ impl Web {
         let Some(bytes) = self.read(list, MAX_SUMS_BYTES)? else { return Ok(None) };
         let text = String::from_utf8(bytes).map_err(|_| self.listing_error(format!("{list} is no text")))?;
         let sums = sums::parse(&text).map_err(|reason| self.listing_error(format!("{list}: {reason}")))?;
+        if sums.len() > MOST_LISTED {
+            let reason = format!("{list} names {} files, more than {MOST_LISTED}", sums.len());
+            return Err(self.listing_error(reason));
+        }
         let mut files = Vec::new();
         for (name, sum) in sums.into_iter().filter(|(name, _)| is_safe_name(name)) {
             let found = self.probe(&name)?;

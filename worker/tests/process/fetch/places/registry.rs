@@ -13,7 +13,6 @@ use super::{FILES, Fetcher, digest_by_hub, hub_of};
 use crate::support::models::small_source;
 
 /// Where `tests/cluster/cluster up` runs one.
-#[expect(clippy::disallowed_methods, reason = "a test has no command line")]
 fn registry() -> String {
     let named = std::env::var_os("LEXISCALE_REGISTRY").and_then(|address| address.into_string().ok());
     named.unwrap_or_else(|| "127.0.0.1:5000".to_owned())
