@@ -32,6 +32,14 @@ pub fn references() -> Result<Vec<Reference>> {
 }
 
 impl Reference {
+    /// What is given out of it where weights below `least`, or below a share of the largest, are left out.
+    #[must_use]
+    pub fn pruned(mut self, least: f64, share: f64) -> Self {
+        let largest = self.weights.values().copied().fold(0.0, f64::max);
+        self.weights.retain(|_, weight| *weight >= least.max(share * largest));
+        self
+    }
+
     /// Requires that an embedding of the API is this vector as this precision gives it. In single precision: within 1e-4 for each
     /// weight, the same tokens above 1e-3. In 8-bit integers: a cosine above 0.99.
     pub fn check(&self, embedding: &Value, precision: Option<ServedPrecision>) -> Result<()> {

@@ -48,7 +48,11 @@ async fn holds_what_it_says(
     ensure!(cpu.0 == threads, "CPU limit {}", cpu.0);
 
     let precision = status.model.as_ref().and_then(|model| model.precision);
-    let references = references()?;
+    let output = manifest.spec.deployment.as_ref().and_then(|deployment| deployment.output.as_ref());
+    let least = output.and_then(|output| output.min_weight).unwrap_or_default();
+    let share = output.and_then(|output| output.max_ratio).unwrap_or_default();
+    let references: Vec<_> =
+        references()?.into_iter().map(|reference| reference.pruned(least, share)).collect();
     let texts: Vec<&str> = references.iter().map(|reference| reference.text.as_str()).collect();
     for (reference, embedding) in references.iter().zip(namespace.embed(&endpoint, &texts).await?) {
         reference.check(&embedding, precision)?;
