@@ -81,7 +81,8 @@ def publish(programs, directory):
     try:
         until_ready(hub, port, f"/api/models/{repository}/revision/main")
         fetch = [programs.worker, "--log-filter", "warn", "fetch", "--source", f"hf://{repository}", "--output", output]
-        fetch += ["--hub-endpoint", f"http://127.0.0.1:{port}", "--listen", "127.0.0.1:0", "--termination-log", output / "report"]
+        fetch += ["--hub-endpoint", f"http://127.0.0.1:{port}", "--trusted-server", f"http://127.0.0.1:{port}", "--listen", "127.0.0.1:0", "--termination-log", output / "report"]
+        fetch += ["--onnxruntime", programs.library]
         subprocess.run(fetch, check=True)
     finally:
         hub.terminate()
