@@ -34,9 +34,10 @@ fn endpoint() -> Result<InferenceEndpoint> {
     settings.adaptive_allocations = serde_json::from_value(
         json!({"enabled": true, "minNumberOfAllocations": 0, "maxNumberOfAllocations": 2}),
     )?;
-    // Two fit beside everything else that runs here.
-    endpoint.spec.deployment =
-        serde_json::from_value(json!({"cpuRequest": "50m", "scaling": {"scaleToZeroTime": "1m"}}))?;
+    // Two fit beside everything else that runs here. In 8-bit integers one of them answers more than the clients can ask.
+    endpoint.spec.deployment = serde_json::from_value(
+        json!({"precision": "fp32", "cpuRequest": "50m", "scaling": {"scaleToZeroTime": "1m"}}),
+    )?;
     Ok(endpoint)
 }
 
