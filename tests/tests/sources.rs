@@ -1,10 +1,17 @@
 //! Models from elsewhere than the hub, and caches that must not be lost by mistake.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, ensure};
 use e2e::{Namespace, reason, references, with_namespace};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::api::PostParams;
 use lexiscale_crds::{ConditionType, Conditions, InferenceEndpoint, ModelCache};
 use serde_json::json;
+
+/// The model hub of the demo.
+const HUB: &str = "http://hub.lexiscale-demo.svc.cluster.local";
 
 async fn create(namespace: &Namespace, name: &str, model_id: &str) -> Result<()> {
     let endpoint: InferenceEndpoint = serde_json::from_value(json!({
@@ -26,15 +33,55 @@ async fn cache_of(namespace: &Namespace, endpoint: &InferenceEndpoint) -> Result
     Ok(namespace.api::<ModelCache>().get(&model.cache).await?)
 }
 
-/// From one volume to another, without the hub: how a model moves to where another volume can be used.
+/// Packs the demo's model into a bundle on a claim, with the worker's own image.
+async fn pack(namespace: &Namespace, worker: &Deployment) -> Result<()> {
+    let pod = worker.spec.template.spec.as_ref().context("no pod")?;
+    let claim: PersistentVolumeClaim = serde_json::from_value(json!({
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": { "name": "bundle" },
+        "spec": { "accessModes": ["ReadWriteOnce"], "resources": { "requests": { "storage": "1Gi" } } },
+    }))?;
+    namespace.api().create(&PostParams::default(), &claim).await?;
+    let packing: Pod = serde_json::from_value(json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": { "name": "pack" },
+        "spec": {
+            "restartPolicy": "Never",
+            "securityContext": { "runAsNonRoot": true, "runAsUser": 65532, "fsGroup": 65532 },
+            "containers": [{
+                "name": "pack",
+                "image": pod.containers[0].image,
+                "args": [
+                    "bundle", "create", "--source", "hf://lexiscale/demo-splade-tiny", "--hub-endpoint", HUB,
+                    "--trusted-server", HUB, "--output", "/volume/model.tar",
+                ],
+                "volumeMounts": [{ "name": "volume", "mountPath": "/volume" }],
+            }],
+            "volumes": [{ "name": "volume", "persistentVolumeClaim": { "claimName": "bundle" } }],
+        },
+    }))?;
+    namespace.api().create(&PostParams::default(), &packing).await?;
+    e2e::eventually("the bundle is packed", Duration::from_mins(2), async || {
+        let status = namespace.api::<Pod>().get("pack").await?.status.unwrap_or_default();
+        let phase = status.phase.unwrap_or_default();
+        ensure!(phase != "Failed", "packing failed");
+        Ok(phase == "Succeeded")
+    })
+    .await
+}
+
+/// Carried in as one file, without the hub: how a model comes to where there is no internet.
 #[tokio::test]
-async fn a_model_comes_from_a_claim_with_the_same_bytes() -> Result<()> {
+async fn a_model_comes_from_a_bundle_on_a_claim_with_the_same_bytes() -> Result<()> {
     with_namespace("claim", async |namespace| {
         create(&namespace, "first", ".elser_model_2").await?;
         let first = namespace.ready_endpoint("first").await?;
         let original = cache_of(&namespace, &first).await?.status.context("no status")?;
-        let claim = original.claim.context("no claim")?;
-        create(&namespace, "second", &format!("pvc://{claim}/model")).await?;
+        let worker = namespace.api::<Deployment>().get("first").await?;
+        Box::pin(pack(&namespace, &worker)).await?;
+        Box::pin(create(&namespace, "second", "pvc://bundle/model.tar")).await?;
         let second = namespace.ready_endpoint("second").await?;
         let copy = cache_of(&namespace, &second).await?.status.context("no status")?;
         ensure!(copy.digest == original.digest, "{:?} of {:?}", copy.digest, original.digest);
