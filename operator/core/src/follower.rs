@@ -40,7 +40,6 @@ pub struct Follower {
     unbroken: Option<Timestamp>,
     /// The wake-up that the memory knows of.
     woken: Option<Timestamp>,
-    wants_zero: bool,
     /// What was said of the latest look, but for its numbers, and since when it is said.
     saying: Option<(String, Timestamp)>,
 }
@@ -93,7 +92,6 @@ impl Follower {
             looked: None,
             unbroken: None,
             woken: decision.wake_requested_at,
-            wants_zero: false,
             saying: None,
         }
     }
@@ -109,11 +107,6 @@ impl Follower {
     /// Seconds for which no source that counts was silent.
     pub fn watched(&self, now: Timestamp) -> f64 {
         self.unbroken.map_or(0.0, |since| now.duration_since(since).as_secs_f64())
-    }
-
-    /// Whether only the proof is missing that nobody uses the endpoint.
-    pub fn wants_zero(&self) -> bool {
-        self.wants_zero
     }
 
     /// What the law said of this look, and what the pass should hear of it. `interval` is the planned one.
@@ -157,7 +150,6 @@ impl Follower {
         let (memory, wanted) = scaling::decide(policy, self.memory.clone(), &observation, now);
         self.memory = memory;
         let scaling::Decision { replicas, message, .. } = &wanted;
-        self.wants_zero = *replicas == 0 && current > 0;
         if *replicas >= current {
             return wanted;
         }

@@ -86,7 +86,7 @@ impl Pace {
         }
     }
 
-    /// Between two looks at the gateways, where no law is in a greater hurry.
+    /// Between two looks at gateways and workers, where no law is in a greater hurry.
     fn round(self) -> Duration {
         ROUND.min(self.elasticsearch)
     }
@@ -96,8 +96,8 @@ impl Pace {
         (self.round() * 3).max(Duration::from_secs(5))
     }
 
-    /// Between two looks at a worker that nobody asks directly.
-    fn workers(self) -> Duration {
-        self.round() * 10
+    /// How long a worker may be silent before nothing is taken away: a busy one may be late.
+    fn doubt(self) -> Duration {
+        self.round() * 30
     }
 }

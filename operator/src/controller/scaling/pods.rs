@@ -47,7 +47,7 @@ pub(super) enum Standing {
 }
 
 pub(super) fn standing(pod: &Pod) -> Standing {
-    let status = pod.status.clone().unwrap_or_default();
+    let Some(status) = &pod.status else { return Standing::Other };
     if pod.metadata.deletion_timestamp.is_some() || is_over(pod) {
         return Standing::Other;
     }

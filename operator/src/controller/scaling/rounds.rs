@@ -143,30 +143,24 @@ impl Rounds {
             pause: self.pause(),
             now,
         };
-        let (mut seen, mut urgent) = (HashSet::new(), HashSet::new());
+        let mut seen = HashSet::new();
         for index in 0..self.scopes.len() {
             for endpoint in self.scopes[index].endpoints.state() {
-                let Some(key) = self.look(index, &endpoint, &view, &mut urgent) else { continue };
+                let Some(key) = self.look(index, &endpoint, &view) else { continue };
                 seen.insert(key);
             }
         }
-        self.workers.hurry(urgent);
         let gone: Vec<_> = self.followers.keys().filter(|key| !seen.contains(*key)).cloned().collect();
         for key in gone {
             self.followers.remove(&key);
             self.proposals.lock().remove(&key);
             self.metrics.forget(&key);
         }
+        self.workers.follow(seen);
     }
 
     /// The key of an endpoint that is followed.
-    fn look(
-        &mut self,
-        scope: usize,
-        endpoint: &InferenceEndpoint,
-        view: &View,
-        urgent: &mut HashSet<Key>,
-    ) -> Option<Key> {
+    fn look(&mut self, scope: usize, endpoint: &InferenceEndpoint, view: &View) -> Option<Key> {
         let now = view.now;
         let policy = validated::policy(endpoint).ok().flatten()?;
         let decision = Decision::read(endpoint.status.as_ref()?.decision.as_ref()?)?;
@@ -194,9 +188,6 @@ impl Rounds {
         let limit = policy.scale_to_zero_time;
         let watched = followed.follower.watched(now);
         let at_gateways = idleness(self.gateways.witnesses(&key), limit, watched);
-        if followed.follower.wants_zero() && at_gateways.is_ok() {
-            urgent.insert(key.clone());
-        }
         let is_too_early = view.missing.is_none() && view.is_late;
         if is_too_early || !followed.follower.due(interval, view.pause, now) {
             return Some(key);

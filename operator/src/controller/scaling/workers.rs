@@ -1,5 +1,4 @@
-//! What the workers say of requests that came to them directly. Most workers never have any, so each is asked rarely: sooner
-//! where there was some lately, and each round where only they stand between an endpoint and zero.
+//! What the workers say of requests that came to them directly: each worker of an endpoint that is followed, once a round.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -26,11 +25,9 @@ use super::{
 };
 
 /// Workers that are asked at once.
-const AT_ONCE: usize = 32;
-/// Workers that are asked in one go, those first that were not asked for longest.
-const MOST: usize = 512;
-/// Direct traffic within this time is followed closely.
-const LATELY: Duration = Duration::from_mins(1);
+const AT_ONCE: usize = 64;
+/// Workers that are asked in one round, those first that were not asked for longest: beyond these, each is asked less often.
+const MOST: usize = 4096;
 
 /// Shared by the task that asks and by the rounds. Cheap to clone.
 #[derive(Clone)]
@@ -42,8 +39,8 @@ pub(super) struct Workers {
 #[derive(Default)]
 struct Shared {
     said: HashMap<String, Said>,
-    /// Endpoints that are about to sleep.
-    urgent: HashSet<Key>,
+    /// Endpoints whose workers are asked.
+    followed: HashSet<Key>,
 }
 
 /// What one pod said.
@@ -101,30 +98,25 @@ impl Workers {
         }
     }
 
-    /// Serving workers that were not asked for long enough. Forgets the pods that are gone.
+    /// Serving workers of endpoints that are followed. Forgets the pods that are gone.
     fn due(&self, pods: &[Store<Pod>]) -> Vec<Arc<Pod>> {
-        let now = Instant::now();
         let pods: Vec<_> = pods.iter().flat_map(Store::state).collect();
         let mut shared = self.lock();
         let here: HashSet<_> = pods.iter().filter_map(|pod| pod.uid()).collect();
         shared.said.retain(|uid, _| here.contains(uid));
+        let is_followed = |pod: &Pod| pods::endpoint(pod).is_some_and(|key| shared.followed.contains(&key));
         let mut due: Vec<_> = pods
             .into_iter()
-            .filter(|pod| pods::standing(pod) == Standing::Ready)
-            .filter_map(|pod| {
-                let said = shared.said.get(&pod.uid()?);
-                let is_urgent = pods::endpoint(&pod).is_some_and(|key| shared.urgent.contains(&key));
-                let asked = said.map(|said| said.asked);
-                (is_urgent || is_due(said, self.pace, now)).then_some((asked, pod))
-            })
+            .filter(|pod| is_followed(pod) && pods::standing(pod) == Standing::Ready)
+            .filter_map(|pod| Some((shared.said.get(&pod.uid()?).map(|said| said.asked), pod)))
             .collect();
         due.sort_by_key(|(asked, _)| *asked);
         due.into_iter().take(MOST).map(|(_, pod)| pod).collect()
     }
 
-    /// Endpoints whose workers are asked each round from now on.
-    pub(super) fn hurry(&self, urgent: HashSet<Key>) {
-        self.lock().urgent = urgent;
+    /// The endpoints whose workers are asked from now on.
+    pub(super) fn follow(&self, endpoints: HashSet<Key>) {
+        self.lock().followed = endpoints;
     }
 
     pub(super) fn picture(&self, pods: &[&Store<Pod>]) -> Picture {
@@ -136,15 +128,6 @@ impl Workers {
         }
         Picture { by_endpoint, said: self.lock().said.clone(), pace: self.pace }
     }
-}
-
-fn is_due(said: Option<&Said>, pace: Pace, now: Instant) -> bool {
-    let Some(Said { asked, answered }) = said else { return true };
-    let idle = answered.as_ref().and_then(|(_, load)| load.counters.idle);
-    let is_used = idle.is_some_and(|idle| idle < LATELY.as_secs_f64());
-    // One that did not answer is asked again before anybody doubts it.
-    let pause = if is_used || answered.is_none() { pace.round() } else { pace.workers() };
-    now.saturating_duration_since(*asked) >= pause.mul_f64(0.9)
 }
 
 async fn ask(client: &LoadClient, pod: &Pod) -> Result<WorkerLoad, AskError> {
@@ -190,7 +173,7 @@ impl Picture {
 
     pub(super) fn samples(&self, key: &Key) -> impl Iterator<Item = Sample> {
         self.serving(key).filter_map(|pod| {
-            let load = self.answer(pod, self.pace.workers() * 3)?;
+            let load = self.answer(pod, self.pace.doubt())?;
             let WorkerLoad { instance, uptime, counters } = load.clone();
             Some(Sample { source: pod.uid()?, instance, uptime, counters })
         })
@@ -198,8 +181,7 @@ impl Picture {
 
     /// A serving worker that has not answered for long: it may be busy with direct traffic.
     pub(super) fn doubtful(&self, key: &Key) -> Option<String> {
-        let long = self.pace.workers() * 3;
-        let silent = self.serving(key).find(|pod| self.answer(pod, long).is_none())?;
+        let silent = self.serving(key).find(|pod| self.answer(pod, self.pace.doubt()).is_none())?;
         Some(format!("worker {} does not answer", silent.name_any()))
     }
 
