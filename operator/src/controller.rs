@@ -4,6 +4,7 @@
 //! `controller/endpoint.rs` and `controller/model_cache.rs`; what it decides is in `lexiscale_core`.
 
 mod apply;
+mod cache_users;
 mod context;
 mod drive;
 mod endpoint;

@@ -21,12 +21,11 @@ use kube::{
         watcher,
     },
 };
-use lexiscale_core::{
-    identity::owners,
-    labels::{self, Component},
-};
+use lexiscale_core::labels::{self, Component};
 use lexiscale_crds::{InferenceEndpoint, ModelCache};
 use serde::de::DeserializeOwned;
+
+use super::cache_users::cache_users;
 
 /// Passes at once, of each kind. A pass is some reads and few writes; more would only queue at the API server.
 const CONCURRENCY: u16 = 16;
@@ -71,13 +70,11 @@ pub(super) fn endpoints(
         .watches(scope.api::<Pod>(client), watcher::Config::default().labels(&workers), |pod| {
             annotated(&pod, labels::ENDPOINT)
         });
-    controller
-        .watches(scope.api::<ModelCache>(client), watcher::Config::default(), move |cache| {
-            users_of(&cache, &by_cache)
-        })
-        .watches(scope.api::<InferenceEndpoint>(client), watcher::Config::default(), move |endpoint| {
-            concerned(&endpoint, &by_peer)
-        })
+    controller.reconcile_on(cache_users(scope.api(client), by_cache)).watches(
+        scope.api::<InferenceEndpoint>(client),
+        watcher::Config::default(),
+        move |endpoint| concerned(&endpoint, &by_peer),
+    )
 }
 
 /// Caches: their children, their downloads' pods, and the endpoints that use them.
@@ -114,25 +111,6 @@ where
     Some(ObjectRef::new(name).within(&pod.namespace()?))
 }
 
-/// The endpoints that own a cache or say in their status that they use it.
-fn users_of(cache: &ModelCache, endpoints: &Store<InferenceEndpoint>) -> Vec<ObjectRef<InferenceEndpoint>> {
-    let Some(namespace) = cache.namespace() else { return Vec::new() };
-    let name = cache.name_any();
-    let owners = owners(&cache.metadata).filter(|owner| owner.kind == "InferenceEndpoint");
-    let mut users: Vec<_> = owners.map(|owner| ObjectRef::new(&owner.name).within(&namespace)).collect();
-    let names_it = |endpoint: &InferenceEndpoint| {
-        endpoint.namespace().as_deref() == Some(&namespace) && cache_names(endpoint).any(|used| used == name)
-    };
-    let endpoints = endpoints.state();
-    users.extend(
-        endpoints
-            .iter()
-            .filter(|endpoint| names_it(endpoint))
-            .map(|endpoint| ObjectRef::from_obj(&**endpoint)),
-    );
-    users
-}
-
 /// The endpoints of the same inference id, and those that are attached to this one.
 fn concerned(
     endpoint: &InferenceEndpoint,
@@ -166,7 +144,8 @@ fn used_by(endpoint: &InferenceEndpoint, caches: &Store<ModelCache>) -> Vec<Obje
     cache_names(endpoint).map(|name| ObjectRef::new(name).within(&namespace)).chain(left).collect()
 }
 
-fn cache_names(endpoint: &InferenceEndpoint) -> impl Iterator<Item = &str> {
+/// The caches that an endpoint says it uses.
+pub(super) fn cache_names(endpoint: &InferenceEndpoint) -> impl Iterator<Item = &str> {
     let status = endpoint.status.iter();
     let models = status.flat_map(|status| status.model.iter().chain(&status.pending_model));
     models.map(|model| model.cache.as_str())
