@@ -68,7 +68,8 @@ fn read(folder: &Path, names: &[String], intake: &Intake) -> Result<Manifest, (F
     };
     let selection = select(names).unwrap();
     let job = Job { folder, selection: &selection, origin: &origin, staging: &folder.join("publish") };
-    intake.run(job, &CancellationToken::new()).map_err(|error| (error.reason(), chain(&error)))
+    let taken = intake.run(job, &CancellationToken::new());
+    taken.map(|taken| taken.manifest).map_err(|error| (error.reason(), chain(&error)))
 }
 
 /// What is read is what the good model would have been read for, and what the damage added.
