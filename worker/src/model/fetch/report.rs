@@ -15,6 +15,11 @@ fn int8(manifest: &Manifest) -> FetchedInt8 {
         Ok(message) => (true, message),
         Err(message) => (false, message),
     };
+    // On a node with another CPU `auto` might have come out otherwise.
+    let message = match manifest.golden {
+        Some(_) => format!("{message}; decided on a node with {}", native::instructions()),
+        None => message,
+    };
     let memory_bytes = manifest.int8_memory_bytes();
     FetchedInt8 { available: manifest.has_int8(), automatic, message, memory_bytes }
 }
