@@ -11,6 +11,7 @@ mod idempotence;
 mod outputs;
 mod scaling;
 mod standby;
+mod texts;
 mod tls;
 mod traces;
 mod world;
