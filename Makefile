@@ -70,9 +70,9 @@ conformance:
 	@LEXISCALE_CONFORMANCE_URL="$(URL)" LEXISCALE_CONFORMANCE_AUTHORIZATION="$(AUTHORIZATION)" \
 		$(CARGO_TEST) --test gateway -- --exact conformance::conformance
 
-# Give the readers of models' files new inputs for FUZZ_SECONDS each (60); what makes one panic is left in target/tmp
+# Give every reader of what strangers send new inputs for FUZZ_SECONDS each (60); what makes one panic is left in target/tmp
 fuzz: setup
-	FUZZ_SECONDS=$(or $(FUZZ_SECONDS),60) $(CARGO_TEST) --test fuzz -- --nocapture
+	FUZZ_SECONDS=$(or $(FUZZ_SECONDS),60) $(CARGO_TEST) --lib --test fuzz --test chunking --test rules -- --nocapture a_verdict
 
 # Measure the gateway beside nginx: added latency, what a core carries, waiting, zero; writes target/bench/gateway.json
 bench-gateway:

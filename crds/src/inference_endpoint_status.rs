@@ -8,7 +8,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::rules;
+use crate::{EndpointDurations, rules};
 
 /// What the operator saw and did.
 #[derive(KubeSchema, Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
@@ -51,6 +51,10 @@ pub struct InferenceEndpointStatus {
     /// What a worker measured of itself, once for each revision of the workers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sizing: Option<SizingStatus>,
+
+    /// How long the endpoint took to be ready for the first time, phase by phase. What changes later does not change it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub durations: Option<EndpointDurations>,
 
     /// How long the latest wake-up from zero took until an allocation was ready, in seconds, rounded up.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -11,6 +11,7 @@
 mod chunking_settings;
 mod conditions;
 mod deployment_settings;
+mod durations;
 mod inference_endpoint;
 mod inference_endpoint_status;
 pub mod manifests;
@@ -22,6 +23,7 @@ mod service_settings;
 pub use chunking_settings::{ChunkingSettings, ChunkingStrategy, SeparatorGroup};
 pub use conditions::{ConditionType, Conditions};
 pub use deployment_settings::{CacheSettings, DeploymentSettings, OutputSettings, PrecisionSetting};
+pub use durations::{CacheDurations, EndpointDurations};
 pub use inference_endpoint::{InferenceEndpoint, InferenceEndpointSpec, Service, TaskSettings, TaskType};
 pub use inference_endpoint_status::{
     AllocationStatus, Failure, InferenceEndpointStatus, ModelStatus, ScalingDecision, ServedPrecision,

@@ -7,7 +7,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{CacheSettings, Conditions, Failure, rules};
+use crate::{CacheDurations, CacheSettings, Conditions, Failure, rules};
 
 /// A model to keep on a volume. The operator makes one for every model that an endpoint uses; make one yourself to download a
 /// model before the first endpoint needs it.
@@ -112,6 +112,10 @@ pub struct ModelCacheStatus {
     /// How far the download is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<CacheProgress>,
+
+    /// How long the model took to its volume, phase by phase.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub durations: Option<CacheDurations>,
 
     /// Downloads begun so far, the running one included.
     #[serde(default, skip_serializing_if = "Option::is_none")]

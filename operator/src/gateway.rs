@@ -17,6 +17,8 @@ mod elastic;
 mod embed;
 mod endpoints;
 mod error;
+#[cfg(test)]
+mod fuzz;
 mod gzip;
 mod inference;
 mod info;

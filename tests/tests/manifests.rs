@@ -1,7 +1,7 @@
 //! Every example manifest, applied to a cluster with the chart installed: it becomes ready, runs as asked, gives the reference
 //! vectors, and leaves nothing behind.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use e2e::{Namespace, eventually, references, with_namespace};
@@ -10,7 +10,43 @@ use kube::{
     ResourceExt,
     api::{DeleteParams, ListParams, PostParams},
 };
-use lexiscale_crds::InferenceEndpoint;
+use lexiscale_crds::{InferenceEndpoint, ModelCache};
+
+/// Phases add up, and to no more than passed; Kubernetes cuts the time of creation to the second.
+async fn tells_how_long_it_took(
+    namespace: &Namespace,
+    endpoint: &InferenceEndpoint,
+    passed: Duration,
+) -> Result<()> {
+    let sum = |phases: &[(&str, Option<kube::core::Duration>)]| -> Duration {
+        phases.iter().filter_map(|(_, took)| *took).map(Duration::from).sum()
+    };
+    let durations = endpoint.status.as_ref().and_then(|status| status.durations).context("no durations")?;
+    let total = durations.total.map(Duration::from).context("no total")?;
+    ensure!(sum(&durations.phases()) == total, "{durations:?}");
+    ensure!(durations.model.is_some() && durations.loading.is_some(), "{durations:?}");
+    ensure!(total <= passed + Duration::from_secs(1), "{durations:?} in {passed:?}");
+
+    let list = namespace.api::<ModelCache>().list(&ListParams::default()).await?.items;
+    let cache = list.first().and_then(|cache| cache.status.as_ref()).and_then(|status| status.durations);
+    let cache = cache.context("the cache has no durations")?;
+    let whole = cache.total.map(Duration::from).context("the cache has no total")?;
+    ensure!(sum(&cache.phases()) <= whole && whole <= total, "{cache:?} of {durations:?}");
+    ensure!(
+        cache.downloading.is_some() && cache.converting.is_some() && cache.comparing.is_some(),
+        "{cache:?}"
+    );
+    let described = e2e::kubectl(&[
+        "describe",
+        "--namespace",
+        &namespace.name,
+        "inferenceendpoint",
+        &endpoint.name_any(),
+    ])
+    .await?;
+    ensure!(described.contains("Durations:") && described.contains("Loading:"), "{described}");
+    Ok(())
+}
 
 async fn holds_what_it_says(
     namespace: &Namespace,
@@ -20,8 +56,10 @@ async fn holds_what_it_says(
 ) -> Result<()> {
     let manifest: InferenceEndpoint = e2e::example(file)?;
     let name = manifest.name_any();
+    let applied = Instant::now();
     namespace.api().create(&PostParams::default(), &manifest).await?;
     let endpoint = namespace.ready_endpoint(&name).await?;
+    tells_how_long_it_took(namespace, &endpoint, applied.elapsed()).await?;
 
     let status = endpoint.status.as_ref().context("no status")?;
     let counts = status.allocations.context("no allocations in the status")?;
@@ -116,7 +154,7 @@ async fn two_endpoints_on_one_model_share_one_cache() -> Result<()> {
         api.create(&PostParams::default(), &second).await?;
         namespace.ready_endpoint(&first.name_any()).await?;
         namespace.ready_endpoint(&second.name_any()).await?;
-        let caches = namespace.names::<lexiscale_crds::ModelCache>().await?;
+        let caches = namespace.names::<ModelCache>().await?;
         ensure!(caches.len() == 1, "{caches:?}");
 
         api.delete(&first.name_any(), &DeleteParams::default()).await?;
@@ -126,10 +164,7 @@ async fn two_endpoints_on_one_model_share_one_cache() -> Result<()> {
         .await?;
         let left = namespace.ready_endpoint(&second.name_any()).await?;
         namespace.embed(&left, &["still here"]).await?;
-        ensure!(
-            namespace.names::<lexiscale_crds::ModelCache>().await? == caches,
-            "the cache went with the first endpoint"
-        );
+        ensure!(namespace.names::<ModelCache>().await? == caches, "the cache went with the first endpoint");
         Ok(())
     })
     .await

@@ -92,7 +92,7 @@ fn is_complete(deployment: &Deployment, status: &DeploymentStatus) -> bool {
         && status.available_replicas.unwrap_or(0) == wanted
 }
 
-fn is_ready(pod: &Pod) -> bool {
+pub(crate) fn is_ready(pod: &Pod) -> bool {
     let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
     conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }

@@ -2,6 +2,7 @@
 
 pub mod attached;
 mod conditions;
+mod durations;
 pub mod endpoint;
 pub mod model_cache;
 mod notice;

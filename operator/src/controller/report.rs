@@ -18,6 +18,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use super::{
     context::Context,
     error::{Error, chain},
+    metrics::Kind,
 };
 use crate::clock::now;
 
@@ -38,6 +39,9 @@ pub(super) async fn endpoint(
         return Ok(());
     }
     context.applier.status::<InferenceEndpoint, _>(owner, status).await?;
+    if let Some(durations) = status.durations.filter(|durations| before.durations != Some(*durations)) {
+        context.metrics.became_ready(Kind::InferenceEndpoint, durations.phases());
+    }
     let tone = tone(status.last_failure.is_some() && status.last_failure != before.last_failure);
     tell(context, object, &before.conditions, &status.conditions, tone).await;
     if let Some(notice) = sizing::too_little_memory(object, object.status.as_ref(), status) {
@@ -61,6 +65,9 @@ pub(super) async fn model_cache(
         return Ok(());
     }
     context.applier.status::<ModelCache, _>(owner, status).await?;
+    if let Some(durations) = status.durations.filter(|durations| before.durations != Some(*durations)) {
+        context.metrics.became_ready(Kind::ModelCache, durations.phases());
+    }
     let tone = tone(status.last_failure.is_some() && status.last_failure != before.last_failure);
     tell(context, object, &before.conditions, &status.conditions, tone).await;
     Ok(())

@@ -73,6 +73,7 @@ pub(crate) fn succeeded(model: &str) -> FetchReport {
         int8: None,
         license: None,
         source_digest: None,
+        durations: None,
     })
 }
 

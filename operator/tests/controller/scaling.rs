@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use k8s_openapi::api::{apps::v1::Deployment, autoscaling::v2::HorizontalPodAutoscaler, core::v1::Event};
+use k8s_openapi::{
+    api::{apps::v1::Deployment, autoscaling::v2::HorizontalPodAutoscaler, core::v1::Event},
+    apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry,
+};
 use kube::{
     Api,
     api::{ListParams, Patch, PatchParams, PostParams},
@@ -205,6 +208,59 @@ async fn a_horizontal_pod_autoscaler_scales_an_endpoint_of_a_fixed_number() {
         assert_eq!(decision.reason, "Fixed");
     })
     .await;
+}
+
+/// KEDA scales between zero and one itself, by an update of the scale subresource under a manager of its own, and leaves the rest to an
+/// autoscaler of the cluster that it makes.
+#[tokio::test]
+async fn keda_scales_an_endpoint_of_a_fixed_number_down_to_one_and_nobody_fights_it() {
+    with_operator(async |world| {
+        world.run_endpoint("search").await;
+        let api: Api<InferenceEndpoint> = world.api();
+        let keda = PostParams { field_manager: Some("keda".to_owned()), ..PostParams::default() };
+        let scale = async |replicas: i32| {
+            let mut scale = api.get_scale("search").await.unwrap();
+            scale.spec.get_or_insert_default().replicas = Some(replicas);
+            api.replace_scale("search", &keda, &scale).await
+        };
+        let deployment = async || world.get::<Deployment>("search").await.spec.replicas;
+
+        // Zero is the operator's, which wakes; what KEDA put to sleep nobody would.
+        let refused = scale(0).await.unwrap_err().to_string();
+        assert!(
+            refused.contains("numAllocations") && refused.contains("greater than or equal to 1"),
+            "{refused}"
+        );
+        world.until_quiet(QUIET).await;
+        assert_eq!(deployment().await, Some(2));
+
+        for replicas in [1, 3, 1] {
+            scale(replicas).await.unwrap();
+            world.until_scaled(|found| found == replicas).await;
+            let decided = world.until_decided("followed", |decision| decision.allocations == replicas).await;
+            assert_eq!(decided.reason, "Fixed");
+            world.until_quiet(QUIET).await;
+            let endpoint = world.get::<InferenceEndpoint>("search").await;
+            assert_eq!(
+                endpoint.spec.service_settings.num_allocations,
+                Some(replicas),
+                "somebody wrote it back"
+            );
+            assert_eq!(deployment().await, Some(replicas), "somebody wrote it back");
+            assert_eq!(owners_of_the_number(&endpoint), ["keda"]);
+        }
+    })
+    .await;
+}
+
+/// The managers that have written `numAllocations` last.
+fn owners_of_the_number(endpoint: &InferenceEndpoint) -> Vec<&str> {
+    let fields = endpoint.metadata.managed_fields.iter().flatten();
+    let owns = |fields: &&ManagedFieldsEntry| {
+        let owned = fields.fields_v1.as_ref().map(|fields| &fields.0["f:spec"]["f:serviceSettings"]);
+        owned.is_some_and(|owned| !owned["f:numAllocations"].is_null())
+    };
+    fields.filter(owns).filter_map(|fields| fields.manager.as_deref()).collect()
 }
 
 #[tokio::test]

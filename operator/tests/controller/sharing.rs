@@ -17,7 +17,7 @@ use crate::{
 
 #[tokio::test]
 async fn two_endpoints_on_one_model_share_one_download() {
-    with_operator(async |world| {
+    let test = with_operator(async |world| {
         let create = |name| Box::pin(world.create_endpoint(name, |_| {}));
         let (search, ingest) = futures::join!(create("search"), create("ingest"));
         world.end_download(&succeeded("first")).await;
@@ -54,8 +54,8 @@ async fn two_endpoints_on_one_model_share_one_download() {
         assert_eq!(left.uid(), cache.uid());
         world.until_quiet(Duration::from_secs(1)).await;
         world.until_says::<InferenceEndpoint>("ingest", ("Ready", "True", "Serving")).await;
-    })
-    .await;
+    });
+    Box::pin(test).await;
 }
 
 /// Leaving by an edit: the other endpoint's reference must survive, and the cache must outlive the one that made it.

@@ -22,6 +22,11 @@ pub enum NativeError {
     Vocabulary { found: usize, expected: u32 },
 }
 
+/// What this machine's CPU multiplies bytes with.
+pub fn instructions() -> &'static str {
+    lexiscale_kernels::detect().name()
+}
+
 /// Whether this machine's CPU multiplies bytes faster than ONNX Runtime multiplies floats.
 pub fn integer_speed() -> IntegerSpeed {
     // The portable one is always among them.
@@ -53,6 +58,12 @@ impl NativeBackend {
             return Err(NativeError::Vocabulary { found, expected });
         }
         tracing::info!(instructions = model.isa().name(), "mapped the int8 model");
+        if integer_speed() == IntegerSpeed::Slow {
+            tracing::warn!(
+                "this CPU has no instructions for products of bytes: int8 is much slower here, with the same vectors; let workers run on \
+                 nodes like the one that cached the model, or set deployment.precision to fp32"
+            );
+        }
         let saturation = verified.manifest().pooling.saturation;
         Ok(Self { shared: Arc::new(Shared { model, team: Team::new(threads), saturation }) })
     }

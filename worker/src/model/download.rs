@@ -140,9 +140,9 @@ impl Downloader<'_> {
 
     /// Transfers what is missing and checks the whole.
     fn complete(&self, wanted: &Wanted, paths: &Paths) -> Result<String, DownloadError> {
-        self.tracker.phase(Phase::Downloading);
+        self.tracker.phase(Phase::Downloading, Instant::now());
         self.transfer(wanted, paths)?;
-        self.tracker.phase(Phase::Verifying);
+        self.tracker.phase(Phase::Verifying, Instant::now());
         let file = || wanted.name().to_owned();
         check(&paths.part, wanted)
             .map_err(|source| DownloadError::Write { file: file(), source })?

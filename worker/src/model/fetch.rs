@@ -6,6 +6,7 @@
 mod archives;
 mod error;
 mod partial;
+mod report;
 mod signed;
 mod wanted;
 
@@ -13,15 +14,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use lexiscale_wire::{FetchedInt8, FetchedModel, Phase};
+use lexiscale_wire::{FetchedModel, Phase};
 use tokio_util::sync::CancellationToken;
 
-use crate::backend::native;
 use crate::model::assemble::Origin;
 use crate::model::config::ModelConfig;
 use crate::model::credentials::Credentials;
 use crate::model::download::{DownloadError, Downloader, Pace, pause};
-use crate::model::intake::{Intake, Job};
+use crate::model::intake::{Intake, Intaken, Job};
 use crate::model::manifest::{Manifest, ManifestFile, digest};
 use crate::model::progress::Tracker;
 use crate::model::publish::publish;
@@ -32,9 +32,9 @@ use crate::model::signature::PublicKey;
 use crate::model::source::{RevisionName, Source};
 use crate::model::space;
 use crate::model::verify::VerifiedModel;
-use crate::precision;
 use error::volume;
 use partial::{lock, partial_name, remove_folder, remove_other_partials};
+use report::report;
 
 pub use error::FetchError;
 pub use partial::partial_bytes;
@@ -81,12 +81,12 @@ pub fn fetch(wish: &Wish, tracker: &Tracker, cancel: &CancellationToken) -> Resu
     let published = wish.output.join(PUBLISHED);
     fs_err::create_dir_all(&wish.output).map_err(|source| volume(&wish.output, source))?;
     let _lock = lock(&wish.output)?;
-    if let Some(model) = already_published(wish, &published) {
+    if let Some(model) = already_published(wish, &published, tracker) {
         let message = format!("{} at {} is here already", wish.source, model.manifest().revision);
-        return Ok(report(model.manifest(), message));
+        return Ok(report(model.manifest(), message, tracker));
     }
     let remote = open(wish)?;
-    tracker.phase(Phase::Resolving);
+    tracker.phase(Phase::Resolving, Instant::now());
     let revision = resolve(wish, &*remote, tracker, cancel)?;
     tracker.resolved(&revision.id);
     tracing::info!(source = %wish.source, asked = wish.revision.as_str(), revision = revision.id, "resolved");
@@ -107,7 +107,7 @@ pub fn fetch(wish: &Wish, tracker: &Tracker, cancel: &CancellationToken) -> Resu
     }
     let manifest = outcome?;
     let message = format!("fetched {} at {}", wish.source, manifest.revision);
-    Ok(report(&manifest, message))
+    Ok(report(&manifest, message, tracker))
 }
 
 /// The files of a model as they lie at the source, verified, and not made into anything yet.
@@ -182,7 +182,7 @@ impl Run<'_> {
         self.check_size(bytes, converted_bytes(bytes, &selection))?;
         self.tracker.plan(u32::try_from(wanted.len()).unwrap_or(u32::MAX), bytes);
 
-        self.tracker.phase(Phase::Downloading);
+        self.tracker.phase(Phase::Downloading, Instant::now());
         let downloader = self.downloader(self.partial);
         let mut files = Vec::new();
         for file in &wanted {
@@ -230,7 +230,7 @@ impl Run<'_> {
         if self.cancel.is_cancelled() {
             return Err(DownloadError::Interrupted.into());
         }
-        self.tracker.phase(Phase::Converting);
+        self.tracker.phase(Phase::Converting, Instant::now());
         let origin = Origin {
             source: self.wish.source.to_string(),
             requested_revision: self.wish.revision.as_str().to_owned(),
@@ -241,8 +241,9 @@ impl Run<'_> {
         let staging = self.partial.join("publish");
         remove_folder(&staging)?;
         let job = Job { folder: self.partial, selection, origin: &origin, staging: &staging };
-        let manifest = self.wish.intake.run(job, self.cancel)?;
-        self.tracker.phase(Phase::Publishing);
+        let Intaken { manifest, comparing } = self.wish.intake.run(job, self.cancel)?;
+        self.tracker.phase(Phase::Publishing, Instant::now());
+        self.tracker.compared(comparing);
         let published = self.wish.output.join(PUBLISHED);
         publish(&staging, &published).map_err(|source| volume(&published, source))?;
         Ok(manifest)
@@ -258,12 +259,13 @@ fn converted_bytes(bytes: u64, selection: &Selection) -> u64 {
     }
 }
 
-fn already_published(wish: &Wish, published: &Path) -> Option<VerifiedModel> {
+fn already_published(wish: &Wish, published: &Path, tracker: &Tracker) -> Option<VerifiedModel> {
     // What is published says nothing of who vouched for it, and files at hand may be others by now.
     let is_vouched_for = wish.public_key.is_some() || !wish.checksums.is_empty();
     if is_vouched_for || matches!(wish.source, Source::Claim { .. }) || !published.exists() {
         return None;
     }
+    tracker.phase(Phase::Verifying, Instant::now());
     let is_pinned = |manifest: &Manifest| {
         wish.pinned.as_ref().is_none_or(|pinned| manifest.source_digest.as_ref() == Some(pinned))
     };
@@ -317,32 +319,5 @@ fn resolve(
         );
         tracker.retry();
         pause(delay, cancel)?;
-    }
-}
-
-/// How workers of `precision: auto` decide, told before there are any. Where the model was cached, its workers run too.
-fn int8(manifest: &Manifest) -> FetchedInt8 {
-    let (automatic, message) = match precision::automatic(manifest, native::integer_speed()) {
-        Ok(message) => (true, message),
-        Err(message) => (false, message),
-    };
-    let memory_bytes = manifest.int8_memory_bytes();
-    FetchedInt8 { available: manifest.has_int8(), automatic, message, memory_bytes }
-}
-
-fn report(manifest: &Manifest, message: String) -> FetchedModel {
-    FetchedModel {
-        message,
-        revision: manifest.revision.clone(),
-        digest: manifest.digest.clone(),
-        bytes: manifest.total_bytes(),
-        files: u32::try_from(manifest.files.len()).unwrap_or(u32::MAX),
-        max_tokens: manifest.max_tokens,
-        vocabulary_size: manifest.vocabulary_size,
-        vocabulary: manifest.vocabulary.clone(),
-        memory_bytes: manifest.memory_bytes(),
-        int8: Some(int8(manifest)),
-        license: manifest.license.clone(),
-        source_digest: manifest.source_digest.clone(),
     }
 }

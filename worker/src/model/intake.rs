@@ -59,7 +59,10 @@ pub struct Task {
 #[derive(Debug, Serialize, Deserialize)]
 enum Answer {
     /// The staging folder holds a model.
-    Done,
+    Done {
+        /// Of the time that it took, what the golden set took.
+        comparing_ms: u64,
+    },
     Refused {
         reason: FetchReason,
         message: String,
@@ -73,6 +76,14 @@ pub struct Job<'a> {
     pub selection: &'a Selection,
     pub origin: &'a Origin,
     pub staging: &'a Path,
+}
+
+/// What became of it.
+#[derive(Clone, Debug)]
+pub struct Intaken {
+    pub manifest: Manifest,
+    /// How long the golden set took, by the word of whoever read the files.
+    pub comparing: Duration,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -107,10 +118,13 @@ impl IntakeError {
 
 impl Intake {
     /// Leaves a folder to publish in `staging`.
-    pub fn run(&self, job: Job<'_>, cancel: &CancellationToken) -> Result<Manifest, FetchError> {
+    pub fn run(&self, job: Job<'_>, cancel: &CancellationToken) -> Result<Intaken, FetchError> {
         let Job { folder, selection, origin, staging } = job;
         match self {
-            Self::Here => Ok(assemble(folder, selection, origin.clone(), staging)?),
+            Self::Here => {
+                let manifest = assemble(folder, selection, origin.clone(), staging)?;
+                Ok(Intaken { manifest, comparing: Duration::ZERO })
+            }
             Self::Child { program, runtime, limits } => {
                 let task = Task {
                     folder: folder.to_owned(),
@@ -121,8 +135,9 @@ impl Intake {
                     limits: limits.unwrap_or_else(|| Limits::for_model(bytes(folder, selection))),
                     answer: folder.join("intake.json"),
                 };
-                in_child(program, &task, cancel)?;
-                read_manifest(staging).map_err(|_| IntakeError::Silent.into())
+                let comparing = in_child(program, &task, cancel)?;
+                let manifest = read_manifest(staging).map_err(|_| IntakeError::Silent)?;
+                Ok(Intaken { manifest, comparing })
             }
         }
     }
@@ -133,7 +148,8 @@ fn bytes(folder: &Path, selection: &Selection) -> u64 {
     selection.names().map(size).fold(0, u64::saturating_add)
 }
 
-fn in_child(program: &Path, task: &Task, cancel: &CancellationToken) -> Result<(), IntakeError> {
+/// How long the golden set took.
+fn in_child(program: &Path, task: &Task, cancel: &CancellationToken) -> Result<Duration, IntakeError> {
     // An answer of an earlier run is not one of this.
     match fs_err::remove_file(&task.answer) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(IntakeError::Process(error)),
@@ -148,7 +164,7 @@ fn in_child(program: &Path, task: &Task, cancel: &CancellationToken) -> Result<(
     }
     let status = ended?;
     match answer(&task.answer) {
-        Some(Answer::Done) if status.success() => Ok(()),
+        Some(Answer::Done { comparing_ms }) if status.success() => Ok(Duration::from_millis(comparing_ms)),
         Some(Answer::Refused { reason, message }) => Err(IntakeError::Refused { reason, message }),
         _ if status.code() == Some(i32::from(OWN_FAILURE)) => Err(IntakeError::Silent),
         _ => Err(IntakeError::Died { how: how(status), limits: task.limits }),

@@ -1,9 +1,13 @@
 //! How far a fetch is: counted here, read by `GET /progress` and by the log.
 
+mod spent;
+
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use lexiscale_wire::{Phase, Progress};
+use lexiscale_wire::{FetchDurations, Phase, Progress};
+
+use spent::Spent;
 
 /// Measured over at least this long, or the speed of a few packets would be shown.
 const SAMPLE: Duration = Duration::from_millis(250);
@@ -48,6 +52,7 @@ struct Inner {
     speed: Speed,
     logged: Instant,
     revision: Option<String>,
+    spent: Spent,
 }
 
 pub struct Tracker {
@@ -57,19 +62,34 @@ pub struct Tracker {
 impl Tracker {
     pub fn new(now: Instant) -> Self {
         let progress = Progress { attempt: 1, ..Progress::default() };
-        Self { inner: Mutex::new(Inner { progress, speed: Speed::new(now), logged: now, revision: None }) }
+        let (speed, spent) = (Speed::new(now), Spent::new(now));
+        Self { inner: Mutex::new(Inner { progress, speed, logged: now, revision: None, spent }) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn phase(&self, phase: Phase) {
+    pub fn phase(&self, phase: Phase, now: Instant) {
         let mut inner = self.lock();
-        if inner.progress.phase != phase {
+        let before = inner.progress.phase;
+        if before != phase {
             tracing::info!(%phase, "phase");
         }
+        inner.spent.count(before, now);
         inner.progress.phase = phase;
+    }
+
+    /// How much of the converting that is over was comparing.
+    pub fn compared(&self, told: Duration) {
+        self.lock().spent.compared(told);
+    }
+
+    pub fn durations(&self, now: Instant) -> FetchDurations {
+        let mut inner = self.lock();
+        let phase = inner.progress.phase;
+        inner.spent.count(phase, now);
+        inner.spent.told()
     }
 
     /// The commit that is fetched.
@@ -179,7 +199,7 @@ mod tests {
     fn a_stalled_download_has_no_eta() {
         let start = Instant::now();
         let tracker = Tracker::new(start);
-        tracker.phase(Phase::Downloading);
+        tracker.phase(Phase::Downloading, start);
         tracker.plan(1, 1000);
         tracker.received(500, start + Duration::from_secs(1));
         let progress = tracker.snapshot(start + Duration::from_secs(1));

@@ -99,7 +99,23 @@ pub fn to_bytes(weights: &[f32]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use lexiscale_fuzz::{Inputs, fuzz};
+
     use super::*;
+
+    #[test]
+    fn any_table_gets_a_verdict() {
+        let (folder, ids) = (tempfile::tempdir().unwrap(), ids());
+        let words = ["\"a\":", "1e39", "-1", "null", "\\u0000", ","];
+        fuzz(&Inputs::of_texts("table", &[r#"{"a": 1.5, "b": 2}"#], &words), |input| {
+            fs_err::write(folder.path().join(IDF_FILE), input).unwrap();
+            if let Ok(weights) = read(folder.path(), folder.path(), 3, &ids) {
+                assert!(
+                    weights.len() == 3 && weights.iter().all(|weight| weight.is_finite() && *weight >= 0.0)
+                );
+            }
+        });
+    }
 
     fn ids() -> HashMap<String, usize> {
         HashMap::from([("a".to_owned(), 0), ("b".to_owned(), 2)])

@@ -129,6 +129,8 @@ async fn a_model_is_fetched_once_and_serves() {
     let model = fetcher.run().await.unwrap();
     assert_eq!(model.revision, COMMIT);
     assert_eq!((model.max_tokens, model.vocabulary_size), (24, 73));
+    let durations = model.durations.unwrap();
+    assert!(durations.converting + durations.comparing > 0, "a process of its own takes time: {durations:?}");
     assert_eq!(fetcher.left(), ["model"]);
     let asked = hub.requests().len();
     let again = fetcher.run().await.unwrap();

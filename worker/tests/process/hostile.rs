@@ -7,6 +7,7 @@ mod safetensors;
 mod settings;
 mod tokenizer;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use lexiscale_wire::FetchReason;
@@ -68,7 +69,8 @@ fn read(folder: &Path, names: &[String], intake: &Intake) -> Result<Manifest, (F
     };
     let selection = select(names).unwrap();
     let job = Job { folder, selection: &selection, origin: &origin, staging: &folder.join("publish") };
-    intake.run(job, &CancellationToken::new()).map_err(|error| (error.reason(), chain(&error)))
+    let taken = intake.run(job, &CancellationToken::new());
+    taken.map(|taken| taken.manifest).map_err(|error| (error.reason(), chain(&error)))
 }
 
 /// What is read is what the good model would have been read for, and what the damage added.
@@ -118,7 +120,15 @@ fn undamaged_models_are_taken() {
 #[test]
 fn there_are_sixty_cases_and_more() {
     let all = [safetensors::cases(), settings::cases(), tokenizer::cases(), onnx::cases()];
-    let count: usize = all.iter().map(Vec::len).sum();
+    let cases =
+        || all.iter().enumerate().flat_map(|(table, cases)| cases.iter().map(move |case| (table, case)));
+    let count = cases().count();
     println!("{count} hostile files");
     assert!(count >= 60, "{count}");
+    let distinct: BTreeSet<_> = cases().map(|(table, case)| (table, case.name)).collect();
+    assert_eq!(distinct.len(), count, "a case that is there twice counts once");
+    assert!(
+        cases().all(|(_, case)| case.message.len() >= 4),
+        "any refusal would do for a case without words"
+    );
 }

@@ -1,6 +1,7 @@
 //! What travels between the worker, the gateway and the controller: requests, sparse vectors, errors, and what a model
 //! fetch says about itself. PURE: types and their JSON, no I/O, no clock.
 
+mod durations;
 mod embedding;
 mod error;
 mod info;
@@ -12,6 +13,7 @@ mod request;
 mod response;
 mod size;
 
+pub use durations::FetchDurations;
 pub use embedding::{SparseEmbedding, TokenWeight};
 pub use error::{WorkerError, WorkerErrorKind};
 pub use info::{Precision, Sizing, WorkerInfo};

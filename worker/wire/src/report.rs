@@ -5,6 +5,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::FetchDurations;
+
 /// Below the 4096 bytes that the kubelet keeps.
 pub const TERMINATION_MESSAGE_BYTES: usize = 4000;
 
@@ -45,6 +47,9 @@ pub struct FetchedModel {
     /// `sha256:` over the files as the source had them. What is fetched again must have the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_digest: Option<String>,
+    /// Absent from older reports.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub durations: Option<FetchDurations>,
 }
 
 /// The model's int8 form.

@@ -1,5 +1,6 @@
 //! The chunkers through their public door: texts and settings in, offsets out.
 
+mod any;
 mod properties;
 mod separators;
 mod settings;

@@ -11,6 +11,7 @@ use lexiscale_crds::{
 use super::{
     Verdict,
     conditions::{Said, last_failure, of_failed_pass as of_failure},
+    durations,
 };
 use crate::{
     autoscaler::{self, Decision, Reason},
@@ -76,6 +77,8 @@ pub fn of_plan(
     let conditions = verdict.conditions(&previous.conditions, object.metadata.generation, now);
     let cold_start_seconds =
         cold_start(&previous, decision, &conditions, now).or(previous.cold_start_seconds);
+    let durations =
+        durations::of_endpoint(observed, cache.existing, &previous, &conditions, now).or(previous.durations);
     InferenceEndpointStatus {
         observed_generation: object.metadata.generation,
         conditions,
@@ -90,6 +93,7 @@ pub fn of_plan(
         decision: Some(decision.stored()),
         standby: standby.status(),
         sizing: sizing::status(previous.sizing.as_ref(), observed.sizing_told.as_ref()),
+        durations,
         cold_start_seconds,
         selector: Some(labels::to_query(&labels::worker_selector(identity.name()))),
         last_failure: last_failure(previous.last_failure.as_ref(), found, settled, now),

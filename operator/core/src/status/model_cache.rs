@@ -8,6 +8,7 @@ use lexiscale_wire::{ByteSize, FetchReason, FetchedInt8, FetchedModel, Phase, Pr
 use super::{
     Verdict,
     conditions::{Said, last_failure, of_failed_pass as of_failure},
+    durations,
 };
 use crate::{
     download::{Attempt, Failed, State, Step},
@@ -52,12 +53,16 @@ pub fn of_plan(
         | Step::GiveUp
         | Step::NoRoom { .. } => None,
     };
+    let attempt = plan.attempt.as_ref();
+    let durations =
+        fetched.and_then(|fetched| durations::of_cache(observed, attempt, fetched, &previous, now));
     let resolved =
         fetched.map(|model| model.revision.clone()).or_else(|| resolved(plan)).or(previous.revision);
     ModelCacheStatus {
         observed_generation: generation,
         conditions: verdict.conditions(&previous.conditions, generation, now),
         phase: Some(phase),
+        durations,
         progress: progress(observed, fetched, previous.progress),
         attempts: Some(i32::try_from(plan.attempts).unwrap_or(i32::MAX)),
         revision: resolved,

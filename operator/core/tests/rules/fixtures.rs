@@ -9,7 +9,7 @@ use lexiscale_core::{
     settings::{AccessMode, Downloads, Settings},
 };
 use lexiscale_crds::{InferenceEndpoint, ModelCache};
-use lexiscale_wire::FetchedModel;
+use lexiscale_wire::{FetchDurations, FetchedModel};
 use serde_json::json;
 
 pub(crate) const NAMESPACE: &str = "team-a";
@@ -106,5 +106,13 @@ pub(crate) fn fetched_model() -> FetchedModel {
         int8: None,
         license: Some("apache-2.0".to_owned()),
         source_digest: Some("sha256:5678".to_owned()),
+        durations: Some(FetchDurations {
+            resolving: 21,
+            downloading: 9_313,
+            verifying: 35,
+            converting: 1_204,
+            comparing: 702,
+            publishing: 0,
+        }),
     }
 }

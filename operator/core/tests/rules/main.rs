@@ -2,6 +2,7 @@
 #![expect(clippy::panic, clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
 mod caches;
+mod durations;
 mod endpoints;
 mod eviction;
 mod examples;
@@ -10,6 +11,7 @@ mod idempotence;
 mod outputs;
 mod scaling;
 mod standby;
+mod texts;
 mod tls;
 mod traces;
 mod world;

@@ -34,6 +34,9 @@ use serde_json::{Value, json};
 
 use crate::fixtures::{NAMESPACE, fetched_model, now};
 
+/// What each download takes.
+pub(crate) const DOWNLOAD: jiff::SignedDuration = jiff::SignedDuration::from_secs(12);
+
 #[derive(Clone)]
 pub(crate) struct World {
     pub(crate) settings: Settings,
@@ -269,7 +272,7 @@ impl World {
 
     /// The kubelet and the Job controller: the running download of a cache ends like this.
     pub(crate) fn end_download(&mut self, condition: &str, exit_code: i32, report: &str) {
-        let time = self.now.to_string();
+        let (time, began) = (self.now.to_string(), (self.now - DOWNLOAD).to_string());
         for mut job in self.get::<Job>() {
             if job.status.is_some() {
                 continue;
@@ -287,7 +290,7 @@ impl World {
                     "phase": if exit_code == 0 { "Succeeded" } else { "Failed" },
                     "containerStatuses": [{
                         "name": "fetch", "image": "", "imageID": "", "ready": false, "restartCount": 0,
-                        "state": {"terminated": {"exitCode": exit_code, "message": report}},
+                        "state": {"terminated": {"exitCode": exit_code, "message": report, "startedAt": began}},
                     }],
                 },
             });

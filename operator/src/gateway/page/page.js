@@ -108,6 +108,15 @@ function drawDownload(card, download) {
   bar.hidden = phase === "Failed";
 }
 
+/** `12.3 s: model 11 s, loading 1.3 s`. */
+function drawDurations(card, durations) {
+  part(card, "first-ready").hidden = !durations;
+  if (!durations) return;
+  const told = (milliseconds) => milliseconds < 60_000 ? `${Number((milliseconds / 1000).toFixed(1))} s` : duration(milliseconds / 1000);
+  const phases = durations.phases.map(([phase, took]) => `${phase} ${told(took)}`).join(", ");
+  write(part(card, "durations"), `${told(durations.total_ms)}${phases && `: ${phases}`}`);
+}
+
 function drawTime(node, time, now, words) {
   const then = Date.parse(time ?? "");
   node.hidden = !Number.isFinite(then);
@@ -131,6 +140,7 @@ function draw(card, endpoint, page) {
   write(part(card, "desired"), String(allocations.desired));
   write(part(card, "ready"), String(allocations.ready));
   drawDownload(card, endpoint.download);
+  drawDurations(card, endpoint.durations);
   drawHistory(card, endpoint, page);
   drawTime(part(card, "decided"), decision?.time, page.now, (past) => `${past} ago`);
   write(part(card, "decision-reason"), decision?.reason ?? "");

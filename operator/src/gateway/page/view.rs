@@ -5,8 +5,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 use kube::runtime::reflector::{ObjectRef, Store};
 use lexiscale_crds::{
-    AdaptiveAllocations, AllocationStatus, CachePhase, ConditionType, Conditions, Failure, InferenceEndpoint,
-    ModelCache, ModelCacheStatus, ScalingDecision,
+    AdaptiveAllocations, AllocationStatus, CachePhase, ConditionType, Conditions, EndpointDurations, Failure,
+    InferenceEndpoint, ModelCache, ModelCacheStatus, ScalingDecision,
 };
 use serde::Serialize;
 
@@ -41,6 +41,8 @@ struct EndpointView<'a> {
     failure: Option<FailureView<'a>>,
     /// Of a model that is on its way.
     download: Option<Download>,
+    /// What it took to be ready for the first time.
+    durations: Option<DurationsView>,
     /// Time, desired, ready.
     history: Vec<(i64, i32, i32)>,
 }
@@ -82,6 +84,12 @@ struct Download {
     bytes_per_second: Option<i64>,
     eta_seconds: Option<i64>,
     message: String,
+}
+
+#[derive(Debug, Serialize)]
+struct DurationsView {
+    total_ms: u128,
+    phases: Vec<(&'static str, u128)>,
 }
 
 /// An endpoint, and the one whose deployment serves it: itself, unless it is attached.
@@ -136,6 +144,7 @@ impl<'a> EndpointView<'a> {
                 .or(serving)
                 .and_then(|model| caches.get(&of_endpoint(endpoint, &model.cache)))
                 .and_then(|cache| Download::of(&cache)),
+            durations: status.and_then(|status| status.durations.as_ref()).and_then(DurationsView::of),
             history: history
                 .of(&uid, now)
                 .map(|(at, count)| (at.as_millisecond(), count.desired, count.ready))
@@ -180,6 +189,17 @@ impl<'a> ConditionView<'a> {
 impl<'a> FailureView<'a> {
     fn new(failure: &'a Failure) -> Self {
         Self { reason: &failure.reason, message: &failure.message }
+    }
+}
+
+impl DurationsView {
+    fn of(durations: &EndpointDurations) -> Option<Self> {
+        let milliseconds = |took: kube::core::Duration| std::time::Duration::from(took).as_millis();
+        let phases = durations.phases().into_iter();
+        Some(Self {
+            total_ms: durations.total.map(milliseconds)?,
+            phases: phases.filter_map(|(phase, took)| Some((phase, took.map(milliseconds)?))).collect(),
+        })
     }
 }
 
@@ -274,6 +294,7 @@ mod tests {
             "decision": {"allocations": 2, "reason": "Start", "message": "an endpoint starts with its minimum", "time": "2026-01-01T00:00:00Z"},
             "conditions": [{"type": "Ready", "status": "False", "reason": "DownloadingModel", "message": "being downloaded",
                             "lastTransitionTime": "2026-01-01T00:58:00Z"}],
+            "durations": {"model": "11s", "loading": "1.25s", "total": "12.25s"},
             "lastFailure": {"component": "worker", "reason": "OutOfMemory", "message": "killed"},
         }));
         let view = view(&endpoint, cache("Downloading"));

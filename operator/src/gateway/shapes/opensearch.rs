@@ -87,6 +87,8 @@ fn input_type(value: &Json) -> Result<InputType, Refusal> {
 
 #[cfg(test)]
 mod tests {
+    use lexiscale_fuzz::{Inputs, fuzz};
+
     use super::*;
     use crate::gateway::elastic::error::ErrorType;
 
@@ -107,6 +109,18 @@ mod tests {
         let pruned = parse(br#"{"input":["a"],"top_k":64,"min_weight":0.5}"#).unwrap();
         let pruning = serde_json::to_string(&pruned.options().pruning).unwrap();
         assert_eq!(pruning, r#"{"top_k":64,"min_weight":0.5}"#);
+    }
+
+    #[test]
+    fn any_body_gets_a_verdict() {
+        let seeds =
+            [r#"["a","b"]"#, r#"{"text_docs":["a"],"input_type":"search","top_k":64,"min_weight":0.5}"#];
+        let words = ["\"input\":", "\"inputs\":", "null", "[", "{", "\"max_ratio\":1e-400", "\"\\ud800\""];
+        fuzz(&Inputs::of_texts("opensearch", &seeds, &words), |body| {
+            if let Ok(request) = parse(body) {
+                assert!(!request.texts().is_empty(), "{request:?}");
+            }
+        });
     }
 
     #[test]

@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use super::*;
 
 /// What each URL resolves to, where its host is a name. None of them may be asked, and each says why.
@@ -115,7 +117,13 @@ fn judge(policy: &AddressPolicy, url: &str, resolved: Option<&str>) -> Result<()
 /// Whoever may name a model must not be able to make the cluster ask its own inside for them.
 #[test]
 fn every_way_into_the_inside_is_refused_with_its_reason() {
-    assert!(REFUSED.len() >= 50);
+    let distinct: BTreeSet<_> = REFUSED.iter().map(|(url, _, _)| url).collect();
+    assert!(
+        distinct.len() >= 50 && distinct.len() == REFUSED.len(),
+        "{} of {}",
+        distinct.len(),
+        REFUSED.len()
+    );
     for (url, resolved, reason) in REFUSED {
         let refusal = judge(&AddressPolicy::default(), url, *resolved).expect_err(url).to_string();
         assert!(refusal.contains(reason), "{url:?}: {refusal}");

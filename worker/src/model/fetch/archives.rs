@@ -2,6 +2,7 @@
 //! out of them lies where downloaded files would.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use super::error::volume;
 use super::partial::remove_folder;
@@ -32,12 +33,12 @@ pub(super) fn fetch(run: &Run<'_>) -> Result<(Selection, Vec<ManifestFile>), Fet
     let bytes: u64 = wanted.iter().map(|archive| archive.size).fold(0, u64::saturating_add);
     run.check_size(bytes, bytes)?;
     run.tracker.plan(u32::try_from(wanted.len()).unwrap_or(u32::MAX), bytes);
-    run.tracker.phase(Phase::Downloading);
+    run.tracker.phase(Phase::Downloading, Instant::now());
     let downloader = run.downloader(&folder);
     for archive in &wanted {
         downloader.fetch(archive)?;
     }
-    run.tracker.phase(Phase::Verifying);
+    run.tracker.phase(Phase::Verifying, Instant::now());
     let mut names = Vec::new();
     let mut left = run.wish.max_bytes;
     for archive in archives {

@@ -2,6 +2,7 @@
 
 use std::io::{self, Read};
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use super::{Answer, Task};
 use crate::backend::onnx::OnnxRuntime;
@@ -34,7 +35,9 @@ pub fn run() -> Result<(), ChildError> {
     task.limits.apply().map_err(ChildError::Limits)?;
     let (path, staging) = (task.answer.clone(), task.staging.clone());
     let answer = match work(task) {
-        Ok(()) => Answer::Done,
+        Ok(comparing) => {
+            Answer::Done { comparing_ms: u64::try_from(comparing.as_millis()).unwrap_or(u64::MAX) }
+        }
         Err(error) => {
             // On a full volume there would be no room for the answer.
             let _ = fs_err::remove_dir_all(&staging);
@@ -45,14 +48,16 @@ pub fn run() -> Result<(), ChildError> {
     fs_err::write(&path, json).map_err(|source| ChildError::Answer { path, source })
 }
 
-fn work(task: Task) -> Result<(), FetchError> {
+/// How long the golden set took.
+fn work(task: Task) -> Result<Duration, FetchError> {
     let Task { folder, selection, origin, staging, runtime, limits: _, answer: _ } = task;
     let mut manifest = assemble(&folder, &selection, origin, &staging)?;
+    let started = Instant::now();
     if let Some(library) = runtime {
         let root = folder.join(&selection.root);
         let runtime = OnnxRuntime::load(&library).map_err(GoldenError::from).map_err(AssembleError::from)?;
         manifest.golden = golden::judge(&staging, &root, &runtime).map_err(AssembleError::from)?;
         write_manifest(&staging, &manifest)?;
     }
-    Ok(())
+    Ok(started.elapsed())
 }

@@ -201,7 +201,27 @@ fn region_of(endpoint: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use lexiscale_fuzz::{Inputs, fuzz};
+
     use super::*;
+
+    #[test]
+    fn any_listing_gets_a_verdict() {
+        let seed = r#"<?xml version="1.0"?><ListBucketResult><Name>b</Name><KeyCount>1</KeyCount><MaxKeys>1000</MaxKeys><EncodingType>url</EncodingType><IsTruncated>true</IsTruncated><NextContinuationToken>t</NextContinuationToken><Contents><Key>a%20b</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified><ETag>"x"</ETag><Size>3</Size><StorageClass>STANDARD</StorageClass></Contents></ListBucketResult>"#;
+        let words = [
+            "<Contents>",
+            "</Contents>",
+            "<Key>../</Key>",
+            "<Size>-1</Size>",
+            "<![CDATA[",
+            "<!DOCTYPE a [<!ENTITY b \"c\">]>",
+            "&b;",
+            "%zz",
+        ];
+        fuzz(&Inputs::of_texts("s3-listing", &[seed], &words), |input| {
+            let _ = ListObjectsV2::parse_response(&String::from_utf8_lossy(input));
+        });
+    }
 
     #[test]
     fn the_region_is_that_of_the_endpoint() {

@@ -38,3 +38,21 @@ pub(super) fn shards(index: &[u8]) -> Result<Vec<String>, String> {
     names.dedup();
     if names.len() > MOST { Err(format!("it names {} shards", names.len())) } else { Ok(names) }
 }
+
+#[cfg(test)]
+mod tests {
+    use lexiscale_fuzz::{Inputs, fuzz};
+
+    use super::*;
+
+    #[test]
+    fn any_index_gets_a_verdict() {
+        let seed = r#"{"metadata":{"total_size":9},"weight_map":{"a.weight":"model-00001-of-00002.safetensors","b":"model-00002-of-00002.safetensors"}}"#;
+        let words = ["\"weight_map\":{", "\"x\":\"y\",", "null", "../"];
+        fuzz(&Inputs::of_texts("index", &[seed], &words), |input| {
+            if let Ok(names) = shards(input) {
+                assert!(names.is_sorted() && names.len() <= 256, "{names:?}");
+            }
+        });
+    }
+}

@@ -1,3 +1,4 @@
+use lexiscale_fuzz::{Inputs, fuzz};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -140,3 +141,39 @@ const PARTS: &[&str] = &[
     "fffffffffffffff\r\n",
     ";",
 ];
+
+/// Whatever comes over a connection, cut as it may be: it is refused for the same reason, or the same is passed on.
+#[test]
+fn any_head_gets_a_verdict() {
+    let seeds = [
+        "GET / HTTP/1.1\r\nhost: a\r\n\r\n",
+        "POST /a HTTP/1.1\r\nContent-Length: 5\r\n\r\na\nb\n\nGET /b HTTP/1.0\r\n\r\n",
+        "POST /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\na\nb\r\nA;x=y\r\n0123456789\r\n0\r\nx: y\r\n\r\n",
+    ];
+    let words = [
+        "\r\n",
+        "\n",
+        "\r",
+        "\0",
+        "Content-Length: 5\r\n",
+        "Transfer-Encoding: chunked\r\n",
+        "0\r\n\r\n",
+        "ffffffffffffffff\r\n",
+        ":",
+        " ",
+    ];
+    fuzz(&Inputs::of_texts("head", &seeds, &words), |input| {
+        let passed = |size: usize| {
+            let (mut requests, mut output) = (Requests::default(), BytesMut::new());
+            let ended: Vec<_> = input.chunks(size).map(|piece| requests.feed(piece, &mut output)).collect();
+            (output, ended.into_iter().find(Result::is_err), requests.is_in_head())
+        };
+        let (whole, refused, is_in_head) = passed(input.len().max(1));
+        for size in [1, 7] {
+            let cut = passed(size);
+            assert_eq!((&cut.1, cut.2), (&refused, is_in_head));
+            // What is refused may have been passed on in part.
+            assert!(refused.is_some() || cut.0 == whole, "{:?} and not {whole:?}", cut.0);
+        }
+    });
+}

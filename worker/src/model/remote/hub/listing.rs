@@ -79,7 +79,33 @@ impl Listing {
 
 #[cfg(test)]
 mod tests {
+    use lexiscale_fuzz::{Inputs, fuzz};
+
     use super::*;
+
+    #[test]
+    fn any_listing_gets_a_verdict() {
+        let (commit, sha256) = ("c".repeat(40), "ab".repeat(32));
+        let seed = format!(
+            r#"{{"sha":"{commit}","cardData":{{"license":"mit"}},"siblings":[{{"rfilename":"a","size":3,"blobId":"{commit}"}},{{"rfilename":"b","lfs":{{"sha256":"{sha256}","size":9}}}}]}}"#
+        );
+        let words = [
+            "\"lfs\":{",
+            "\"size\":-1",
+            "\"size\":18446744073709551615",
+            "\"license\":[",
+            "null",
+            "\"rfilename\":",
+            "W/",
+        ];
+        fuzz(&Inputs::of_texts("listing", &[&seed], &words), |input| {
+            let _ = hash_of_tag(&String::from_utf8_lossy(input));
+            let revision = serde_json::from_slice::<Listing>(input).ok().and_then(Listing::into_revision);
+            if let Some(revision) = revision {
+                assert!(revision.id.len() == 40 && revision.archives.is_empty(), "{revision:?}");
+            }
+        });
+    }
 
     #[test]
     fn a_listing_gives_hashes_of_content_and_never_of_pointers() {

@@ -81,7 +81,26 @@ pub(super) fn token_of(answer: &[u8]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use lexiscale_fuzz::{Inputs, fuzz};
+
     use super::*;
+
+    #[test]
+    fn any_challenge_gets_a_verdict() {
+        let seed = r#"Bearer realm="https://auth.example/token?a=b",service="registry.example",scope="repository:a/b:pull""#;
+        let words =
+            ["Bearer ", "Basic ", "realm=\"", "\"", "=\"", ",", "\\\"", "%", "file:///", "{\"token\":\"a\"}"];
+        fuzz(&Inputs::of_texts("challenge", &[seed, "Basic realm=\"x\""], &words), |input| {
+            let _ = token_of(input);
+            let text = String::from_utf8_lossy(input);
+            if let Some(Challenge::Bearer { realm, service, scope }) = Challenge::parse(&text)
+                && let Ok(address) = token_address(&realm, service.as_deref(), scope.as_deref())
+            {
+                // What the registry says of service and scope stays in the query.
+                assert_eq!(Address::parse(&realm).unwrap().server(), address.server());
+            }
+        });
+    }
 
     #[test]
     fn challenges_are_read_as_registries_write_them() {

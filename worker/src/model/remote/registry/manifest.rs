@@ -90,7 +90,41 @@ pub(super) fn layers(manifest: Manifest) -> Result<(Vec<RemoteFile>, Vec<RemoteF
 
 #[cfg(test)]
 mod tests {
+    use lexiscale_fuzz::{Inputs, fuzz};
+
     use super::*;
+
+    #[test]
+    fn any_manifest_gets_a_verdict() {
+        let digest = format!("sha256:{}", "0a".repeat(32));
+        let layer = |media: &str| serde_json::json!({"mediaType": media, "digest": digest, "size": 3, "annotations": {(TITLES[0]): "a"}});
+        let artifact =
+            serde_json::json!({"layers": [layer("application/octet-stream"), layer("x")]}).to_string();
+        let image =
+            serde_json::json!({"layers": [layer("application/vnd.oci.image.layer.v1.tar+gzip")]}).to_string();
+        let platform = serde_json::json!({"os": "linux", "architecture": "amd64"});
+        let index = serde_json::json!({"manifests": [{"digest": digest, "size": 1, "platform": platform}]})
+            .to_string();
+        let words = [
+            "sha256:",
+            "tar+gzip",
+            "tar+zstd",
+            "\"size\":18446744073709551615",
+            "\"annotations\":{",
+            "null",
+            "../",
+        ];
+        fuzz(&Inputs::of_texts("oci-manifest", &[&artifact, &image, &index], &words), |input| {
+            let Ok(manifest) = serde_json::from_slice::<Manifest>(input) else { return };
+            let _ = manifest.of_platform();
+            if let Ok((files, archives)) = layers(manifest) {
+                assert!(files.is_empty() != archives.is_empty());
+                let is_hashed =
+                    |file: &RemoteFile| matches!(&file.hash, Some(Hash::Sha256(digits)) if is_sha256(digits));
+                assert!(files.iter().chain(&archives).all(is_hashed), "{files:?} {archives:?}");
+            }
+        });
+    }
 
     fn read(given: &serde_json::Value) -> Result<(Vec<String>, Vec<String>), String> {
         let manifest = serde_json::from_value(serde_json::json!({ "layers": given })).unwrap();

@@ -1,3 +1,4 @@
+use lexiscale_fuzz::{Inputs, fuzz};
 use serde_json::json;
 
 use super::*;
@@ -91,4 +92,19 @@ fn the_info_names_the_model_and_the_limits() {
     assert_eq!(info, expected.replace("VERSION", env!("CARGO_PKG_VERSION")));
     endpoint.status.as_mut().unwrap().model.as_mut().unwrap().max_tokens = None;
     assert!(Info::of(&endpoint, 1).is_none());
+}
+
+#[test]
+fn any_body_gets_a_verdict() {
+    let seeds = [
+        r#"{"inputs":["a","b"],"truncate":null,"normalize":true,"truncation_direction":"Right"}"#,
+        r#"{"inputs":"a","prompt_name":"query","input_type":"search","top_k":8,"max_ratio":0.4,"format":"pairs"}"#,
+    ];
+    let words = ["\"inputs\":", "null", "[", "{", "\"top_k\":0", "\"min_weight\":-1", "\"\\ud800\"", "1e999"];
+    fuzz(&Inputs::of_texts("tei", &seeds, &words), |body| {
+        if let Ok(wanted) = parse(body) {
+            let texts = wanted.texts;
+            assert!(!texts.is_empty() && texts.iter().all(|text| !text.is_empty()), "{texts:?}");
+        }
+    });
 }

@@ -1,7 +1,8 @@
-//! Each reader of files from outside, with files to begin with.
+//! Each reader of a model's files, with files to begin with.
 
 use std::path::Path;
 
+use lexiscale_fuzz::{Inputs, fuzz};
 use lexiscale_worker::model::config::{ModelConfig, Window};
 use lexiscale_worker::model::inspect::inspect;
 use lexiscale_worker::model::layout::Layout;
@@ -11,18 +12,32 @@ use lexiscale_worker::model::verify::read_manifest;
 use lexiscale_worker::model::weights::Weights;
 use lexiscale_worker::vocabulary::Vocabulary;
 
-pub(crate) struct Reader {
-    pub(crate) name: &'static str,
+struct Reader {
+    name: &'static str,
     /// Below the folder of small models.
-    pub(crate) seeds: &'static [&'static str],
+    seeds: &'static [&'static str],
     /// Under this name the input lies in the folder.
-    pub(crate) file: &'static str,
+    file: &'static str,
     /// What the format is made of.
-    pub(crate) words: &'static [&'static str],
-    pub(crate) read: fn(&Path),
+    words: &'static [&'static str],
+    read: fn(&Path),
 }
 
-pub(crate) const READERS: [Reader; 6] = [
+impl Reader {
+    fn fuzz(&self) {
+        let Self { name, seeds, file, words, read } = *self;
+        let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/assets/models");
+        let seeds = seeds.iter().map(|seed| fs_err::read(models.join(seed)).unwrap()).collect();
+        let folder = tempfile::tempdir().unwrap();
+        fuzz(&Inputs { name, seeds, words }, |input| {
+            fs_err::write(folder.path().join(file), input).unwrap();
+            read(folder.path());
+        });
+    }
+}
+
+#[test]
+fn any_weights_get_a_verdict() {
     Reader {
         name: "weights",
         seeds: &[
@@ -48,7 +63,12 @@ pub(crate) const READERS: [Reader; 6] = [
                 assert_eq!(weights.read("cls.predictions.bias", &[length]).unwrap().len(), length);
             }
         },
-    },
+    }
+    .fuzz();
+}
+
+#[test]
+fn any_graph_gets_a_verdict() {
     Reader {
         name: "graph",
         seeds: &["onnx-logits/onnx/model.onnx"],
@@ -57,7 +77,12 @@ pub(crate) const READERS: [Reader; 6] = [
         read: |folder| {
             let _ = inspect(&folder.join("model.onnx"), 73);
         },
-    },
+    }
+    .fuzz();
+}
+
+#[test]
+fn any_tokenizer_gets_a_verdict() {
     Reader {
         name: "tokenizer",
         seeds: &[
@@ -81,7 +106,12 @@ pub(crate) const READERS: [Reader; 6] = [
                 let _ = Vocabulary::parse(&checked.json, 73);
             }
         },
-    },
+    }
+    .fuzz();
+}
+
+#[test]
+fn any_config_gets_a_verdict() {
     Reader {
         name: "settings",
         seeds: &[
@@ -99,22 +129,67 @@ pub(crate) const READERS: [Reader; 6] = [
             }
             let _ = Window::parse(&json).map(|window| window.positions());
         },
-    },
+    }
+    .fuzz();
+}
+
+/// Paths of a layout are joined to the folder.
+fn read_layout(folder: &Path) {
+    if let Ok(layout) = Layout::read(folder) {
+        let paths = std::iter::once(&layout.model).chain(&layout.static_search);
+        for path in paths {
+            assert!(!path.contains("..") && !path.starts_with('/'), "{path}");
+        }
+    }
+}
+
+#[test]
+fn any_modules_get_a_verdict() {
     Reader {
         name: "modules",
         seeds: &["sparse-sum/modules.json", "sparse-router/modules.json"],
         file: "modules.json",
         words: &["\"path\":\"../\"", "SpladePooling", "Router", "Transformer", "\"type\":\"a.Asym\""],
+        read: read_layout,
+    }
+    .fuzz();
+}
+
+#[test]
+fn any_router_gets_a_verdict() {
+    Reader {
+        name: "router",
+        seeds: &["sparse-router/router_config.json"],
+        file: "router_config.json",
+        words: &["\"structure\":{", "\"query\":[", "../", "SparseStaticEmbedding", "SpladePooling", "null"],
         read: |folder| {
-            if let Ok(layout) = Layout::read(folder) {
-                let paths = std::iter::once(&layout.model).chain(&layout.static_search);
-                for path in paths {
-                    assert!(!path.contains("..") && !path.starts_with('/'), "{path}");
-                }
-            }
+            let modules = r#"[{"idx":0,"name":"0","path":"","type":"sentence_transformers.models.Router"}]"#;
+            fs_err::write(folder.join("modules.json"), modules).unwrap();
+            read_layout(folder);
+        },
+    }
+    .fuzz();
+}
+
+#[test]
+fn any_pooling_gets_a_verdict() {
+    Reader {
+        name: "pooling",
+        seeds: &["sparse-sum/1_SpladePooling/config.json", "sparse-double-log/1_SpladePooling/config.json"],
+        file: "config.json",
+        words: &["\"pooling_strategy\":", "\"activation_function\":", "log1p_relu", "max", "sum", "null"],
+        read: |folder| {
+            let pooling = folder.join("1_SpladePooling");
+            fs_err::create_dir_all(&pooling).unwrap();
+            fs_err::copy(folder.join("config.json"), pooling.join("config.json")).unwrap();
             let _ = Pooling::read(folder);
         },
-    },
+    }
+    .fuzz();
+}
+
+#[test]
+fn any_manifest_gets_a_verdict() {
     Reader {
         name: "manifest",
         seeds: &[],
@@ -123,5 +198,6 @@ pub(crate) const READERS: [Reader; 6] = [
         read: |folder| {
             let _ = read_manifest(folder);
         },
-    },
-];
+    }
+    .fuzz();
+}
