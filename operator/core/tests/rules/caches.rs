@@ -25,8 +25,12 @@ use crate::{
 };
 
 fn downloading() -> World {
+    downloading_from("hf://org/model")
+}
+
+fn downloading_from(source: &str) -> World {
     let mut world = World::new(settings());
-    world.caches.push(users_cache("warm", "hf://org/model", "main"));
+    world.caches.push(users_cache("warm", source, "main"));
     world.settle();
     world
 }
@@ -50,6 +54,15 @@ fn jobs(world: &World) -> Vec<String> {
     let mut names: Vec<_> = world.get::<Job>().iter().map(ResourceExt::name_any).collect();
     names.sort();
     names
+}
+
+fn lose_volume(world: &mut World) {
+    world.children.retain(|(kind, _)| kind.as_str() != "PersistentVolumeClaim");
+    world.reconcile_cache("warm");
+    let mut claim = world.get::<PersistentVolumeClaim>().remove(0);
+    claim.metadata.uid = Some("uid-of-second-claim".to_owned());
+    world.put(&claim);
+    world.settle();
 }
 
 fn later(world: &mut World, seconds: i64) {
@@ -387,12 +400,7 @@ fn a_lost_volume_is_filled_with_the_same_bytes_or_not_at_all() {
     world.succeed_download();
     world.settle();
     assert_eq!(status(&world).source_digest.as_deref(), Some("sha256:5678"));
-    world.children.retain(|(kind, _)| kind.as_str() != "PersistentVolumeClaim");
-    world.reconcile_cache("warm");
-    let mut claim = world.get::<PersistentVolumeClaim>().remove(0);
-    claim.metadata.uid = Some("uid-of-second-claim".to_owned());
-    world.put(&claim);
-    world.settle();
+    lose_volume(&mut world);
     let job = serde_json::to_value(world.get::<Job>().remove(0)).unwrap();
     let pod = &job["spec"]["template"]["spec"];
     assert!(arguments(pod).windows(2).any(|pair| pair == ["--pinned-digest", "sha256:5678"]), "{pod}");
@@ -436,15 +444,43 @@ fn a_retry_asks_for_the_revision_that_was_resolved_first() {
     let mut world = downloading();
     fail(&mut world, FetchReason::HubUnreachable);
     later(&mut world, 3600);
+    assert_eq!(asked_revision(&world), "resolved123");
     let job = world.get::<Job>().remove(0);
-    let arguments = job.spec.unwrap().template.spec.unwrap().containers[0].args.clone().unwrap();
-    let revision = arguments.iter().position(|argument| argument == "--revision").unwrap() + 1;
-    assert_eq!(arguments[revision], "resolved123");
     assert_eq!(
         job.metadata.annotations.unwrap()[labels::TRY],
         "2",
         "its own resolution is no change of inputs"
     );
+}
+
+/// `--revision` of the latest download.
+fn asked_revision(world: &World) -> String {
+    let job = world.get::<Job>().pop().unwrap();
+    let arguments = job.spec.unwrap().template.spec.unwrap().containers[0].args.clone().unwrap();
+    let revision = arguments.iter().position(|argument| argument == "--revision").unwrap() + 1;
+    arguments[revision].clone()
+}
+
+/// Where nothing has a history, a state that a failed download saw may never come back; asking for it would stall the cache for ever.
+#[test]
+fn what_a_failed_download_saw_is_pinned_only_where_it_can_come_back() {
+    for (source, pinned) in [
+        ("hf://org/model", "resolved123"),
+        ("oci://registry.example/model:v1", "resolved123"),
+        ("https://models.example/splade/", "main"),
+        ("s3://bucket/splade", "main"),
+        ("pvc://claim/splade", "main"),
+    ] {
+        let mut world = downloading_from(source);
+        fail(&mut world, FetchReason::HubUnreachable);
+        later(&mut world, 3600);
+        assert_eq!(asked_revision(&world), pinned, "{source}");
+        // What was used once is what every volume must hold.
+        world.succeed_download();
+        world.settle();
+        lose_volume(&mut world);
+        assert_eq!(asked_revision(&world), "c0ffee0000", "{source}");
+    }
 }
 
 #[test]
