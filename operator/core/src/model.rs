@@ -37,6 +37,17 @@ pub enum Place {
     },
 }
 
+impl Place {
+    /// Whether a revision that was found here once can be asked for again: commits and manifests stay. Of the other places there is
+    /// only the state of the moment.
+    pub fn keeps_revisions(&self) -> bool {
+        match self {
+            Self::Hub | Self::Registry { .. } => true,
+            Self::Web { .. } | Self::Bucket | Self::Claim { .. } => false,
+        }
+    }
+}
+
 /// A text that names no model.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(

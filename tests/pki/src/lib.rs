@@ -1,10 +1,13 @@
-//! Certificates for tests: an authority of their own, and Secrets of type kubernetes.io/tls as folders.
+//! Certificates for tests: an authority of their own, and Secrets of type kubernetes.io/tls as folders; and signatures of files.
 
 use std::path::Path;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use fs_err as fs;
 use rcgen::{
     BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    SigningKey,
 };
 
 /// Signs certificates.
@@ -40,5 +43,26 @@ impl Authority {
         fs::write(folder.join("tls.key"), key.serialize_pem())?;
         fs::write(folder.join("ca.crt"), &self.pem)?;
         Ok(())
+    }
+}
+
+/// Signs files, as `cosign sign-blob --key` does: ECDSA over P-256.
+pub struct Signer {
+    key: KeyPair,
+}
+
+impl Signer {
+    pub fn new() -> anyhow::Result<Self> {
+        Ok(Self { key: KeyPair::generate()? })
+    }
+
+    /// The public key, in PEM.
+    pub fn public_pem(&self) -> String {
+        self.key.public_key_pem()
+    }
+
+    /// A signature in base64.
+    pub fn sign(&self, content: &[u8]) -> anyhow::Result<String> {
+        Ok(STANDARD.encode(self.key.sign(content)?))
     }
 }

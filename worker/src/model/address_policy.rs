@@ -31,6 +31,8 @@ pub enum Reason {
         "plain http needs the operator's permission (its hub, the hub of a catalog entry, or downloads.allowPrivateAddresses)"
     )]
     PlainHttp,
+    #[error("a redirect leads to it from https, and plain http would give away what https kept")]
+    Downgrade,
     #[error("it holds a user or a password; credentials belong in a Secret")]
     UserInfo,
     #[error("it holds blanks, backslashes or other characters that servers read differently")]

@@ -15,7 +15,7 @@ use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 use ureq::{Agent, Body, Error};
 
-use crate::model::address_policy::{Address, AddressPolicy, Refusal};
+use crate::model::address_policy::{Address, AddressPolicy, Reason, Refusal};
 use crate::model::remote::RemoteError;
 
 const MAX_REDIRECTS: usize = 3;
@@ -91,9 +91,13 @@ impl Client {
                 return Ok(Answer { response, hops });
             }
             let location = text(response.headers(), &LOCATION).unwrap_or_default();
-            address = address.follow(&location).map_err(|refusal| RemoteError::Redirect {
-                host: address.host(),
-                reason: refusal.to_string(),
+            address = address.follow(&location).map_err(|refusal| {
+                // No address at all is a server out of order, and not one that leads where nobody may go.
+                if refusal.reason == Reason::Syntax {
+                    RemoteError::Redirect { host: address.host(), reason: refusal.to_string() }
+                } else {
+                    RemoteError::Refused(refusal)
+                }
             })?;
         }
         let reason =

@@ -1,6 +1,8 @@
 //! Takes a model's files out of a tar archive: plain files with plain names, within bounds. Links, devices and paths that lead
 //! elsewhere are not taken, whatever else an image has them for.
 
+mod preface;
+
 use std::io::{self, Read, Write};
 use std::path::Path;
 
@@ -8,6 +10,7 @@ use flate2::read::MultiGzDecoder;
 use fs_err::File;
 
 use crate::model::manifest::is_safe_name;
+use preface::{Preface, PrefaceError};
 
 const MAX_ENTRIES: u32 = 10_000;
 /// A gzip file that grows by more than this was made to.
@@ -36,6 +39,8 @@ pub enum UnpackError {
     TooLarge { archive: String, limit: u64 },
     #[error("archive {archive} has {file} twice")]
     Twice { archive: String, file: String },
+    #[error("archive {archive} cannot be used: {reason}")]
+    Unusable { archive: String, reason: String },
 }
 
 /// Unpacks into the folder and returns the names of what is there, in the archive's order. `limit` bounds all of it.
@@ -63,19 +68,28 @@ impl Unpacking<'_> {
     fn run(mut self, reader: impl Read) -> Result<Vec<String>, UnpackError> {
         let archive = || self.name.to_owned();
         let read = |source| UnpackError::Read { archive: archive(), source };
+        let preface_error = |error| match error {
+            PrefaceError::Read(source) => read(source),
+            other => UnpackError::Unusable { archive: archive(), reason: other.to_string() },
+        };
         let mut tar = tar::Archive::new(reader);
         let mut found: Vec<String> = Vec::new();
         let mut entries = 0;
-        for entry in tar.entries().map_err(read)? {
+        let mut preface = Preface::default();
+        for entry in tar.entries().map_err(read)?.raw(true) {
             let mut entry = entry.map_err(read)?;
             entries += 1;
             if entries > MAX_ENTRIES {
                 return Err(UnpackError::Entries { archive: archive() });
             }
+            if preface.take(&mut entry).map_err(preface_error)? {
+                continue;
+            }
+            let preface = std::mem::take(&mut preface);
+            let path = preface.path(&entry).map_err(preface_error)?;
             if !matches!(entry.header().entry_type(), tar::EntryType::Regular | tar::EntryType::Continuous) {
                 continue;
             }
-            let path = entry.path_bytes().into_owned();
             let Some(file) = String::from_utf8(path).ok().and_then(|path| plain_name(&path)) else {
                 continue;
             };
@@ -203,6 +217,40 @@ mod tests {
         assert!(matches!(unpacked("a.tar.gz", b"no gzip either"), Err(UnpackError::Read { .. })));
         let many: Vec<u8> = (0..=MAX_ENTRIES).flat_map(|_| file("../skipped", b"")).collect();
         assert!(matches!(unpacked("a.tar", &many), Err(UnpackError::Entries { .. })));
+    }
+
+    /// Names longer than a header has room for, as GNU tar and as POSIX write them.
+    #[test]
+    fn long_names_are_read_within_bounds() {
+        let long = format!("onnx/{}.onnx", "n".repeat(110));
+        let gnu = |name: &str| {
+            entry(tar::EntryType::GNULongName, "././@LongLink", name.as_bytes(), name.len() as u64)
+        };
+        let record = |key: &str, value: &str| {
+            let rest = format!(" {key}={value}\n");
+            let length = (rest.len()..).find(|total| total.to_string().len() + rest.len() == *total).unwrap();
+            format!("{length}{rest}")
+        };
+        let pax = |records: &str| {
+            entry(tar::EntryType::XHeader, "PaxHeaders/x", records.as_bytes(), records.len() as u64)
+        };
+        let by_gnu = [gnu(&format!("{long}\0")), file("short", b"1"), file("config.json", b"2")].concat();
+        assert_eq!(unpacked("a.tar", &by_gnu).unwrap(), [long.as_str(), "config.json"]);
+        let records = [record("mtime", "1.5"), record("path", &long), record("size", "1")].concat();
+        let by_pax = [pax(&records), file("short", b"1"), file("config.json", b"2")].concat();
+        assert_eq!(unpacked("a.tar", &by_pax).unwrap(), [long.as_str(), "config.json"]);
+        let escape = [gnu("../../escape\0"), file("config.json", b"1")].concat();
+        assert_eq!(unpacked("a.tar", &escape).unwrap(), [""; 0], "the long name is the name");
+
+        let endless = entry(tar::EntryType::GNULongName, "././@LongLink", b"n", 1 << 40);
+        let twice = [gnu("a"), gnu("b"), file("c", b"1")].concat();
+        let sizes = [pax(&record("size", "0")), file("config.json", b"1")].concat();
+        let bad = [("bytes", endless), ("twice", twice), ("two sizes", sizes)];
+        for (part, archive) in bad {
+            let refused = unpacked("a.tar", &archive).unwrap_err();
+            let UnpackError::Unusable { reason, .. } = refused else { panic!("{part}: {refused}") };
+            assert!(reason.contains(part), "{reason}");
+        }
     }
 
     #[test]

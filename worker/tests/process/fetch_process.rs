@@ -1,5 +1,7 @@
 //! `fetch` as a process: killed, told to stop, watched, and without room.
 
+mod killed;
+
 use std::process::Command;
 
 use lexiscale_hub::{Fault, Hub, Repository, RunningHub};

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use kube::ResourceExt;
-use lexiscale_crds::{InferenceEndpoint, ModelCache};
+use lexiscale_crds::{InferenceEndpoint, ModelCache, ModelCacheStatus};
 
 use super::{Write, writes};
 use crate::{
@@ -98,7 +98,7 @@ pub fn plan(
     let claim_name = volume.claim.clone();
     let retry = retry_key(object, &users);
     let status = object.status.as_ref();
-    let resolved: Option<Revision> = status.and_then(|status| status.revision.as_deref()?.parse().ok());
+    let resolved = status.and_then(|status| pinned_revision(&cache.source, status));
     let download = Download {
         cache: identity,
         settings,
@@ -162,6 +162,14 @@ pub fn plan(
         claim: claim_name,
         access_mode: volume.access_mode,
     }
+}
+
+/// The revision that every attempt asks for from now on. Where a failed attempt saw a state that nobody can bring back, the next one
+/// takes what is there: nothing of it was used yet.
+fn pinned_revision(source: &ModelSource, status: &ModelCacheStatus) -> Option<Revision> {
+    let was_used = status.source_digest.is_some();
+    let revision = status.revision.as_deref().filter(|_| was_used || source.place().keeps_revisions());
+    revision.and_then(|revision| revision.parse().ok())
 }
 
 /// What is known of the model's size before a download: what the spec says, and what an earlier attempt was told.

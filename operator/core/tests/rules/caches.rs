@@ -21,8 +21,12 @@ use crate::{
 };
 
 fn downloading() -> World {
+    downloading_from("hf://org/model")
+}
+
+fn downloading_from(source: &str) -> World {
     let mut world = World::new(settings());
-    world.caches.push(users_cache("warm", "hf://org/model", "main"));
+    world.caches.push(users_cache("warm", source, "main"));
     world.settle();
     world
 }
@@ -46,6 +50,15 @@ fn jobs(world: &World) -> Vec<String> {
     let mut names: Vec<_> = world.get::<Job>().iter().map(ResourceExt::name_any).collect();
     names.sort();
     names
+}
+
+fn lose_volume(world: &mut World) {
+    world.children.retain(|(kind, _)| kind.as_str() != "PersistentVolumeClaim");
+    world.reconcile_cache("warm");
+    let mut claim = world.get::<PersistentVolumeClaim>().remove(0);
+    claim.metadata.uid = Some("uid-of-second-claim".to_owned());
+    world.put(&claim);
+    world.settle();
 }
 
 fn later(world: &mut World, seconds: i64) {

@@ -55,7 +55,7 @@ impl Address {
         }
         let next = Self::parse(location)?;
         if self.is_https() && !next.is_https() {
-            return Err(Refusal { address: next.server(), reason: Reason::PlainHttp });
+            return Err(Refusal { address: next.server(), reason: Reason::Downgrade });
         }
         Ok(next)
     }

@@ -103,7 +103,8 @@ impl FetchError {
                 UnpackError::Read { .. }
                 | UnpackError::Entries { .. }
                 | UnpackError::TooLarge { .. }
-                | UnpackError::Twice { .. },
+                | UnpackError::Twice { .. }
+                | UnpackError::Unusable { .. },
             )
             | Self::TooLarge { .. } => FetchReason::InvalidModel,
             Self::Credentials(CredentialsError::Read { .. })

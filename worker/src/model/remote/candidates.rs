@@ -25,6 +25,11 @@ pub(super) const NAMES: [&str; 16] = [
 pub(super) const INDEX: &str = "model.safetensors.index.json";
 pub(super) const MAX_INDEX_BYTES: u64 = 16 * 1024 * 1024;
 
+/// Whether a file of this name belongs to a model.
+pub(super) fn is_of_models(name: &str) -> bool {
+    NAMES.contains(&name) || name.ends_with(".safetensors")
+}
+
 /// The files that an index of shards names.
 pub(super) fn shards(index: &[u8]) -> Result<Vec<String>, String> {
     #[derive(Deserialize)]

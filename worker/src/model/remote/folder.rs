@@ -1,4 +1,5 @@
-//! A folder on a volume that somebody else fills. Nothing is followed out of it: no link, no mount point, no `..`.
+//! A folder on a volume that somebody else fills. Links are followed as far as they stay on the volume, for caches of the hub's own
+//! client are made of them; nothing leads out of it: no link, no mount point, no `..`.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -6,8 +7,10 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use http::StatusCode;
-use rustix::fs::{Dir, FileType, Mode, OFlags, ResolveFlags, fstat, openat2};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, openat2, statat};
+use rustix::io::Errno;
 
+use super::candidates;
 use super::listed::{self, check_revision, revision_of};
 use super::{Content, Remote, RemoteError, RemoteFile, Resume, Revision, Unhashed};
 use crate::model::source::{RevisionName, is_archive};
@@ -19,7 +22,10 @@ const MAX_ENTRIES: usize = 10_000;
 
 pub(super) struct Folder {
     what: String,
-    root: File,
+    /// Where the volume is mounted: nothing is opened but from here.
+    claim: File,
+    /// Of the model's folder, on the volume.
+    path: String,
     /// The one file that holds all others.
     archive: Option<String>,
 }
@@ -31,22 +37,38 @@ impl Folder {
             None if is_archive(path) => ("", Some(path.to_owned())),
             _ => (path, None),
         };
-        let read = |source| RemoteError::Read { what: what.clone(), source };
-        let root = fs_err::File::open(root).map_err(read)?;
-        let path = if path.is_empty() { "." } else { path };
-        match below(root.file(), path, OFlags::DIRECTORY) {
-            Ok(root) => Ok(Self { what, root, archive }),
-            Err(error) if is_absent(&error) => Err(RemoteError::ModelNotFound { what }),
-            Err(error) => Err(read(error)),
+        let opened = fs_err::File::open(root);
+        let opened = opened.map_err(|source| RemoteError::Read { what: what.clone(), source })?;
+        let claim = opened.into_parts().0;
+        let path = if path.is_empty() { "." } else { path }.to_owned();
+        let folder = Self { what, claim, path, archive };
+        match folder.directory("") {
+            Ok(_) => Ok(folder),
+            Err(error) if is_absent(&error) => Err(RemoteError::ModelNotFound { what: folder.what }),
+            Err(error) => Err(folder.error(error)),
         }
     }
 
     fn error(&self, source: io::Error) -> RemoteError {
-        RemoteError::Read { what: self.what.clone(), source }
+        let what = self.what.clone();
+        if leads_out(&source) {
+            let reason = "a link in its path leads out of the claim, or in a circle".to_owned();
+            return RemoteError::Unusable { what, reason };
+        }
+        RemoteError::Read { what, source }
     }
 
-    fn open(&self, name: &str) -> Result<File, RemoteError> {
-        below(&self.root, name, OFlags::empty()).map_err(|error| {
+    /// The path on the volume of what lies in the model's folder.
+    fn below(&self, name: &str) -> String {
+        format!("{}/{name}", self.path)
+    }
+
+    fn directory(&self, name: &str) -> io::Result<File> {
+        open(&self.claim, &self.below(name), OFlags::DIRECTORY)
+    }
+
+    fn file(&self, name: &str) -> Result<File, RemoteError> {
+        open(&self.claim, &self.below(name), OFlags::empty()).map_err(|error| {
             if is_absent(&error) {
                 RemoteError::FileNotFound { what: self.what.clone(), file: name.to_owned() }
             } else {
@@ -58,35 +80,70 @@ impl Folder {
     fn describe_file(name: String, file: &File) -> io::Result<Option<RemoteFile>> {
         let found = fstat(file)?;
         // A hard link is a second name for a file that may be anybody's, which only its owner can have made on purpose.
-        if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile || found.st_nlink != 1 {
+        if !is(&found, FileType::RegularFile) || found.st_nlink != 1 {
             return Ok(None);
         }
-        let tag = format!("\"{}-{}.{:09}\"", found.st_size, found.st_mtime, found.st_mtime_nsec);
-        Ok(Some(RemoteFile { name, size: u64::try_from(found.st_size).ok(), hash: None, tag: Some(tag) }))
+        let size = u64::try_from(found.st_size).ok();
+        Ok(Some(RemoteFile { name, size, hash: None, tag: Some(tag_of(&found)) }))
     }
 
-    fn list(folder: &File, prefix: &str, depth: usize, files: &mut Vec<RemoteFile>) -> io::Result<()> {
-        for entry in Dir::read_from(folder.as_fd())? {
-            let entry = entry?;
+    fn list(&self) -> Result<Vec<RemoteFile>, RemoteError> {
+        let mut listing = Listing { folder: self, files: Vec::new(), seen: 0 };
+        listing.add("", DEPTH)?;
+        Ok(listing.files)
+    }
+}
+
+/// The files below a folder, as far as they are found.
+struct Listing<'a> {
+    folder: &'a Folder,
+    files: Vec<RemoteFile>,
+    seen: usize,
+}
+
+impl Listing<'_> {
+    fn add(&mut self, prefix: &str, depth: usize) -> Result<(), RemoteError> {
+        let folder = self.folder;
+        let fail = |error| folder.error(error);
+        let directory = folder.directory(prefix).map_err(fail)?;
+        for entry in Dir::read_from(directory.as_fd()).map_err(|error| fail(error.into()))? {
+            let entry = entry.map_err(|error| fail(error.into()))?;
             let Ok(name) = entry.file_name().to_str() else { continue };
             if name.starts_with('.') {
                 continue;
             }
-            // What is a link, a device or already gone is not there.
-            let Ok(found) = below(folder, name, OFlags::empty()) else { continue };
+            self.seen += 1;
+            if self.seen > MAX_ENTRIES {
+                return Err(fail(io::Error::other(format!("it has more than {MAX_ENTRIES} files"))));
+            }
+            // Already gone: not there.
+            let Ok(found) = statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
             let path = format!("{prefix}{name}");
-            if found.metadata()?.is_dir() {
+            if is(&found, FileType::Directory) {
                 if depth > 1 {
-                    Self::list(&found, &format!("{path}/"), depth - 1, files)?;
+                    self.add(&format!("{path}/"), depth - 1)?;
                 }
             } else {
-                files.extend(Self::describe_file(path, &found)?);
-            }
-            if files.len() > MAX_ENTRIES {
-                return Err(io::Error::other(format!("it has more than {MAX_ENTRIES} files")));
+                let file = self.linked_or_plain(path, is(&found, FileType::Symlink))?;
+                self.files.extend(file);
             }
         }
         Ok(())
+    }
+
+    /// A link to a folder is no file, and nobody knows where it would end.
+    fn linked_or_plain(&self, path: String, is_link: bool) -> Result<Option<RemoteFile>, RemoteError> {
+        let Folder { what, claim, .. } = self.folder;
+        let Ok(file) = open(claim, &self.folder.below(&path), OFlags::empty()) else {
+            // Half of a cache was copied. Without this file the model would seem to be another one, or none.
+            if is_link && candidates::is_of_models(&path) {
+                let what = format!("{path} of {what}");
+                let reason = "it is a link to what is not on the claim; links must stay on it".to_owned();
+                return Err(RemoteError::Unusable { what, reason });
+            }
+            return Ok(None);
+        };
+        Folder::describe_file(path, &file).map_err(|error| self.folder.error(error))
     }
 }
 
@@ -95,17 +152,17 @@ impl Remote for Folder {
         let (mut files, mut archives) = (Vec::new(), Vec::new());
         if let Some(name) = &self.archive {
             let file =
-                Self::describe_file(name.clone(), &self.open(name)?).map_err(|error| self.error(error))?;
+                Self::describe_file(name.clone(), &self.file(name)?).map_err(|error| self.error(error))?;
             archives.extend(file);
         } else {
-            Self::list(&self.root, "", DEPTH, &mut files).map_err(|error| self.error(error))?;
+            files = self.list()?;
         }
         if files.is_empty() && archives.is_empty() {
             return Err(RemoteError::ModelNotFound { what: self.what.clone() });
         }
         if files.iter().any(|file| file.name == SUMS_FILE) {
             let mut text = String::new();
-            let list = self.open(SUMS_FILE)?;
+            let list = self.file(SUMS_FILE)?;
             list.take(MAX_SUMS_BYTES).read_to_string(&mut text).map_err(|error| self.error(error))?;
             let unusable =
                 |reason| RemoteError::Unusable { what: format!("{SUMS_FILE} of {}", self.what), reason };
@@ -117,7 +174,7 @@ impl Remote for Folder {
     }
 
     fn content(&self, _: &str, file: &RemoteFile, resume: Option<&Resume>) -> Result<Content, RemoteError> {
-        let mut opened = self.open(&file.name)?;
+        let mut opened = self.file(&file.name)?;
         let found = Self::describe_file(file.name.clone(), &opened).map_err(|error| self.error(error))?;
         let Some(RemoteFile { size: Some(size), tag, .. }) = found else {
             return Err(RemoteError::FileNotFound { what: self.what.clone(), file: file.name.clone() });
@@ -129,12 +186,12 @@ impl Remote for Folder {
         let range = resumed.map(|_| (offset, size));
         Ok(Content {
             status,
-            tag,
+            tag: tag.clone(),
             hash: None,
             range,
             size: Some(size),
             encoded: false,
-            body: Box::new(opened),
+            body: Box::new(Steady { file: opened, tag }),
         })
     }
 
@@ -143,14 +200,40 @@ impl Remote for Folder {
     }
 }
 
-/// Opens without following any link and without leaving the folder. Not blocking, as a pipe would wait for its writer.
-fn below(folder: &File, name: &str, flags: OFlags) -> io::Result<File> {
-    let flags = flags | OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOFOLLOW;
-    let resolve = ResolveFlags::BENEATH
-        | ResolveFlags::NO_SYMLINKS
-        | ResolveFlags::NO_MAGICLINKS
-        | ResolveFlags::NO_XDEV;
-    Ok(File::from(openat2(folder, name, flags, Mode::empty(), resolve)?))
+/// Reads a file for as long as nobody writes to it: half of what it was and half of what it became is neither.
+struct Steady {
+    file: File,
+    tag: Option<String>,
+}
+
+impl Read for Steady {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read(buffer)?;
+        if Some(tag_of(&fstat(&self.file)?)) != self.tag {
+            return Err(io::Error::other("it was written to while it was read"));
+        }
+        Ok(count)
+    }
+}
+
+/// By which a state of a file is known.
+fn tag_of(found: &Stat) -> String {
+    format!("\"{}-{}.{:09}\"", found.st_size, found.st_mtime, found.st_mtime_nsec)
+}
+
+fn is(found: &Stat, kind: FileType) -> bool {
+    FileType::from_raw_mode(found.st_mode) == kind
+}
+
+/// Opens without leaving the volume, by whatever links. Not blocking, as a pipe would wait for its writer.
+fn open(claim: &File, path: &str, flags: OFlags) -> io::Result<File> {
+    let flags = flags | OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
+    Ok(File::from(openat2(claim, path, flags, Mode::empty(), resolve)?))
+}
+
+fn leads_out(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::XDEV | Errno::LOOP))
 }
 
 fn is_absent(error: &io::Error) -> bool {
@@ -161,38 +244,110 @@ fn is_absent(error: &io::Error) -> bool {
 mod tests {
     use super::*;
 
+    fn folder(root: &Path, path: &str) -> Folder {
+        Folder::new("pvc://claim".to_owned(), root, path).unwrap()
+    }
+
     fn names(root: &Path, path: &str) -> Vec<String> {
-        let folder = Folder::new("pvc://claim".to_owned(), root, path).unwrap();
-        let revision = folder.resolve(&"main".parse().unwrap()).unwrap();
+        let revision = folder(root, path).resolve(&"main".parse().unwrap()).unwrap();
         let mut names: Vec<_> = revision.files.into_iter().map(|file| file.name).collect();
         names.sort();
         names
     }
 
-    /// A volume may hold more than the model, and links are how one gets at it.
+    fn link(target: &str, link: &Path) {
+        fs_err::os::unix::fs::symlink(target, link).unwrap();
+    }
+
+    /// A volume is named by whoever may create an endpoint, and mounted beside what is none of theirs.
     #[test]
-    fn links_lead_nowhere() {
-        let root = tempfile::tempdir().unwrap();
-        let model = root.path().join("team/model");
+    fn nothing_leads_out_of_the_volume() {
+        let outside = tempfile::tempdir().unwrap();
+        let root = outside.path().join("volume");
+        let model = root.join("team/model");
         fs_err::create_dir_all(model.join("onnx")).unwrap();
-        fs_err::write(root.path().join("secret"), "canary").unwrap();
+        fs_err::write(outside.path().join("secret"), "canary").unwrap();
+        fs_err::write(root.join("other"), "x").unwrap();
         fs_err::write(model.join("config.json"), "{}").unwrap();
         fs_err::write(model.join("onnx/model.onnx"), "x").unwrap();
-        fs_err::hard_link(root.path().join("secret"), model.join("hard.json")).unwrap();
-        for (target, link) in [("../../secret", "soft.json"), ("..", "up"), ("/etc/passwd", "absolute.json")]
-        {
-            fs_err::os::unix::fs::symlink(target, model.join(link)).unwrap();
+        fs_err::hard_link(root.join("other"), model.join("hard.json")).unwrap();
+        for (target, name) in [
+            ("../../../secret", "soft.json"),
+            ("../..", "up"),
+            ("/etc/passwd", "absolute.json"),
+            ("/proc/self/root/etc/passwd", "magic.json"),
+            ("circle.json", "circle.json"),
+        ] {
+            link(target, &model.join(name));
         }
-        fs_err::os::unix::fs::symlink("model", root.path().join("team/alias")).unwrap();
-        assert_eq!(names(root.path(), "team/model"), ["config.json", "onnx/model.onnx"]);
-        let folder = Folder::new("it".to_owned(), root.path(), "team/model").unwrap();
-        for name in ["soft.json", "up/secret", "../../secret", "/etc/passwd", "hard.json"] {
+        link("../..", &root.join("team/out"));
+        assert_eq!(names(&root, "team/model"), ["config.json", "onnx/model.onnx"]);
+        for name in [
+            "soft.json",
+            "up/../secret",
+            "../../../secret",
+            "/etc/passwd",
+            "hard.json",
+            "magic.json",
+            "circle.json",
+        ] {
             let file = RemoteFile { name: name.to_owned(), size: None, hash: None, tag: None };
-            assert!(folder.content("", &file, None).is_err(), "{name}");
+            assert!(folder(&root, "team/model").content("", &file, None).is_err(), "{name}");
         }
-        for path in ["team/alias", "team/model/config.json", "absent"] {
-            assert!(Folder::new("it".to_owned(), root.path(), path).is_err(), "{path}");
+        for path in ["team/out", "team/model/config.json", "absent"] {
+            assert!(Folder::new("it".to_owned(), &root, path).is_err(), "{path}");
         }
+    }
+
+    /// `models--organisation--name`, as the hub's own client keeps a repository: snapshots of links to blobs.
+    #[test]
+    fn a_cache_of_the_hubs_client_is_a_model() {
+        let root = tempfile::tempdir().unwrap();
+        let repository = root.path().join("hub/models--team--splade");
+        let snapshot = repository.join("snapshots/0123");
+        fs_err::create_dir_all(snapshot.join("onnx")).unwrap();
+        fs_err::create_dir_all(repository.join("blobs")).unwrap();
+        for (blob, name) in [("a", "config.json"), ("b", "onnx/model.onnx")] {
+            fs_err::write(repository.join("blobs").join(blob), blob).unwrap();
+            let up = if name.contains('/') { "../../../blobs" } else { "../../blobs" };
+            link(&format!("{up}/{blob}"), &snapshot.join(name));
+        }
+        link("snapshots/0123", &repository.join("latest"));
+        for path in ["hub/models--team--splade/snapshots/0123", "hub/models--team--splade/latest"] {
+            assert_eq!(names(root.path(), path), ["config.json", "onnx/model.onnx"]);
+            let file = RemoteFile { name: "onnx/model.onnx".to_owned(), size: None, hash: None, tag: None };
+            let mut text = String::new();
+            folder(root.path(), path)
+                .content("", &file, None)
+                .unwrap()
+                .body
+                .read_to_string(&mut text)
+                .unwrap();
+            assert_eq!(text, "b");
+        }
+        // Copied without its blobs.
+        fs_err::remove_file(repository.join("blobs/b")).unwrap();
+        let half = folder(root.path(), "hub/models--team--splade/snapshots/0123");
+        let error = half.resolve(&"main".parse().unwrap()).unwrap_err();
+        assert!(error.to_string().contains("onnx/model.onnx of pvc://claim cannot be used"), "{error}");
+    }
+
+    /// Somebody may be filling the volume at this very moment.
+    #[test]
+    fn a_file_that_is_written_to_while_it_is_read_is_not_taken() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("config.json");
+        fs_err::write(&path, "0123456789").unwrap();
+        let folder = folder(root.path(), "");
+        let file = folder.resolve(&"main".parse().unwrap()).unwrap().files.remove(0);
+        let mut body = folder.content("", &file, None).unwrap().body;
+        let mut half = [0; 5];
+        body.read_exact(&mut half).unwrap();
+        let later = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1);
+        let written = fs_err::OpenOptions::new().write(true).open(&path).unwrap();
+        written.file().set_modified(later).unwrap();
+        let error = body.read_exact(&mut half).unwrap_err();
+        assert_eq!(error.to_string(), "it was written to while it was read");
     }
 
     #[test]

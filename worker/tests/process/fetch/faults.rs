@@ -108,7 +108,8 @@ async fn lasting_faults_end_in_a_reason() {
         (WEIGHTS, Fault::Status(403), FetchReason::Unauthorized),
         (WEIGHTS, Fault::Status(404), FetchReason::InvalidModel),
         (WEIGHTS, Fault::CutAfter(0), FetchReason::HubUnreachable),
-        (WEIGHTS, Fault::RedirectTo("ftp://elsewhere/x".to_owned()), FetchReason::HubUnreachable),
+        (WEIGHTS, Fault::RedirectTo("ftp://elsewhere/x".to_owned()), FetchReason::AddressNotAllowed),
+        (WEIGHTS, Fault::RedirectTo(String::new()), FetchReason::HubUnreachable),
         (WEIGHTS, Fault::RedirectTo(WEIGHTS.to_owned()), FetchReason::HubUnreachable),
     ];
     for (path, fault, reason) in table {

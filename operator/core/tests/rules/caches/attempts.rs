@@ -9,7 +9,7 @@ use lexiscale_core::{
 use lexiscale_crds::{CachePhase, CacheSettings, ConditionType, Conditions};
 use lexiscale_wire::{FetchFailure, FetchReason, FetchReport};
 
-use super::{downloading, fail, jobs, later, status};
+use super::{downloading, downloading_from, fail, jobs, later, lose_volume, status};
 use crate::{
     fixtures::{endpoint, settings, users_cache},
     world::{World, summary},
@@ -134,15 +134,43 @@ fn a_retry_asks_for_the_revision_that_was_resolved_first() {
     let mut world = downloading();
     fail(&mut world, FetchReason::HubUnreachable);
     later(&mut world, 3600);
+    assert_eq!(asked_revision(&world), "resolved123");
     let job = world.get::<Job>().remove(0);
-    let arguments = job.spec.unwrap().template.spec.unwrap().containers[0].args.clone().unwrap();
-    let revision = arguments.iter().position(|argument| argument == "--revision").unwrap() + 1;
-    assert_eq!(arguments[revision], "resolved123");
     assert_eq!(
         job.metadata.annotations.unwrap()[labels::TRY],
         "2",
         "its own resolution is no change of inputs"
     );
+}
+
+/// `--revision` of the latest download.
+fn asked_revision(world: &World) -> String {
+    let job = world.get::<Job>().pop().unwrap();
+    let arguments = job.spec.unwrap().template.spec.unwrap().containers[0].args.clone().unwrap();
+    let revision = arguments.iter().position(|argument| argument == "--revision").unwrap() + 1;
+    arguments[revision].clone()
+}
+
+/// Where nothing has a history, a state that a failed download saw may never come back; asking for it would stall the cache for ever.
+#[test]
+fn what_a_failed_download_saw_is_pinned_only_where_it_can_come_back() {
+    for (source, pinned) in [
+        ("hf://org/model", "resolved123"),
+        ("oci://registry.example/model:v1", "resolved123"),
+        ("https://models.example/splade/", "main"),
+        ("s3://bucket/splade", "main"),
+        ("pvc://claim/splade", "main"),
+    ] {
+        let mut world = downloading_from(source);
+        fail(&mut world, FetchReason::HubUnreachable);
+        later(&mut world, 3600);
+        assert_eq!(asked_revision(&world), pinned, "{source}");
+        // What was used once is what every volume must hold.
+        world.succeed_download();
+        world.settle();
+        lose_volume(&mut world);
+        assert_eq!(asked_revision(&world), "c0ffee0000", "{source}");
+    }
 }
 
 #[test]

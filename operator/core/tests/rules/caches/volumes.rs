@@ -9,7 +9,7 @@ use lexiscale_core::{children::ChildKind, labels};
 use lexiscale_crds::{CachePhase, CacheSettings, ConditionType, Conditions};
 use lexiscale_wire::FetchReason;
 
-use super::{arguments, downloading, fail, jobs, later, status};
+use super::{arguments, downloading, fail, jobs, later, lose_volume, status};
 use crate::{
     fixtures::{endpoint, settings, users_cache},
     world::World,
@@ -132,12 +132,7 @@ fn a_lost_volume_is_filled_with_the_same_bytes_or_not_at_all() {
     world.succeed_download();
     world.settle();
     assert_eq!(status(&world).source_digest.as_deref(), Some("sha256:5678"));
-    world.children.retain(|(kind, _)| kind.as_str() != "PersistentVolumeClaim");
-    world.reconcile_cache("warm");
-    let mut claim = world.get::<PersistentVolumeClaim>().remove(0);
-    claim.metadata.uid = Some("uid-of-second-claim".to_owned());
-    world.put(&claim);
-    world.settle();
+    lose_volume(&mut world);
     let job = serde_json::to_value(world.get::<Job>().remove(0)).unwrap();
     let pod = &job["spec"]["template"]["spec"];
     assert!(arguments(pod).windows(2).any(|pair| pair == ["--pinned-digest", "sha256:5678"]), "{pod}");

@@ -4,10 +4,9 @@ use std::io::Write;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use lexiscale_places::Repository;
 use lexiscale_wire::FetchReason;
-use lexiscale_worker::model::manifest::hexadecimal;
-use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
+use serde_json::Value;
 
 use super::{FILES, Fetcher, digest_by_hub, hub_of};
 use crate::support::models::small_source;
@@ -16,48 +15,6 @@ use crate::support::models::small_source;
 fn registry() -> String {
     let named = std::env::var_os("LEXISCALE_REGISTRY").and_then(|address| address.into_string().ok());
     named.unwrap_or_else(|| "127.0.0.1:5000".to_owned())
-}
-
-fn digest(bytes: &[u8]) -> String {
-    format!("sha256:{}", hexadecimal(&Sha256::digest(bytes)))
-}
-
-fn push_blob(repository: &str, bytes: &[u8]) -> String {
-    let digest = digest(bytes);
-    let url = format!("http://{}/v2/{repository}/blobs/uploads/", registry());
-    let begun = ureq::post(&url).send_empty().unwrap_or_else(|error| {
-        panic!("no registry at {}: run tests/cluster/cluster up first ({error})", registry())
-    });
-    let location = begun.headers()["location"].to_str().unwrap();
-    let location = if location.starts_with('/') {
-        format!("http://{}{location}", registry())
-    } else {
-        location.to_owned()
-    };
-    let separator = if location.contains('?') { '&' } else { '?' };
-    let url = format!("{location}{separator}digest={digest}");
-    ureq::put(&url).header("content-type", "application/octet-stream").send(bytes).unwrap();
-    digest
-}
-
-fn layer(repository: &str, media: &str, title: Option<&str>, bytes: &[u8]) -> Value {
-    let annotations = title.map(|title| json!({"org.opencontainers.image.title": title}));
-    json!({"mediaType": media, "digest": push_blob(repository, bytes), "size": bytes.len(), "annotations": annotations})
-}
-
-/// Returns the manifest's digest.
-fn push(repository: &str, tag: &str, layers: &[Value]) -> String {
-    let config = json!({"mediaType": "application/vnd.oci.empty.v1+json", "digest": push_blob(repository, b"{}"), "size": 2});
-    let media = "application/vnd.oci.image.manifest.v1+json";
-    let mut layers = layers.to_vec();
-    for layer in &mut layers {
-        layer.as_object_mut().unwrap().retain(|_, value| !value.is_null());
-    }
-    let manifest = json!({"schemaVersion": 2, "mediaType": media, "config": config, "layers": layers});
-    let bytes = serde_json::to_vec(&manifest).unwrap();
-    let url = format!("http://{}/v2/{repository}/manifests/{tag}", registry());
-    ureq::put(&url).header("content-type", media).send(&bytes).unwrap();
-    digest(&bytes)
 }
 
 async fn fetcher(source: String) -> Fetcher {
@@ -73,39 +30,40 @@ fn read(file: &str) -> Vec<u8> {
 
 #[tokio::test]
 async fn an_artifact_with_a_layer_for_each_file_is_a_model() {
-    let repository = "lexiscale-tests/artifact";
+    let name = "lexiscale-tests/artifact";
     let (first, second) = tokio::task::spawn_blocking(move || {
-        let mut layers: Vec<Value> = FILES
-            .iter()
-            .map(|file| layer(repository, "application/octet-stream", Some(file), &read(file)))
-            .collect();
-        let first = push(repository, "v1", &layers);
-        layers[0] = layer(repository, "application/octet-stream", Some("config.json"), b"{}");
-        (first, push(repository, "v2", &layers))
+        let repository = Repository::new(&registry(), name);
+        let layer = |file: &str, bytes: &[u8]| {
+            repository.layer("application/octet-stream", Some(file), bytes).unwrap()
+        };
+        let mut layers: Vec<Value> = FILES.iter().map(|file| layer(file, &read(file))).collect();
+        let first = repository.manifest("v1", &layers).unwrap();
+        layers[0] = layer("config.json", b"{}");
+        (first, repository.manifest("v2", &layers).unwrap())
     })
     .await
     .unwrap();
     let registry = registry();
-    let by_tag = fetcher(format!("oci://{registry}/{repository}:v1")).await;
+    let by_tag = fetcher(format!("oci://{registry}/{name}:v1")).await;
     let model = by_tag.run().await.unwrap();
     assert_eq!(model.digest, digest_by_hub().await);
     assert_eq!(model.revision, first.replace(':', "-"));
-    let by_digest = fetcher(format!("oci://{registry}/{repository}:v2@{first}")).await;
+    let by_digest = fetcher(format!("oci://{registry}/{name}:v2@{first}")).await;
     assert_eq!(by_digest.run().await.unwrap().digest, model.digest, "the digest wins over the tag");
     // The pinned revision wins over a tag that has moved meanwhile.
-    let mut pinned = fetcher(format!("oci://{registry}/{repository}:v2")).await;
+    let mut pinned = fetcher(format!("oci://{registry}/{name}:v2")).await;
     pinned.wish.revision = model.revision.parse().unwrap();
     assert_eq!(pinned.run().await.unwrap().digest, model.digest);
-    let broken = fetcher(format!("oci://{registry}/{repository}@{second}")).await;
+    let broken = fetcher(format!("oci://{registry}/{name}@{second}")).await;
     let (reason, message) = broken.reason().await;
     assert!(matches!(reason, FetchReason::UnsupportedModel | FetchReason::InvalidModel), "{message}");
-    let absent = fetcher(format!("oci://{registry}/{repository}:v9")).await;
+    let absent = fetcher(format!("oci://{registry}/{name}:v9")).await;
     assert_eq!(absent.reason().await.0, FetchReason::ModelNotFound);
 }
 
 #[tokio::test]
 async fn an_image_with_the_model_inside_is_a_model() {
-    let repository = "lexiscale-tests/image";
+    let name = "lexiscale-tests/image";
     tokio::task::spawn_blocking(move || {
         let tar = |files: &[(&str, Vec<u8>)]| {
             let mut tar = tar::Builder::new(Vec::new());
@@ -122,15 +80,17 @@ async fn an_image_with_the_model_inside_is_a_model() {
         let files: Vec<_> = files.iter().map(|(name, bytes)| (name.as_str(), bytes.clone())).collect();
         let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
         gzip.write_all(&tar(&files)).unwrap();
+        let repository = Repository::new(&registry(), name);
+        let layer = |media: &str, bytes: &[u8]| repository.layer(media, None, bytes).unwrap();
         let layers = [
-            layer(repository, "application/vnd.oci.image.layer.v1.tar", None, &base),
-            layer(repository, "application/vnd.oci.image.layer.v1.tar+gzip", None, &gzip.finish().unwrap()),
+            layer("application/vnd.oci.image.layer.v1.tar", &base),
+            layer("application/vnd.oci.image.layer.v1.tar+gzip", &gzip.finish().unwrap()),
         ];
-        push(repository, "latest", &layers);
+        repository.manifest("latest", &layers).unwrap();
     })
     .await
     .unwrap();
-    let fetcher = fetcher(format!("oci://{}/{repository}", registry())).await;
+    let fetcher = fetcher(format!("oci://{}/{name}", registry())).await;
     let model = fetcher.run().await.unwrap();
     assert_eq!(model.digest, digest_by_hub().await);
     assert_eq!(fetcher.left(), ["model"]);

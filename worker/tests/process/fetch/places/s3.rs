@@ -1,52 +1,17 @@
 //! A server of the S3 API over a folder, which checks signatures.
 
+use std::net::Ipv4Addr;
 use std::path::Path;
 
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use hyper_util::server::conn::auto::Builder;
+use lexiscale_places::{Keys, Server, serve_buckets};
 use lexiscale_wire::FetchReason;
 use lexiscale_worker::model::credentials::Credentials;
-use s3s::auth::SimpleAuth;
-use s3s::service::S3ServiceBuilder;
-use s3s_fs::FileSystem;
-use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
 
 use super::{FILES, Fetcher, digest_by_hub, hub_of};
 use crate::support::models::small_source;
 
-struct Server {
-    url: String,
-    task: JoinHandle<()>,
-}
-
-impl Server {
-    async fn start(root: &Path, keys: Option<(&str, &str)>) -> Self {
-        let mut service = S3ServiceBuilder::new(FileSystem::new(root).unwrap());
-        if let Some((id, secret)) = keys {
-            service.set_auth(SimpleAuth::from_single(id, secret));
-        }
-        let service = service.build();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let task = tokio::spawn(async move {
-            while let Ok((socket, _)) = listener.accept().await {
-                let service = service.clone();
-                tokio::spawn(async move {
-                    let builder = Builder::new(TokioExecutor::new());
-                    let served = builder.serve_connection(TokioIo::new(socket), service);
-                    drop(served.await);
-                });
-            }
-        });
-        Self { url, task }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
+async fn serve(root: &Path, keys: Option<Keys<'_>>) -> Server {
+    serve_buckets(Ipv4Addr::LOCALHOST.into(), root, keys).await.unwrap()
 }
 
 fn bucket() -> tempfile::TempDir {
@@ -71,14 +36,14 @@ fn secret(files: &[(&str, &str)]) -> tempfile::TempDir {
 async fn fetcher(server: &Server, source: &str) -> Fetcher {
     let hub = hub_of(&small_source("bert-f32")).await;
     let mut fetcher = Fetcher::new(&hub).of(source);
-    fetcher.wish.access.endpoint = Some(server.url.clone());
+    fetcher.wish.access.endpoint = Some(format!("http://{}", server.address()));
     fetcher
 }
 
 #[tokio::test]
 async fn a_bucket_is_read_with_the_keys_of_the_secret() {
     let root = bucket();
-    let server = Server::start(root.path(), Some(("the-id", "the-secret"))).await;
+    let server = serve(root.path(), Some(Keys { id: "the-id", secret: "the-secret" })).await;
     let mut fetcher = fetcher(&server, "s3://models/team/bert").await;
     let (reason, message) = fetcher.reason().await;
     assert_eq!(reason, FetchReason::Unauthorized, "{message}");
@@ -101,7 +66,7 @@ async fn a_bucket_is_read_with_the_keys_of_the_secret() {
 #[tokio::test]
 async fn a_public_bucket_needs_no_keys_and_its_listing_is_pinned() {
     let root = bucket();
-    let server = Server::start(root.path(), None).await;
+    let server = serve(root.path(), None).await;
     let first = fetcher(&server, "s3://models/team/bert").await;
     assert_eq!(first.wish.access.credentials, Credentials::default());
     let model = first.run().await.unwrap();
