@@ -253,7 +253,7 @@ impl Run<'_> {
 /// for a small model they are nearly everything. The int8 file has them once, and a quarter of the rest.
 fn converted_bytes(bytes: u64, selection: &Selection) -> u64 {
     match selection.model {
-        ModelFiles::Safetensors(_) => bytes.saturating_mul(3),
+        ModelFiles::Safetensors(_) => bytes.saturating_mul(4),
         ModelFiles::Onnx(_) => 0,
     }
 }
@@ -322,7 +322,7 @@ fn resolve(
 
 /// How workers of `precision: auto` decide, told before there are any. Where the model was cached, its workers run too.
 fn int8(manifest: &Manifest) -> FetchedInt8 {
-    let (automatic, message) = match precision::automatic(manifest, native::integer_speed()) {
+    let (automatic, message) = match precision::automatic(manifest, native::kernel_speed()) {
         Ok(message) => (true, message),
         Err(message) => (false, message),
     };
