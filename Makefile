@@ -17,12 +17,12 @@ BINARIES = $(or $(CARGO_TARGET_DIR),target)/$(if $(filter dev,$(PROFILE)),debug,
 CLUSTER = tests/cluster/cluster
 SCRIPTS = tests/cluster/cluster tests/cluster/own-api-server $(wildcard tests/cluster/selftest) tests/assets/fetch tests/chart/check tests/demo/demo \
 	tests/tools/setup tests/tools/cargo-deny tests/bench/autoscaling/run tests/bench/worker/run \
-	tests/bench/scaling-loop/run tests/clients/install tests/clients/run images/build images/collect .ci/run
+	tests/bench/scaling-loop/run tests/kernels/run tests/clients/install tests/clients/run images/build images/collect .ci/run
 
 # tests_in DIRECTORIES: cargo's arguments for the integration tests there.
 tests_in = $(foreach file,$(sort $(wildcard $(1:%=%/tests/*.rs))),--test $(basename $(notdir $(file)))) \
 	$(foreach file,$(sort $(wildcard $(1:%=%/tests/*/main.rs))),--test $(notdir $(patsubst %/,%,$(dir $(file)))))
-PURE_TESTS = $(call tests_in,crds operator/chunking operator/core worker/wire tests/hub)
+PURE_TESTS = $(call tests_in,crds operator/chunking operator/core worker/kernels worker/wire tests/hub)
 PROCESS_TESTS = $(call tests_in,operator worker)
 CLUSTER_TESTS = $(call tests_in,tests)
 
@@ -30,7 +30,7 @@ CLUSTER_TESTS = $(call tests_in,tests)
 URL ?=
 AUTHORIZATION ?=
 
-.PHONY: help setup fmt lint fmt-check clippy docs scripts deny audit chart generate check-generated test test-unit \
+.PHONY: help setup fmt lint fmt-check clippy docs scripts deny audit chart generate check-generated test test-unit test-kernels \
 	test-process test-cluster assets images bench-autoscaling bench-burst bench-gateway bench-scaling-loop bench-start bench-worker \
 	cluster-up cluster-down cluster-status conformance demo demo-down fuzz clean
 
@@ -47,11 +47,16 @@ demo-down:
 	@tests/demo/demo down
 
 # All checks and tests, quick ones first
-test: lint test-unit test-process test-cluster
+test: lint test-unit test-kernels test-process test-cluster
 
 # Tests without a cluster: pure crates and unit tests
 test-unit: setup assets
 	$(CARGO_TEST) --lib --bins $(PURE_TESTS)
+
+# Tests of the only unsafe code with AddressSanitizer, and on an emulated 64-bit Arm
+test-kernels: setup
+	tests/kernels/run sanitizer
+	tests/kernels/run neon
 
 # Tests of one program against a real API server, a real hub and ONNX Runtime
 test-process: setup assets cluster-up

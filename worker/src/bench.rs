@@ -8,18 +8,20 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lexiscale_wire::{Format, InputType, Options as RequestOptions, Precision, WorkerError};
+use lexiscale_kernels::{Precision, detect, limit};
+use lexiscale_wire::{Format, InputType, Options as RequestOptions, WorkerError};
 use prometheus_client::registry::Registry;
 use tokio::task::JoinSet;
 
 use self::report::{Limits, OfLength, Query, Report, Spread};
 use self::work::Work;
+use crate::backend::native::kernel_speed;
 use crate::backend::onnx::OnnxRuntime;
-use crate::backend::onnx::limit::Product;
 use crate::embedder::{Embedded, Embedder, OpenError, Settings, Texts};
 use crate::memory::Memory;
 use crate::metrics::Metrics;
 use crate::output::{self, Envelope, Written};
+use crate::precision::KernelSpeed;
 use crate::specimen;
 
 /// Of each length, one after the other in each.
@@ -62,12 +64,10 @@ pub async fn run(options: Options) -> Result<Report, BenchError> {
     let work = config.and_then(|config| Work::parse(&config));
     let started = Instant::now();
     let loading = tokio::task::spawn_blocking(move || {
-        let runtime = OnnxRuntime::load(&library)?;
         let metrics = Metrics::register(&mut Registry::default());
-        let embedder = Embedder::open(&model, &|| Ok(runtime.clone()), settings, metrics)?;
-        Ok((runtime, embedder))
+        Embedder::open(&model, &|| OnnxRuntime::load(&library), settings, metrics)
     });
-    let (runtime, embedder) = loading.await.map_err(|_| BenchError::Panicked)?.map_err(BenchError::Open)?;
+    let embedder = loading.await.map_err(|_| BenchError::Panicked)?.map_err(BenchError::Open)?;
     let load_seconds = started.elapsed().as_secs_f64();
     let embedder = Arc::new(embedder);
     let info = embedder.info();
@@ -84,10 +84,10 @@ pub async fn run(options: Options) -> Result<Report, BenchError> {
     let memory = Memory::now().ok_or(BenchError::Memory)?;
     let closing = Arc::clone(&bench.embedder);
     tokio::task::spawn_blocking(move || closing.close()).await.map_err(|_| BenchError::Panicked)?;
-    let limits = limits(runtime, settings.threads).await?;
+    let limits = limits(settings.threads).await?;
     let limit = limits.map(|limits| match info.precision {
-        Precision::Fp32 => limits.fp32,
-        Precision::Int8 => limits.int8,
+        lexiscale_wire::Precision::Fp32 => limits.fp32,
+        lexiscale_wire::Precision::Int8 => limits.int8,
     });
     for length in &mut measured {
         let of_limit = |(work, limit): (Work, f64)| {
@@ -110,15 +110,16 @@ pub async fn run(options: Options) -> Result<Report, BenchError> {
     })
 }
 
-/// None where ONNX Runtime cannot multiply so; the rest of the report is worth as much.
-async fn limits(runtime: OnnxRuntime, threads: usize) -> Result<Option<Limits>, BenchError> {
+/// None where the kernels have no instructions for the CPU: what runs there is not what they would reach.
+async fn limits(threads: usize) -> Result<Option<Limits>, BenchError> {
+    if kernel_speed() == KernelSpeed::Slow {
+        return Ok(None);
+    }
     let measure = move || {
-        let reached = |product| runtime.limit(product, threads).map(|operations| operations / 1e9);
-        Ok(Limits { fp32: reached(Product::Fp32)?, int8: reached(Product::Int8)? })
+        let reached = |precision| limit::measure(detect(), precision, threads);
+        Limits { fp32: reached(Precision::Fp32), int8: reached(Precision::Int8) }
     };
-    let measured = tokio::task::spawn_blocking(measure).await.map_err(|_| BenchError::Panicked)?;
-    let warn = |error: &ort::Error| tracing::warn!(%error, "failed to measure the limits");
-    Ok(measured.inspect_err(warn).ok())
+    tokio::task::spawn_blocking(measure).await.map(Some).map_err(|_| BenchError::Panicked)
 }
 
 struct Bench {

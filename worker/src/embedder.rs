@@ -19,7 +19,7 @@ use crate::metrics::Metrics;
 use crate::model::manifest::{Manifest, TOKENIZER_FILE};
 use crate::model::verify::{VerifiedModel, VerifyError, read_manifest};
 use crate::pooling::SparseRow;
-use crate::precision::{self, PrecisionError, PrecisionSetting};
+use crate::precision::{self, Arithmetic, PrecisionError, PrecisionSetting};
 use crate::prompts::{PROMPTS_FILE, Prompts, PromptsError};
 use crate::queue::Full;
 use crate::static_search::{StaticSearch, TableError};
@@ -159,21 +159,25 @@ impl Embedder {
     ) -> Result<Self, OpenError> {
         let mut stages = Stages::new();
         let manifest = read_manifest(folder)?;
-        let choice = precision::choose(settings.precision, &manifest, native::integer_speed())?;
-        tracing::info!(precision = %choice.precision, reason = choice.reason, "chose the arithmetic");
+        let speed = native::kernel_speed();
+        let choice = precision::choose(settings.precision, &manifest, speed)?;
+        let arithmetic = Arithmetic::of(choice.precision, &manifest, speed);
+        tracing::info!(precision = %choice.precision, reason = choice.reason, ?arithmetic, "chose the arithmetic");
         // Both take most of the start, and need a processor each.
         let (model, text) = std::thread::scope(|scope| {
             let text = scope.spawn(|| TextParts::read(folder, &manifest));
-            let model = VerifiedModel::for_precision(folder, manifest.clone(), choice.precision);
+            let model = VerifiedModel::for_arithmetic(folder, manifest.clone(), arithmetic);
             (model, text.join())
         });
         let model = model?;
         let TextParts { tokenizer, vocabulary } = text.map_err(|_| OpenError::TokenizerPanic)??;
         let extras = Extras::open(&model, vocabulary.len())?;
         stages.end("verified, with tokenizer");
-        let backend: Box<dyn Backend> = match choice.precision {
-            Precision::Fp32 => Box::new(OnnxBackend::new(&model, &runtime()?)),
-            Precision::Int8 => Box::new(NativeBackend::load(&model, settings.threads)?),
+        let backend: Box<dyn Backend> = match arithmetic {
+            Arithmetic::Onnx => Box::new(OnnxBackend::new(&model, &runtime()?)),
+            Arithmetic::Kernels(precision) => {
+                Box::new(NativeBackend::load(&model, precision, settings.threads)?)
+            }
         };
         stages.end("model");
         let warm_up =

@@ -3,7 +3,7 @@
 use clap::ValueEnum;
 use lexiscale_wire::Precision;
 
-use crate::model::manifest::{Golden, INT8_FILE, Manifest};
+use crate::model::manifest::{FP32_FILE, Golden, INT8_FILE, MODEL_FILE, Manifest, WEIGHTS_FILE};
 
 /// What `auto` asks of the int8 vectors of the golden set. A random text among a few hundred may be worse than the mean, and a tail
 /// below the hundredth term hardly ever decides a ranking.
@@ -22,9 +22,9 @@ pub enum PrecisionSetting {
     Auto,
 }
 
-/// Whether the CPU has instructions for 8-bit products.
+/// Whether our kernels have instructions for this CPU, or only their portable path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum IntegerSpeed {
+pub enum KernelSpeed {
     Fast,
     Slow,
 }
@@ -45,7 +45,7 @@ pub struct Choice {
 pub fn choose(
     setting: PrecisionSetting,
     manifest: &Manifest,
-    speed: IntegerSpeed,
+    speed: KernelSpeed,
 ) -> Result<Choice, PrecisionError> {
     let choice = |precision, reason: &str| Ok(Choice { precision, reason: reason.to_owned() });
     match setting {
@@ -60,7 +60,7 @@ pub fn choose(
 }
 
 /// Whether `auto` takes int8 for this model on a CPU of this kind, and why or why not.
-pub fn automatic(manifest: &Manifest, speed: IntegerSpeed) -> Result<String, String> {
+pub fn automatic(manifest: &Manifest, speed: KernelSpeed) -> Result<String, String> {
     if !manifest.has_int8() {
         return Err(refusal(manifest));
     }
@@ -72,11 +72,41 @@ pub fn automatic(manifest: &Manifest, speed: IntegerSpeed) -> Result<String, Str
     let said = format!("int8 keeps a mean cosine of {mean_cosine:.5} and {kept:.1} % of the top 100");
     let is_faithful = mean_cosine >= LEAST_MEAN_COSINE && top100_kept >= LEAST_TOP100_KEPT;
     match (is_faithful, speed) {
-        (true, IntegerSpeed::Fast) => Ok(said),
-        (true, IntegerSpeed::Slow) => {
+        (true, KernelSpeed::Fast) => Ok(said),
+        (true, KernelSpeed::Slow) => {
             Err(format!("{said}, but this CPU has no instructions for 8-bit products"))
         }
         (false, _) => Err(said),
+    }
+}
+
+/// What computes, each from files of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arithmetic {
+    /// Our kernels.
+    Kernels(Precision),
+    /// ONNX Runtime, in fp32: models that the kernels do not know, and CPUs that they have no instructions for.
+    Onnx,
+}
+
+impl Arithmetic {
+    pub fn of(precision: Precision, manifest: &Manifest, speed: KernelSpeed) -> Self {
+        match (precision, speed) {
+            (Precision::Int8, _) => Self::Kernels(Precision::Int8),
+            (Precision::Fp32, KernelSpeed::Fast) if manifest.file_bytes(FP32_FILE).is_some() => {
+                Self::Kernels(Precision::Fp32)
+            }
+            (Precision::Fp32, _) => Self::Onnx,
+        }
+    }
+
+    /// The weights of the other ones.
+    pub fn unused_files(self) -> &'static [&'static str] {
+        match self {
+            Self::Kernels(Precision::Int8) => &[MODEL_FILE, WEIGHTS_FILE, FP32_FILE],
+            Self::Kernels(Precision::Fp32) => &[MODEL_FILE, WEIGHTS_FILE, INT8_FILE],
+            Self::Onnx => &[INT8_FILE, FP32_FILE],
+        }
     }
 }
 
@@ -94,7 +124,7 @@ mod tests {
 
     const FAITHFUL: Golden = Golden { mean_cosine: 0.9993, worst_cosine: 0.9985, top100_kept: 0.981 };
 
-    fn chosen(setting: PrecisionSetting, manifest: &Manifest, speed: IntegerSpeed) -> Precision {
+    fn chosen(setting: PrecisionSetting, manifest: &Manifest, speed: KernelSpeed) -> Precision {
         choose(setting, manifest, speed).unwrap().precision
     }
 
@@ -105,12 +135,12 @@ mod tests {
         let unfaithful = Golden { mean_cosine: 0.9989, ..FAITHFUL };
         let forgetful = Golden { top100_kept: 0.974, ..FAITHFUL };
         for (manifest, speed, expected) in [
-            (with(true, Some(FAITHFUL)), IntegerSpeed::Fast, Precision::Int8),
-            (with(true, Some(FAITHFUL)), IntegerSpeed::Slow, Precision::Fp32),
-            (with(true, Some(unfaithful)), IntegerSpeed::Fast, Precision::Fp32),
-            (with(true, Some(forgetful)), IntegerSpeed::Fast, Precision::Fp32),
-            (with(true, None), IntegerSpeed::Fast, Precision::Fp32),
-            (with(false, Some(FAITHFUL)), IntegerSpeed::Fast, Precision::Fp32),
+            (with(true, Some(FAITHFUL)), KernelSpeed::Fast, Precision::Int8),
+            (with(true, Some(FAITHFUL)), KernelSpeed::Slow, Precision::Fp32),
+            (with(true, Some(unfaithful)), KernelSpeed::Fast, Precision::Fp32),
+            (with(true, Some(forgetful)), KernelSpeed::Fast, Precision::Fp32),
+            (with(true, None), KernelSpeed::Fast, Precision::Fp32),
+            (with(false, Some(FAITHFUL)), KernelSpeed::Fast, Precision::Fp32),
         ] {
             assert_eq!(chosen(auto, &manifest, speed), expected, "{manifest:?} {speed:?}");
         }
@@ -120,16 +150,16 @@ mod tests {
     #[test]
     fn what_is_asked_for_is_given_or_refused_by_name() {
         let manifest = manifest_with(true);
-        assert_eq!(chosen(PrecisionSetting::Int8, &manifest, IntegerSpeed::Slow), Precision::Int8);
-        assert_eq!(chosen(PrecisionSetting::Fp32, &manifest, IntegerSpeed::Fast), Precision::Fp32);
+        assert_eq!(chosen(PrecisionSetting::Int8, &manifest, KernelSpeed::Slow), Precision::Int8);
+        assert_eq!(chosen(PrecisionSetting::Fp32, &manifest, KernelSpeed::Fast), Precision::Fp32);
         let refused = "the repository ships an ONNX file".to_owned();
         let manifest = Manifest { int8_refused: Some(refused), ..manifest_with(false) };
-        let error = choose(PrecisionSetting::Int8, &manifest, IntegerSpeed::Fast).unwrap_err();
+        let error = choose(PrecisionSetting::Int8, &manifest, KernelSpeed::Fast).unwrap_err();
         assert_eq!(
             error.to_string(),
             "precision int8 is not possible for this model: the repository ships an ONNX file; set precision fp32 or auto"
         );
-        let older = choose(PrecisionSetting::Int8, &manifest_with(false), IntegerSpeed::Fast).unwrap_err();
+        let older = choose(PrecisionSetting::Int8, &manifest_with(false), KernelSpeed::Fast).unwrap_err();
         assert!(older.to_string().contains("has no model.int8, as an older version made it"), "{older}");
     }
 }

@@ -70,7 +70,7 @@ pub async fn measure_when_quiet(embedder: Arc<Embedder>, metrics: Arc<Metrics>, 
 
 /// Notices when somebody asks.
 struct Watch<'a> {
-    embedder: &'a Embedder,
+    embedder: &'a Arc<Embedder>,
     metrics: &'a Metrics,
     begun: u64,
 }
@@ -105,9 +105,13 @@ impl Watch<'_> {
 async fn measure(watch: &Watch<'_>) -> Option<Seen> {
     let info = watch.embedder.info();
     let window = usize::try_from(info.max_tokens).ok()?;
-    let count = |text: &str| watch.embedder.count(text);
-    let document = specimen::text(DOCUMENT_TOKENS.min(window), 0, count);
-    let longest = specimen::text(window, 0, count);
+    let embedder = Arc::clone(watch.embedder);
+    // Tokenised a dozen times each: not on the thread that answers requests.
+    let specimens = tokio::task::spawn_blocking(move || {
+        let of_length = |tokens| specimen::text(tokens, 0, |text| embedder.count(text));
+        (of_length(DOCUMENT_TOKENS.min(window)), of_length(window))
+    });
+    let (document, longest) = specimens.await.ok()?;
     let before = Memory::now()?;
     let started = Instant::now();
     let mut times = Vec::new();

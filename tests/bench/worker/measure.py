@@ -50,7 +50,9 @@ def measure(wishes, programs, keep):
         for model in wishes.models:
             trying = min(1.0, wishes.seconds)
             keep(model, contest.measure(model, models / model, programs, wishes.rounds, wishes.seconds, trying))
-        keep("accuracy", accuracy.measure(models / "tiny", programs))
+        # The trained one.
+        if "tiny" in wishes.models:
+            keep("accuracy", accuracy.measure(models / "tiny", programs))
 
 
 def main():

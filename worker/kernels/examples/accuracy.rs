@@ -9,7 +9,7 @@ use std::io::{BufWriter, Write as _};
 use std::path::Path;
 
 use lexiscale_kernels::{
-    Activation, LayerPart, Model, Part, Shape, Team, Tensors, Workspace, pack, reference,
+    Activation, LayerPart, Model, Part, Precision, Shape, Team, Tensors, Workspace, pack, reference,
 };
 use safetensors::{SafeTensorError, SafeTensors};
 use serde_json::Value;
@@ -27,7 +27,7 @@ fn main() -> Result<(), Failure> {
     let checkpoint = Checkpoint(SafeTensors::deserialize(&bytes)?);
     let path = std::env::temp_dir().join("lexiscale-kernels-accuracy");
     let mut file = BufWriter::new(std::fs::File::create(&path)?);
-    pack(&shape, &checkpoint, &mut file)?;
+    pack(&shape, Precision::Int8, &checkpoint, &mut file)?;
     file.flush()?;
     drop(file);
     let model = Model::open(&path)?;
@@ -75,8 +75,10 @@ fn shape(config: &Value) -> Result<Shape, Failure> {
         positions: size("max_position_embeddings")?,
         token_types: size("type_vocab_size")?,
         position_offset: 0,
+        padding: None,
         epsilon: 1e-12,
         activation: Activation::Gelu,
+        head_activation: Activation::Gelu,
     })
 }
 

@@ -1,15 +1,15 @@
 //! How fast this machine runs a model of random weights:
 //! `cargo run --release -p lexiscale-kernels --example speed -- distil [tokens] [threads] [lanes] [texts in a
-//! call] [instruction set]`.
+//! call] [instruction set] [fp32]`.
 //!
-//! The limit beside it is the product of bytes alone, on operands that stay in the cache, measured in the same run.
+//! The limit beside it is the precision's product alone, on operands that stay in the cache, measured in the same run.
 #![expect(clippy::print_stdout, reason = "a program's output")]
 
 use std::io::{BufWriter, Write as _};
 use std::time::Instant;
 
 use lexiscale_kernels::synthetic::{Random, Synthetic};
-use lexiscale_kernels::{Activation, Isa, Model, Shape, Team, Workspace, pack};
+use lexiscale_kernels::{Activation, Isa, Model, Precision, Shape, Team, Workspace, pack};
 
 const ROUNDS: usize = 5;
 const SECONDS: f64 = 0.4;
@@ -21,15 +21,19 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         arguments.get(index).and_then(|argument| argument.parse().ok()).unwrap_or(default)
     };
     let (tokens, threads, lanes, together) = (number(1, 128), number(2, 1), number(3, 2), number(4, 1));
-    let folder = std::env::temp_dir().join(format!("lexiscale-kernels-{name}"));
+    let precision = match arguments.get(6).map(String::as_str) {
+        Some("fp32") => Precision::Fp32,
+        _ => Precision::Int8,
+    };
+    let folder = std::env::temp_dir().join(format!("lexiscale-kernels-{name}-{precision:?}"));
     std::fs::create_dir_all(&folder)?;
     let path = folder.join("model");
     let shape = shape(name).ok_or("the model is one of tiny, distil, bertbase, granite30m")?;
     if !path.exists() {
-        write(&shape, &path)?;
+        write(&shape, precision, &path)?;
     }
     let mut model = Model::open(&path)?;
-    if let Some(wanted) = arguments.get(5) {
+    if let Some(wanted) = arguments.get(5).filter(|wanted| *wanted != "-") {
         let found = Isa::available().into_iter().find(|isa| isa.name() == wanted);
         model = model.with_isa(found.ok_or("this machine lacks that instruction set")?);
     }
@@ -43,7 +47,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut space = Workspace::new();
     let terms = model.embed(&texts[0], &mut space, &Team::alone()).len();
     let operations = 2.0 * tokens as f64 * multiplications(&shape);
-    let limit = lexiscale_kernels::limit::measure(model.isa(), threads * lanes);
+    let limit = lexiscale_kernels::limit::measure(model.isa(), precision, threads * lanes);
     let speed = rates[ROUNDS / 2] * operations / 1e9;
     println!(
         "{name} {tokens} tokens, {lanes} x {threads} threads, {together} in a call, {}: {:.1} / {:.1} / {:.1} docs/s, {speed:.0} Gop/s = {:.0} % of {limit:.0}, {terms} terms, {} rescored; {per_core:.1} docs per CPU second = {:.0} %",
@@ -75,8 +79,10 @@ fn shape(name: &str) -> Option<Shape> {
         positions: 512,
         token_types: 2,
         position_offset: 0,
+        padding: None,
         epsilon: 1e-12,
         activation: Activation::Gelu,
+        head_activation: Activation::Gelu,
     })
 }
 
@@ -88,11 +94,15 @@ fn multiplications(shape: &Shape) -> f64 {
 }
 
 /// Packs it twice: the first time every word has a positive logit, and the 300th strongest says what bias leaves 300.
-fn write(shape: &Shape, path: &std::path::Path) -> Result<(), Box<dyn std::error::Error>> {
+fn write(
+    shape: &Shape,
+    precision: Precision,
+    path: &std::path::Path,
+) -> Result<(), Box<dyn std::error::Error>> {
     let mut synthetic = Synthetic { shape: shape.clone(), seed: 1, is_tied: true, decoder_bias: 100.0 };
     let write = |synthetic: &Synthetic| -> Result<(), Box<dyn std::error::Error>> {
         let mut file = BufWriter::new(std::fs::File::create(path)?);
-        pack(shape, synthetic, &mut file)?;
+        pack(shape, precision, synthetic, &mut file)?;
         Ok(file.flush()?)
     };
     write(&synthetic)?;

@@ -7,7 +7,7 @@ use crate::dense::{After, Dense};
 use crate::isa::{LANES, PANEL, Product, ROWS, Simd, VECTORS, Work};
 use crate::math::{exponential, lanes, largest, sum};
 use crate::model::Weights;
-use crate::rows::{ByteRowsView, share};
+use crate::rows::share;
 use crate::shape::Sizes;
 
 /// What one thread needs for the group that it works on.
@@ -34,7 +34,6 @@ impl AttentionScratch {
 }
 
 pub(crate) struct Attention<'a> {
-    pub(crate) rows: ByteRowsView<'a>,
     pub(crate) tokens: usize,
     pub(crate) texts: &'a [Range<usize>],
     pub(crate) weights: Weights<'a>,
@@ -53,14 +52,13 @@ impl Work for Attention<'_> {
 
     #[inline(always)]
     fn work<S: Simd>(self, simd: S) {
-        let Self { rows, tokens, texts, weights, sizes, heads, scale, groups, scratch, to } = self;
+        let Self { tokens, texts, weights, sizes, heads, scale, groups, scratch, to } = self;
         let group_panels = sizes.group / PANEL;
         for (group, to) in groups.zip(to.chunks_exact_mut(sizes.group * tokens)) {
             let first = 3 * group * group_panels;
             let projections = Dense {
-                rows,
-                tokens,
                 weights,
+                tokens,
                 panels: first..first + 3 * group_panels,
                 columns: first * PANEL,
                 after: After::Bias,
@@ -183,6 +181,7 @@ impl Head {
                 table: &operands.keys[panel * self.width * PANEL..],
                 table_stride: PANEL,
                 depth: self.width,
+                ahead: &[],
             };
             let mut products = [[simd.splat(0.0); VECTORS]; R];
             simd.product(&work, &mut products);
@@ -230,6 +229,7 @@ impl Head {
             table: &values[self.place(self.text.start, column)..],
             table_stride: PANEL,
             depth: self.text.len(),
+            ahead: &[],
         };
         let mut sums = [[simd.splat(0.0); C]; R];
         simd.product(&work, &mut sums);

@@ -1,11 +1,11 @@
-//! Linear layers: rows of bytes times packed weights, with what follows done while the sums are in registers.
+//! Linear layers: rows times packed weights, with what follows done while the sums are in registers.
 
 use std::ops::Range;
 
 use crate::isa::{LANES, PANEL, Simd, VECTORS, Work};
 use crate::math::activate;
 use crate::model::Weights;
-use crate::rows::{ByteRowsView, Epilogue, multiply};
+use crate::rows::{BytePanel, Epilogue, Factors, NumberPanel, multiply, multiply_numbers};
 use crate::shape::Activation;
 
 /// What becomes of a product.
@@ -24,10 +24,9 @@ pub(crate) enum After<'a> {
 
 /// Some panels of a linear layer, for all tokens: `[panel][token][64]`.
 pub(crate) struct Dense<'a> {
-    pub(crate) rows: ByteRowsView<'a>,
-    pub(crate) tokens: usize,
     pub(crate) weights: Weights<'a>,
-    /// First panel of the weights' bytes, and of their scales and biases.
+    pub(crate) tokens: usize,
+    /// First panel of the weights, and of their scales and biases.
     pub(crate) panels: Range<usize>,
     pub(crate) columns: usize,
     pub(crate) after: After<'a>,
@@ -39,20 +38,42 @@ impl Work for Dense<'_> {
 
     #[inline(always)]
     fn work<S: Simd>(self, simd: S) {
-        let Self { rows, tokens, weights, panels, columns, after, to } = self;
+        let Self { weights: Weights { factors, scales, biases }, tokens, panels, columns, after, to } = self;
+        let mut partial = match factors {
+            Factors::Bytes { .. } => Vec::new(),
+            Factors::Numbers { .. } => vec![[0.0; LANES]; tokens * VECTORS],
+        };
         for ((index, panel), to) in panels.enumerate().zip(to.chunks_exact_mut(tokens * PANEL)) {
             let first = columns + index * PANEL;
             let mut store = Store {
-                rows,
-                scales: vectors(&weights.scales[first..]),
-                biases: vectors(&weights.biases[first..]),
+                row_scales: None,
+                scales: vectors(&scales[first..]),
+                biases: vectors(&biases[first..]),
                 after,
                 first,
                 to: to.as_chunks_mut().0,
             };
-            multiply(simd, rows, 0..tokens, weights.panel(panel), weights.ahead(panel), &mut store);
+            match factors {
+                Factors::Bytes { rows, panels } => {
+                    store.row_scales = Some(rows.scales);
+                    let (panel, ahead) = panel_and_next(panels, rows.width, panel);
+                    multiply(simd, BytePanel { rows, panel, ahead }, 0..tokens, &mut store);
+                }
+                Factors::Numbers { rows, panels } => {
+                    let (panel, ahead) = panel_and_next(panels, rows.width, panel);
+                    multiply_numbers(simd, NumberPanel { rows, panel, ahead }, &mut partial, &mut store);
+                }
+            }
         }
     }
+}
+
+/// A panel of this depth, and the one after it, or nothing.
+#[inline(always)]
+pub(crate) fn panel_and_next<T>(panels: &[T], depth: usize, index: usize) -> (&[T], &[T]) {
+    let size = depth * PANEL;
+    let (panel, rest) = panels[index * size..].split_at(size);
+    (panel, &rest[..rest.len().min(size)])
 }
 
 /// The first panel's vectors.
@@ -62,7 +83,8 @@ pub(crate) fn vectors(numbers: &[f32]) -> &[[f32; LANES]; VECTORS] {
 }
 
 struct Store<'a> {
-    rows: ByteRowsView<'a>,
+    /// What a row's bytes stand for; a number stands for itself.
+    row_scales: Option<&'a [f32]>,
     scales: &'a [[f32; LANES]; VECTORS],
     biases: &'a [[f32; LANES]; VECTORS],
     after: After<'a>,
@@ -75,7 +97,7 @@ impl<S: Simd> Epilogue<S> for Store<'_> {
     fn block<const R: usize>(&mut self, simd: S, row: usize, sums: &[[S::Vector; VECTORS]; R]) {
         for (index, sums) in sums.iter().enumerate() {
             let row = row + index;
-            let scale = simd.splat(self.rows.scales[row]);
+            let scale = simd.splat(self.row_scales.map_or(1.0, |scales| scales[row]));
             let to = &mut self.to[row * VECTORS..][..VECTORS];
             for (vector, (sum, to)) in sums.iter().zip(to).enumerate() {
                 let factor = simd.load(&self.scales[vector]);

@@ -10,11 +10,12 @@ use crate::dense::{After, Dense};
 use crate::head::{Decoder, Screening};
 use crate::isa::PANEL;
 use crate::layout::{Layer, Linear, NormSections};
-use crate::model::{Model, Weights};
+use crate::model::{Input, Model};
 use crate::rows::{share, take};
+use crate::shape::{Precision, Shape};
 use crate::team::Team;
 use crate::workspace::{PartSpace, Workspace};
-use steps::{Embeddings, Margins, Normalised, Quantised};
+use steps::{Embeddings, Margins, Normalised, Quantised, Turned};
 
 impl Model {
     /// The vocabulary ids whose largest logit over the tokens, bias included, is above zero, with that logit, by
@@ -58,7 +59,7 @@ impl Model {
         if tokens == 0 {
             return vec![Vec::new(); texts.len()];
         }
-        workspace.resize(tokens, texts.len(), team.parts(), &self.sizes);
+        workspace.resize(tokens, texts.len(), team.parts(), self);
         let mut pass = Pass { model: self, team, tokens, texts: &ranges, space: workspace };
         pass.embeddings(texts);
         for layer in &self.layout.layers {
@@ -93,12 +94,14 @@ impl Pass<'_> {
 
     fn embeddings(&mut self, texts: &[&[u32]]) {
         let (model, hidden) = (self.model, self.model.sizes.hidden);
-        let tokens: Vec<(u32, usize)> = texts.iter().flat_map(|text| text.iter().copied().zip(0..)).collect();
+        let tokens: Vec<(u32, usize)> =
+            texts.iter().flat_map(|text| positions(model.shape(), text)).collect();
         let (words, positions) = (model.numbers(&model.layout.words), model.numbers(&model.layout.positions));
         let norm = model.norm(&model.layout.embedding_norm);
         let ranges = self.parts(self.tokens);
         let mut states = &mut self.space.states[..];
         let bytes = self.space.state_bytes.split(&ranges);
+        let bytes = bytes.into_iter().map(|bytes| (model.precision() == Precision::Int8).then_some(bytes));
         let parts = ranges.into_iter().zip(bytes).map(|(rows, bytes)| Embeddings {
             tokens: &tokens[rows.clone()],
             last: model.shape().vocabulary - 1,
@@ -115,11 +118,12 @@ impl Pass<'_> {
     fn attention(&mut self, layer: &Layer) {
         let (model, tokens) = (self.model, self.tokens);
         let sizes = model.sizes;
-        let weights = model.weights(&layer.attention, sizes.hidden);
+        let input =
+            Input { bytes: &self.space.state_bytes, numbers: &self.space.states, width: sizes.hidden };
+        let weights = model.weights(&layer.attention, input);
         let groups = self.parts(sizes.groups);
         let mut to = &mut self.space.wide[..];
         let parts = groups.into_iter().zip(&mut self.space.parts).map(|(groups, thread)| Attention {
-            rows: self.space.state_bytes.view(),
             tokens,
             texts: self.texts,
             weights,
@@ -131,21 +135,20 @@ impl Pass<'_> {
             scratch: &mut thread.attention,
         });
         self.team.each(parts.collect(), |part| model.isa.run(part));
-        self.wide_bytes(sizes.context());
-        let weights = model.weights(&layer.attention_output, sizes.context());
-        self.sums(weights, 0..sizes.hidden / PANEL, Residual::Add);
-        self.norm(&layer.attention_norm);
+        self.turn_wide(sizes.context());
+        self.sums(&layer.attention_output, 0..sizes.hidden / PANEL, Sum::Residual { width: sizes.context() });
+        self.norm(&layer.attention_norm, model.precision());
     }
 
     fn feed_forward(&mut self, layer: &Layer) {
         let (model, tokens) = (self.model, self.tokens);
         let sizes = model.sizes;
         let run_panels = sizes.run / PANEL;
-        let widening = model.weights(&layer.intermediate, sizes.hidden);
-        let narrowing = model.weights(&layer.output, sizes.run);
         let hidden_panels = sizes.hidden / PANEL;
         for run in 0..sizes.runs {
-            let rows = self.space.state_bytes.view();
+            let input =
+                Input { bytes: &self.space.state_bytes, numbers: &self.space.states, width: sizes.hidden };
+            let weights = model.weights(&layer.intermediate, input);
             let after = After::Activation(model.shape().activation);
             let mut to = &mut self.space.wide[..];
             let parts = self.team.parts().min(run_panels);
@@ -153,21 +156,23 @@ impl Pass<'_> {
                 let panels = share(&(run * run_panels..(run + 1) * run_panels), index, parts);
                 let to = take(&mut to, panels.len() * tokens * PANEL);
                 let columns = panels.start * PANEL;
-                Dense { rows, tokens, weights: widening, panels, columns, after, to }
+                Dense { weights, tokens, panels, columns, after, to }
             });
             self.team.each(parts.collect(), |part| model.isa.run(part));
-            self.wide_bytes(sizes.run);
-            let residual = if run == 0 { Residual::Add } else { Residual::Accumulate };
-            self.sums(narrowing, run * hidden_panels..(run + 1) * hidden_panels, residual);
+            self.turn_wide(sizes.run);
+            let width = sizes.run;
+            let sum = if run == 0 { Sum::Residual { width } } else { Sum::Accumulate { width } };
+            self.sums(&layer.output, run * hidden_panels..(run + 1) * hidden_panels, sum);
         }
-        self.norm(&layer.output_norm);
+        self.norm(&layer.output_norm, model.precision());
     }
 
     fn head(&mut self) {
         let model = self.model;
         let layout = &model.layout;
-        self.transform(&layout.transform);
-        self.norm(&layout.transform_norm);
+        self.sums(&layout.transform, 0..model.sizes.hidden / PANEL, Sum::Transform);
+        // The vocabulary is screened in bytes, whatever the layers compute in.
+        self.norm(&layout.transform_norm, Precision::Int8);
         self.margins();
         let screen = &layout.screen;
         let decoder = Decoder {
@@ -198,33 +203,25 @@ impl Pass<'_> {
         self.team.each(parts.collect(), |part| model.isa.run(part));
     }
 
-    fn transform(&mut self, linear: &Linear) {
-        let model = self.model;
-        let weights = model.weights(linear, model.sizes.hidden);
-        let residual = Residual::Activation;
-        self.sums(weights, 0..model.sizes.hidden / PANEL, residual);
-    }
-
     /// A layer of the hidden size. Where `panels` are those of a later run, columns still count from zero.
-    fn sums(&mut self, weights: Weights<'_>, panels: Range<usize>, residual: Residual) {
+    fn sums(&mut self, linear: &Linear, panels: Range<usize>, sum: Sum) {
         let (model, tokens, hidden) = (self.model, self.tokens, self.model.sizes.hidden);
-        let (rows, after) = match residual {
-            Residual::Add => {
-                (self.space.wide_bytes.view(), After::Residual { rows: &self.space.states, width: hidden })
-            }
-            Residual::Accumulate => (self.space.wide_bytes.view(), After::Accumulate),
-            Residual::Activation => {
-                (self.space.state_bytes.view(), After::Activation(model.shape().activation))
-            }
+        let space = &mut *self.space;
+        let wide = |width| Input { bytes: &space.wide_bytes, numbers: &space.wide_rows, width };
+        let states = Input { bytes: &space.state_bytes, numbers: &space.states, width: hidden };
+        let (input, after) = match sum {
+            Sum::Residual { width } => (wide(width), After::Residual { rows: &space.states, width: hidden }),
+            Sum::Accumulate { width } => (wide(width), After::Accumulate),
+            Sum::Transform => (states, After::Activation(model.shape().head_activation)),
         };
-        let mut to = &mut self.space.sums[..];
+        let weights = model.weights(linear, input);
+        let mut to = &mut space.sums[..];
         let parts = self.team.parts().min(panels.len());
         let parts = (0..parts).map(|index| {
             let own = share(&(0..panels.len()), index, parts);
             Dense {
-                rows,
-                tokens,
                 weights,
+                tokens,
                 columns: own.start * PANEL,
                 panels: panels.start + own.start..panels.start + own.end,
                 after,
@@ -234,24 +231,37 @@ impl Pass<'_> {
         self.team.each(parts.collect(), |part| model.isa.run(part));
     }
 
-    /// Rows of `wide` as bytes.
-    fn wide_bytes(&mut self, width: usize) {
+    /// `wide` row by row, as the next product reads it.
+    fn turn_wide(&mut self, width: usize) {
         let (model, tokens) = (self.model, self.tokens);
-        self.space.wide_bytes.resize(tokens, width);
         let ranges = self.parts(tokens);
-        let bytes = self.space.wide_bytes.split(&ranges);
         let panels = &self.space.wide[..tokens * width];
-        let parts =
-            ranges.into_iter().zip(bytes).map(|(rows, bytes)| Quantised { panels, tokens, rows, bytes });
-        self.team.each(parts.collect(), |part| model.isa.run(part));
+        match model.precision() {
+            Precision::Int8 => {
+                self.space.wide_bytes.resize(tokens, width);
+                let bytes = self.space.wide_bytes.split(&ranges);
+                let parts = ranges.into_iter().zip(bytes);
+                let parts = parts.map(|(rows, bytes)| Quantised { panels, tokens, rows, bytes });
+                self.team.each(parts.collect(), |part| model.isa.run(part));
+            }
+            Precision::Fp32 => {
+                let mut rest = &mut self.space.wide_rows[..tokens * width];
+                let parts = ranges.into_iter().map(|rows| {
+                    let to = take(&mut rest, rows.len() * width);
+                    Turned { panels, tokens, rows, width, to }
+                });
+                self.team.each(parts.collect(), |part| model.isa.run(part));
+            }
+        }
     }
 
-    /// Normalises `sums` into states and their bytes.
-    fn norm(&mut self, sections: &NormSections) {
+    /// Normalises `sums` into states, and into their bytes where those are read next.
+    fn norm(&mut self, sections: &NormSections, next: Precision) {
         let (model, tokens, hidden) = (self.model, self.tokens, self.model.sizes.hidden);
         let norm = model.norm(sections);
         let ranges = self.parts(tokens);
         let bytes = self.space.state_bytes.split(&ranges);
+        let bytes = bytes.into_iter().map(|bytes| (next == Precision::Int8).then_some(bytes));
         let (panels, mut states) = (&self.space.sums[..], &mut self.space.states[..]);
         let parts = ranges.into_iter().zip(bytes).map(|(rows, bytes)| Normalised {
             panels,
@@ -274,9 +284,27 @@ impl Pass<'_> {
     }
 }
 
+/// What a layer of the hidden size reads, and what becomes of it.
 #[derive(Clone, Copy)]
-enum Residual {
-    Add,
-    Accumulate,
-    Activation,
+enum Sum {
+    /// Wide rows; the states are added.
+    Residual { width: usize },
+    /// Wide rows; added to what an earlier run left.
+    Accumulate { width: usize },
+    /// The states.
+    Transform,
+}
+
+/// Each token with its row in the table of positions.
+fn positions(shape: &Shape, text: &[u32]) -> impl Iterator<Item = (u32, usize)> {
+    let padding = shape.padding.and_then(|padding| u32::try_from(padding).ok());
+    let last = shape.tokens();
+    let mut next = 0;
+    text.iter().map(move |id| {
+        if Some(*id) == padding {
+            return (*id, last);
+        }
+        next += 1;
+        (*id, next - 1)
+    })
 }

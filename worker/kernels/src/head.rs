@@ -9,11 +9,10 @@ mod tests;
 
 use std::ops::Range;
 
-use crate::dense::vectors;
+use crate::dense::{panel_and_next, vectors};
 use crate::isa::{LANES, PANEL, Simd, VECTORS, Work};
-use crate::layout::panel_bytes;
 use crate::math::{lanes, sum};
-use crate::rows::{ByteRowsView, Epilogue, multiply};
+use crate::rows::{BytePanel, ByteRowsView, Epilogue, multiply};
 
 /// Covers the rounding of the sums themselves, relative to the product of the lengths.
 const ROUNDING: f32 = 1e-5;
@@ -94,11 +93,9 @@ impl Work for Screening<'_> {
     #[inline(always)]
     fn work<S: Simd>(self, simd: S) {
         let Self { rows, states, margins, texts, decoder, panels, pairs, rescored, to } = self;
-        let bytes = panel_bytes(rows.width);
         for panel in panels {
             let first = panel * PANEL;
-            let ahead = decoder.panels.get((panel + 1) * bytes..).unwrap_or_default();
-            let ahead = &ahead[..ahead.len().min(bytes)];
+            let (panel, next) = panel_and_next(decoder.panels, rows.width, panel);
             for (index, (text, to)) in texts.iter().zip(to.iter_mut()).enumerate() {
                 pairs.clear();
                 let mut screen = Screen {
@@ -113,9 +110,8 @@ impl Work for Screening<'_> {
                     words: decoder.numbers.get(first * rows.width..).unwrap_or_default(),
                     pairs,
                 };
-                let ahead = if index == 0 { ahead } else { &[] };
-                let panel = &decoder.panels[panel * bytes..][..bytes];
-                multiply(simd, rows, text.clone(), panel, ahead, &mut screen);
+                let ahead = if index == 0 { next } else { &[] };
+                multiply(simd, BytePanel { rows, panel, ahead }, text.clone(), &mut screen);
                 // Padding of the last panel is no word, whatever a damaged file says of it.
                 let words = PANEL.min(decoder.vocabulary - first);
                 let (strongest, seen) = (&{ screen.strongest }, screen.seen & (u64::MAX >> (PANEL - words)));

@@ -61,6 +61,9 @@ pub(crate) struct Product<'a> {
     pub(crate) table: &'a [f32],
     pub(crate) table_stride: usize,
     pub(crate) depth: usize,
+    /// What will be read next: brought nearer while this is computed.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "only requested there"))]
+    pub(crate) ahead: &'a [f32],
 }
 
 impl Product<'_> {
@@ -99,7 +102,7 @@ pub(crate) trait Simd: Copy + Send + Sync {
     fn request(self, numbers: &[f32]);
     /// Exact integer sums as numbers.
     fn dot<const R: usize>(self, work: &Dot<'_>, to: &mut [[Self::Vector; VECTORS]; R]);
-    /// Each sum by fused multiply-add in the order of the table's rows, from zero.
+    /// Each sum by fused multiply-add in the order of the table's rows, from what it is.
     fn product<const R: usize, const C: usize>(self, work: &Product<'_>, to: &mut [[Self::Vector; C]; R]);
 }
 

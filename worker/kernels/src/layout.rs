@@ -5,8 +5,7 @@
 
 use std::ops::Range;
 
-use crate::isa::PANEL;
-use crate::shape::{Activation, Shape, ShapeError, Sizes};
+use crate::shape::{Activation, Precision, Shape, ShapeError, Sizes};
 
 pub(crate) const MAGIC: [u8; 8] = *b"LXKERNEL";
 /// Grows with every change of this module or of what `pack` computes.
@@ -47,7 +46,7 @@ pub(crate) struct Layer {
 #[derive(Clone, Debug)]
 pub(crate) struct Layout {
     pub(crate) words: Section,
-    /// Position by position, from the first token's; the first token type is added in.
+    /// Position by position, from the first token's, and the padding token's last; the first token type is added in.
     pub(crate) positions: Section,
     pub(crate) embedding_norm: NormSections,
     pub(crate) layers: Vec<Layer>,
@@ -88,9 +87,13 @@ impl Cursor {
         NormSections { weight: self.numbers(columns), bias: self.numbers(columns) }
     }
 
-    fn linear(&mut self, inputs: usize, outputs: usize) -> Linear {
+    fn linear(&mut self, precision: Precision, inputs: usize, outputs: usize) -> Linear {
+        let element = match precision {
+            Precision::Int8 => 1,
+            Precision::Fp32 => NUMBER,
+        };
         Linear {
-            panels: self.take(inputs * outputs),
+            panels: self.take(inputs * outputs * element),
             scales: self.numbers(outputs),
             biases: self.numbers(outputs),
         }
@@ -98,53 +101,45 @@ impl Cursor {
 }
 
 impl Layout {
-    /// Of a shape that was checked: its bounds keep every product here far below 2^63.
-    pub(crate) fn new(shape: &Shape, is_tied: bool) -> Self {
+    /// Of a shape that was checked: its bounds keep every product here far below 2^63. Sections follow each other in the order in
+    /// which they are written here.
+    pub(crate) fn new(shape: &Shape, precision: Precision, is_tied: bool) -> Self {
         let sizes = shape.sizes();
         let Sizes { hidden, vocabulary, .. } = sizes;
         let (context, intermediate) = (sizes.context(), sizes.intermediate());
         let mut cursor = Cursor(HEADER_BYTES);
-        let words = cursor.numbers(shape.vocabulary * hidden);
-        let positions = cursor.numbers(shape.tokens() * hidden);
-        let embedding_norm = cursor.norm(hidden);
-        let layers = (0..shape.layers)
-            .map(|_| Layer {
-                attention: cursor.linear(hidden, 3 * context),
-                attention_output: cursor.linear(context, hidden),
-                attention_norm: cursor.norm(hidden),
-                intermediate: cursor.linear(hidden, intermediate),
-                output: cursor.linear(intermediate, hidden),
-                output_norm: cursor.norm(hidden),
-            })
-            .collect();
-        let transform = cursor.linear(hidden, hidden);
-        let transform_norm = cursor.norm(hidden);
-        let screen = Screen {
-            panels: cursor.take(hidden * vocabulary),
-            scales: cursor.numbers(vocabulary),
-            biases: cursor.numbers(vocabulary),
-            scaled_biases: cursor.numbers(vocabulary),
-            scaled_norms: cursor.numbers(vocabulary),
-            loss: cursor.numbers(1),
+        let mut layout = Self {
+            words: cursor.numbers(shape.vocabulary * hidden),
+            positions: cursor.numbers(shape.position_rows() * hidden),
+            embedding_norm: cursor.norm(hidden),
+            layers: (0..shape.layers)
+                .map(|_| Layer {
+                    attention: cursor.linear(precision, hidden, 3 * context),
+                    attention_output: cursor.linear(precision, context, hidden),
+                    attention_norm: cursor.norm(hidden),
+                    intermediate: cursor.linear(precision, hidden, intermediate),
+                    output: cursor.linear(precision, intermediate, hidden),
+                    output_norm: cursor.norm(hidden),
+                })
+                .collect(),
+            transform: cursor.linear(precision, hidden, hidden),
+            transform_norm: cursor.norm(hidden),
+            screen: Screen {
+                panels: cursor.take(hidden * vocabulary),
+                scales: cursor.numbers(vocabulary),
+                biases: cursor.numbers(vocabulary),
+                scaled_biases: cursor.numbers(vocabulary),
+                scaled_norms: cursor.numbers(vocabulary),
+                loss: cursor.numbers(1),
+            },
+            decoder: 0..0,
+            bytes: 0,
         };
-        let decoder = if is_tied { words.clone() } else { cursor.numbers(shape.vocabulary * hidden) };
-        Self {
-            words,
-            positions,
-            embedding_norm,
-            layers,
-            transform,
-            transform_norm,
-            screen,
-            decoder,
-            bytes: cursor.0,
-        }
+        layout.decoder =
+            if is_tied { layout.words.clone() } else { cursor.numbers(shape.vocabulary * hidden) };
+        layout.bytes = cursor.0;
+        layout
     }
-}
-
-/// Bytes of `count` panels that are `depth` inputs deep.
-pub(crate) fn panel_bytes(depth: usize) -> usize {
-    depth * PANEL
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -157,6 +152,8 @@ pub enum HeaderError {
     Version { found: u32 },
     #[error("the header names activation {found}, which is unknown")]
     Activation { found: u32 },
+    #[error("the header names precision {found}, which is unknown")]
+    Precision { found: u32 },
     #[error("the header says {found} where only 0 (own decoder) and 1 (tied) are known")]
     Tied { found: u32 },
     #[error("the header's shape is not valid")]
@@ -168,6 +165,7 @@ pub enum HeaderError {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Header {
     pub(crate) shape: Shape,
+    pub(crate) precision: Precision,
     pub(crate) is_tied: bool,
 }
 
@@ -184,16 +182,13 @@ impl Header {
             positions,
             token_types,
             position_offset,
+            padding,
             epsilon,
             activation,
+            head_activation,
         } = &self.shape;
-        let activation = match activation {
-            Activation::Gelu => 0_u32,
-            Activation::GeluTanh => 1,
-            Activation::Relu => 2,
-        };
         let mut bytes = Vec::from(MAGIC);
-        for word in [VERSION, activation, u32::from(self.is_tied), epsilon.to_bits()] {
+        for word in [VERSION, number_of(activation), u32::from(self.is_tied), epsilon.to_bits()] {
             bytes.extend(word.to_le_bytes());
         }
         let sizes: [usize; SIZES] =
@@ -201,6 +196,16 @@ impl Header {
         for size in sizes {
             bytes.extend((size as u64).to_le_bytes());
         }
+        // Files of the first version end here, with zeros: int8, no such token, one activation.
+        let precision = match self.precision {
+            Precision::Int8 => 0_u32,
+            Precision::Fp32 => 1,
+        };
+        let head_activation = if head_activation == activation { 0 } else { 1 + number_of(head_activation) };
+        for word in [precision, head_activation] {
+            bytes.extend(word.to_le_bytes());
+        }
+        bytes.extend((padding.map_or(0, |padding| padding + 1) as u64).to_le_bytes());
         let mut header = [0; HEADER_BYTES];
         header[..bytes.len()].copy_from_slice(&bytes);
         header
@@ -218,22 +223,29 @@ impl Header {
         if version != VERSION {
             return Err(HeaderError::Version { found: version });
         }
-        let activation = match activation {
-            0 => Activation::Gelu,
-            1 => Activation::GeluTanh,
-            2 => Activation::Relu,
-            found => return Err(HeaderError::Activation { found }),
-        };
+        let activation = activation_of(activation)?;
         let is_tied = match tied {
             0 => false,
             1 => true,
             found => return Err(HeaderError::Tied { found }),
         };
         let mut sizes = [0; SIZES];
-        for (size, bytes) in sizes.iter_mut().zip(rest[16..].as_chunks::<8>().0) {
-            let found = u64::from_le_bytes(*bytes);
-            *size = usize::try_from(found).map_err(|_| HeaderError::Size { found })?;
+        let (words, rest) = rest.split_at(16 + 8 * SIZES);
+        for (size, bytes) in sizes.iter_mut().zip(words[16..].as_chunks::<8>().0) {
+            *size = size_of_machine(*bytes)?;
         }
+        let words = rest.as_chunks::<4>().0;
+        let [precision, head_activation] = std::array::from_fn(|index| u32::from_le_bytes(words[index]));
+        let precision = match precision {
+            0 => Precision::Int8,
+            1 => Precision::Fp32,
+            found => return Err(HeaderError::Precision { found }),
+        };
+        let head_activation = match head_activation.checked_sub(1) {
+            None => activation,
+            Some(number) => activation_of(number)?,
+        };
+        let padding = size_of_machine(rest[8..].as_chunks::<8>().0[0])?.checked_sub(1);
         let [layers, hidden, heads, intermediate, vocabulary, positions, token_types, position_offset] =
             sizes;
         let epsilon = f32::from_bits(epsilon);
@@ -246,10 +258,34 @@ impl Header {
             positions,
             token_types,
             position_offset,
+            padding,
             epsilon,
             activation,
+            head_activation,
         };
         shape.check()?;
-        Ok(Self { shape, is_tied })
+        Ok(Self { shape, precision, is_tied })
     }
+}
+
+fn number_of(activation: Activation) -> u32 {
+    match activation {
+        Activation::Gelu => 0,
+        Activation::GeluTanh => 1,
+        Activation::Relu => 2,
+    }
+}
+
+fn activation_of(number: u32) -> Result<Activation, HeaderError> {
+    match number {
+        0 => Ok(Activation::Gelu),
+        1 => Ok(Activation::GeluTanh),
+        2 => Ok(Activation::Relu),
+        found => Err(HeaderError::Activation { found }),
+    }
+}
+
+fn size_of_machine(bytes: [u8; 8]) -> Result<usize, HeaderError> {
+    let found = u64::from_le_bytes(bytes);
+    usize::try_from(found).map_err(|_| HeaderError::Size { found })
 }

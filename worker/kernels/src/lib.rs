@@ -1,6 +1,7 @@
-//! BERT-like masked-language models in bytes on a CPU, for sparse embeddings.
+//! BERT-like masked-language models on a CPU, for sparse embeddings, in one of two precisions.
 //!
-//! Weights are bytes with one scale for each output, activations bytes with one scale for each token, and sums are exact integers. What
+//! In int8 weights are bytes with one scale for each output, activations bytes with one scale for each token, and sums are exact
+//! integers; in fp32 both are 32-bit numbers. The vocabulary is screened in bytes and decided in 32-bit numbers in both. What
 //! is computed in 32-bit numbers is written once over vectors of sixteen, with one order for every sum. So a text's result
 //! depends on nothing but the text and the model: not on its neighbours, the number of threads or the instruction set.
 //! `docs/decisions/019-int8-kernels.md` says why it is built as it is.
@@ -29,7 +30,7 @@ pub use isa::{Isa, detect};
 pub use layout::HeaderError;
 pub use model::{Model, OpenError};
 pub use pack::{PackError, pack};
-pub use shape::{Activation, Shape, ShapeError};
+pub use shape::{Activation, Precision, Shape, ShapeError};
 pub use team::Team;
 pub use tensors::{LayerPart, Part, Tensors};
 pub use workspace::Workspace;

@@ -7,9 +7,10 @@ use fs_err::File;
 use memmap2::Mmap;
 
 use crate::isa::{Isa, detect};
-use crate::layout::{Header, HeaderError, Layout, Linear, NormSections, Section, panel_bytes};
+use crate::layout::{Header, HeaderError, Layout, Linear, NormSections, Section};
 use crate::math::Norm;
-use crate::shape::{Shape, Sizes};
+use crate::rows::{ByteRows, Factors, NumberRows};
+use crate::shape::{Precision, Shape, Sizes};
 
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -28,6 +29,7 @@ pub enum OpenError {
 pub struct Model {
     file: Mmap,
     shape: Shape,
+    precision: Precision,
     pub(crate) sizes: Sizes,
     pub(crate) layout: Layout,
     pub(crate) isa: Isa,
@@ -47,12 +49,12 @@ impl Model {
         // Only a hint: a file that is not in memory yet begins to come.
         #[cfg(unix)]
         let _ = file.advise(memmap2::Advice::WillNeed);
-        let Header { shape, is_tied } = Header::parse(&file)?;
-        let layout = Layout::new(&shape, is_tied);
+        let Header { shape, precision, is_tied } = Header::parse(&file)?;
+        let layout = Layout::new(&shape, precision, is_tied);
         if file.len() != layout.bytes {
             return Err(OpenError::Length { found: file.len(), expected: layout.bytes });
         }
-        Ok(Self { file, sizes: shape.sizes(), shape, layout, isa: detect() })
+        Ok(Self { file, sizes: shape.sizes(), shape, precision, layout, isa: detect() })
     }
 
     /// Runs on another instruction set than the fastest: results are the same.
@@ -64,6 +66,10 @@ impl Model {
 
     pub fn shape(&self) -> &Shape {
         &self.shape
+    }
+
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 
     pub fn isa(&self) -> Isa {
@@ -87,35 +93,33 @@ impl Model {
         }
     }
 
-    pub(crate) fn weights(&self, linear: &Linear, depth: usize) -> Weights<'_> {
-        Weights {
-            panels: self.bytes(&linear.panels),
-            scales: self.numbers(&linear.scales),
-            biases: self.numbers(&linear.biases),
-            depth,
-        }
+    /// A layer's weights with the input that they are multiplied with.
+    pub(crate) fn weights<'a>(&'a self, linear: &Linear, input: Input<'a>) -> Weights<'a> {
+        let factors = match self.precision {
+            Precision::Int8 => {
+                Factors::Bytes { rows: input.bytes.view(), panels: self.bytes(&linear.panels) }
+            }
+            Precision::Fp32 => {
+                let rows = NumberRows { numbers: input.numbers, width: input.width };
+                Factors::Numbers { rows, panels: self.numbers(&linear.panels) }
+            }
+        };
+        Weights { factors, scales: self.numbers(&linear.scales), biases: self.numbers(&linear.biases) }
     }
 }
 
-/// A linear layer's packed weights.
+/// Rows of activations in both forms, of which the one that the model's precision takes is filled.
+#[derive(Clone, Copy)]
+pub(crate) struct Input<'a> {
+    pub(crate) bytes: &'a ByteRows,
+    pub(crate) numbers: &'a [f32],
+    pub(crate) width: usize,
+}
+
+/// A linear layer's operands.
 #[derive(Clone, Copy)]
 pub(crate) struct Weights<'a> {
-    pub(crate) panels: &'a [u8],
+    pub(crate) factors: Factors<'a>,
     pub(crate) scales: &'a [f32],
     pub(crate) biases: &'a [f32],
-    pub(crate) depth: usize,
-}
-
-impl<'a> Weights<'a> {
-    pub(crate) fn panel(&self, index: usize) -> &'a [u8] {
-        let bytes = panel_bytes(self.depth);
-        &self.panels[index * bytes..][..bytes]
-    }
-
-    /// The panel after this one, or nothing.
-    pub(crate) fn ahead(&self, index: usize) -> &'a [u8] {
-        let bytes = panel_bytes(self.depth);
-        let rest = self.panels.get((index + 1) * bytes..).unwrap_or_default();
-        &rest[..rest.len().min(bytes)]
-    }
 }

@@ -1,5 +1,5 @@
-//! From a checkpoint's numbers to a packed file: weights become bytes with one scale for each output, in the order in
-//! which the kernels read them.
+//! From a checkpoint's numbers to a packed file: weights in the order in which the kernels read them, as numbers or as bytes with
+//! one scale for each output.
 
 mod column;
 
@@ -8,9 +8,9 @@ use std::io::{self, Write};
 
 use crate::isa::PANEL;
 use crate::layout::{Header, Layout, Linear, NormSections, Screen, Section};
-use crate::shape::{Shape, ShapeError, Sizes};
+use crate::shape::{Precision, Shape, ShapeError, Sizes};
 use crate::tensors::{LayerPart, Part, Tensors};
-use column::{Column, interleave};
+use column::{Column, Columns, interleave, spread};
 
 #[derive(Debug, thiserror::Error)]
 pub enum PackError<E> {
@@ -33,14 +33,15 @@ pub enum PackError<E> {
 /// Writes the packed model and returns its size in bytes. At no time more than one part of the model is in memory twice.
 pub fn pack<T: Tensors>(
     shape: &Shape,
+    precision: Precision,
     tensors: &T,
     output: &mut impl Write,
 ) -> Result<u64, PackError<T::Error>> {
     shape.check().map_err(PackError::Shape)?;
     let is_tied = tensors.is_tied();
-    let layout = Layout::new(shape, is_tied);
-    let mut packer = Packer { shape, sizes: shape.sizes(), tensors, output, written: 0 };
-    packer.write(&Header { shape: shape.clone(), is_tied }.to_bytes())?;
+    let layout = Layout::new(shape, precision, is_tied);
+    let mut packer = Packer { shape, precision, sizes: shape.sizes(), tensors, output, written: 0 };
+    packer.write(&Header { shape: shape.clone(), precision, is_tied }.to_bytes())?;
     packer.table(Part::WordEmbeddings, &layout.words)?;
     packer.positions(&layout.positions)?;
     packer.norm([Part::EmbeddingNormWeight, Part::EmbeddingNormBias], &layout.embedding_norm)?;
@@ -90,6 +91,7 @@ fn padded(columns: usize, with_padding: usize) -> Vec<Option<usize>> {
 
 struct Packer<'a, T, W> {
     shape: &'a Shape,
+    precision: Precision,
     sizes: Sizes,
     tensors: &'a T,
     output: &'a mut W,
@@ -153,7 +155,11 @@ impl<'a, T: Tensors, W: Write> Packer<'a, T, W> {
 
     fn positions(&mut self, section: &Section) -> Result<(), PackError<T::Error>> {
         let hidden = self.shape.hidden;
-        let mut table = self.read(Part::PositionEmbeddings)?[self.shape.position_offset * hidden..].to_vec();
+        let all = self.read(Part::PositionEmbeddings)?;
+        let mut table = all[self.shape.position_offset * hidden..].to_vec();
+        if let Some(padding) = self.shape.padding {
+            table.extend_from_slice(&all[padding * hidden..][..hidden]);
+        }
         if self.shape.token_types > 0 {
             let types = self.read(Part::TokenTypeEmbeddings)?;
             for row in table.chunks_exact_mut(hidden) {
@@ -200,10 +206,8 @@ impl<'a, T: Tensors, W: Write> Packer<'a, T, W> {
             .collect();
         self.pad(sections.panels.start)?;
         for &(projection, start) in &order {
-            for columns in projections[projection].0[start..start + group].chunks_exact(PANEL) {
-                let mut panel = Vec::new();
-                interleave(columns, 0..inputs.len(), &mut panel);
-                self.write(&panel)?;
+            for first in (start..start + group).step_by(PANEL) {
+                self.write(&projections[projection].0.panel(first, 0..inputs.len()))?;
             }
         }
         let of = |numbers: &dyn Fn(usize, usize) -> f32| -> Vec<f32> {
@@ -212,13 +216,28 @@ impl<'a, T: Tensors, W: Write> Packer<'a, T, W> {
             };
             order.iter().flat_map(each).collect()
         };
-        let scales = of(&|projection, column| projections[projection].0[column].scale);
+        let scales = of(&|projection, column| projections[projection].0.scale(column));
         let biases = of(&|projection, column| projections[projection].1[column]);
         self.numbers(&sections.scales, scales)?;
         self.numbers(&sections.biases, biases)
     }
 
-    fn columns(&self, weight: Part, order: &Order) -> Result<Vec<Column>, PackError<T::Error>> {
+    fn columns(&self, weight: Part, order: &Order) -> Result<Columns, PackError<T::Error>> {
+        match self.precision {
+            Precision::Int8 => Ok(Columns::Bytes(self.byte_columns(weight, order)?)),
+            Precision::Fp32 => {
+                let weights = self.read(weight)?;
+                let width = order.inputs.iter().flatten().count();
+                let column = |output: &Option<usize>| match *output {
+                    Some(output) => spread(&weights[output * width..][..width], &order.inputs),
+                    None => vec![0.0; order.inputs.len()],
+                };
+                Ok(Columns::Numbers(order.outputs.iter().map(column).collect()))
+            }
+        }
+    }
+
+    fn byte_columns(&self, weight: Part, order: &Order) -> Result<Vec<Column>, PackError<T::Error>> {
         let weights = self.read(weight)?;
         let width = order.inputs.iter().flatten().count();
         let column = |output: &Option<usize>| match *output {
@@ -243,12 +262,10 @@ impl<'a, T: Tensors, W: Write> Packer<'a, T, W> {
         let columns = self.columns(weight, order)?;
         let biases = self.biases(bias, &order.outputs)?;
         self.pad(sections.panels.start)?;
-        for columns in columns.chunks_exact(PANEL) {
-            let mut panel = Vec::new();
-            interleave(columns, 0..order.inputs.len(), &mut panel);
-            self.write(&panel)?;
+        for first in (0..order.outputs.len()).step_by(PANEL) {
+            self.write(&columns.panel(first, 0..order.inputs.len()))?;
         }
-        self.numbers(&sections.scales, columns.iter().map(|column| column.scale))?;
+        self.numbers(&sections.scales, (0..order.outputs.len()).map(|column| columns.scale(column)))?;
         self.numbers(&sections.biases, biases)
     }
 
@@ -260,13 +277,11 @@ impl<'a, T: Tensors, W: Write> Packer<'a, T, W> {
         let biases = self.biases(Part::Layer(layer, LayerPart::OutputBias), &order.outputs)?;
         self.pad(sections.panels.start)?;
         for start in (0..intermediate).step_by(run) {
-            for columns in columns.chunks_exact(PANEL) {
-                let mut panel = Vec::new();
-                interleave(columns, start..start + run, &mut panel);
-                self.write(&panel)?;
+            for first in (0..hidden).step_by(PANEL) {
+                self.write(&columns.panel(first, start..start + run))?;
             }
         }
-        self.numbers(&sections.scales, columns.iter().map(|column| column.scale))?;
+        self.numbers(&sections.scales, (0..hidden).map(|column| columns.scale(column)))?;
         self.numbers(&sections.biases, biases)
     }
 
@@ -275,7 +290,7 @@ impl<'a, T: Tensors, W: Write> Packer<'a, T, W> {
         let part = if is_tied { Part::WordEmbeddings } else { Part::Decoder };
         let (hidden, vocabulary) = (self.shape.hidden, self.shape.vocabulary);
         let order = Order::plain(hidden, self.sizes.hidden, vocabulary, self.sizes.vocabulary);
-        let columns = self.columns(part, &order)?;
+        let columns = self.byte_columns(part, &order)?;
         // A padded column has a bias below any margin.
         let biases = self.read(Part::DecoderBias)?.into_owned();
         let biases: Vec<f32> =

@@ -26,14 +26,19 @@ struct Reference<'a, T> {
 
 impl<T: Tensors> Reference<'_, T> {
     fn embeddings(&self, ids: &[u32]) -> Result<Rows, T::Error> {
-        let &Shape { hidden, vocabulary, token_types, position_offset, .. } = self.shape;
+        let &Shape { hidden, vocabulary, token_types, position_offset, padding, .. } = self.shape;
         let words = self.tensors.read(Part::WordEmbeddings)?;
         let positions = self.tensors.read(Part::PositionEmbeddings)?;
         let mut rows: Rows = Vec::new();
-        for (index, id) in ids.iter().enumerate() {
+        let mut next = position_offset;
+        for id in ids {
             let id = usize::try_from(*id).map_or(vocabulary - 1, |id| id.min(vocabulary - 1));
             let word = &words[id * hidden..][..hidden];
-            let position = &positions[(position_offset + index) * hidden..][..hidden];
+            let position = padding.filter(|padding| *padding == id).unwrap_or_else(|| {
+                next += 1;
+                next - 1
+            });
+            let position = &positions[position * hidden..][..hidden];
             rows.push(word.iter().zip(position).map(|(word, position)| word + position).collect());
         }
         if token_types > 0 {
@@ -56,14 +61,14 @@ impl<T: Tensors> Reference<'_, T> {
         let states = add(&output, states);
         let states = self.norm(&states, part(Is::AttentionNormWeight), part(Is::AttentionNormBias))?;
         let mut wide = self.linear(&states, part(Is::IntermediateWeight), part(Is::IntermediateBias))?;
-        self.activate(&mut wide);
+        activate(&mut wide, self.shape.activation);
         let output = self.linear(&wide, part(Is::OutputWeight), part(Is::OutputBias))?;
         self.norm(&add(&output, &states), part(Is::OutputNormWeight), part(Is::OutputNormBias))
     }
 
     fn head(&self, states: &Rows) -> Result<Vec<(u32, f32)>, T::Error> {
         let mut states = self.linear(states, Part::TransformWeight, Part::TransformBias)?;
-        self.activate(&mut states);
+        activate(&mut states, self.shape.head_activation);
         let states = self.norm(&states, Part::TransformNormWeight, Part::TransformNormBias)?;
         let decoder = if self.tensors.is_tied() { Part::WordEmbeddings } else { Part::Decoder };
         let (decoder, biases) = (self.tensors.read(decoder)?, self.tensors.read(Part::DecoderBias)?);
@@ -120,18 +125,18 @@ impl<T: Tensors> Reference<'_, T> {
         };
         Ok(rows.iter().map(norm).collect())
     }
+}
 
-    fn activate(&self, rows: &mut Rows) {
-        for number in rows.iter_mut().flatten() {
-            *number = match self.shape.activation {
-                Activation::Gelu => gelu(*number),
-                Activation::GeluTanh => {
-                    let inner = (2.0 / std::f32::consts::PI).sqrt() * (*number + 0.044_715 * number.powi(3));
-                    0.5 * *number * (1.0 + inner.tanh())
-                }
-                Activation::Relu => number.max(0.0),
-            };
-        }
+fn activate(rows: &mut Rows, activation: Activation) {
+    for number in rows.iter_mut().flatten() {
+        *number = match activation {
+            Activation::Gelu => gelu(*number),
+            Activation::GeluTanh => {
+                let inner = (2.0 / std::f32::consts::PI).sqrt() * (*number + 0.044_715 * number.powi(3));
+                0.5 * *number * (1.0 + inner.tanh())
+            }
+            Activation::Relu => number.max(0.0),
+        };
     }
 }
 

@@ -16,8 +16,19 @@ pub struct Shape {
     pub token_types: usize,
     /// Row of the position table that the first token takes (2 in the `RoBERTa` family).
     pub position_offset: usize,
+    /// Token that is not counted and takes the position row of its own id, if there is one (1 in the `RoBERTa` family).
+    pub padding: Option<usize>,
     pub epsilon: f32,
     pub activation: Activation,
+    /// That of the masked-language head.
+    pub head_activation: Activation,
+}
+
+/// What the layers compute in. The vocabulary is screened in bytes and decided in 32-bit numbers in both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    Int8,
+    Fp32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +48,8 @@ pub enum ShapeError {
     Heads { hidden: usize, heads: usize },
     #[error("the first token takes position {offset}, but there are only {positions} positions")]
     Offset { offset: usize, positions: usize },
+    #[error("the padding token {padding} has no row among {positions} positions")]
+    Padding { padding: usize, positions: usize },
     #[error("the epsilon of layer norms is not a finite number above or equal to zero")]
     Epsilon,
 }
@@ -60,8 +73,10 @@ impl Shape {
             positions,
             token_types,
             position_offset,
+            padding,
             epsilon,
             activation: _,
+            head_activation: _,
         } = self;
         for (field, found, minimum, maximum) in [
             ("layers", layers, 1, 1024),
@@ -82,6 +97,9 @@ impl Shape {
         if position_offset >= positions {
             return Err(ShapeError::Offset { offset: position_offset, positions });
         }
+        if let Some(padding) = padding.filter(|padding| *padding >= positions) {
+            return Err(ShapeError::Padding { padding, positions });
+        }
         if !epsilon.is_finite() || epsilon < 0.0 {
             return Err(ShapeError::Epsilon);
         }
@@ -91,6 +109,11 @@ impl Shape {
     /// The most tokens that a text can have.
     pub fn tokens(&self) -> usize {
         self.positions - self.position_offset
+    }
+
+    /// Rows of the position table that are used: one for each token, and the padding's.
+    pub(crate) fn position_rows(&self) -> usize {
+        self.tokens() + usize::from(self.padding.is_some())
     }
 
     pub(crate) fn head(&self) -> usize {

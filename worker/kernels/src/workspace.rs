@@ -3,8 +3,9 @@
 use crate::attention::AttentionScratch;
 use crate::head::{Margin, Pair};
 use crate::isa::PANEL;
+use crate::model::Model;
 use crate::rows::ByteRows;
-use crate::shape::Sizes;
+use crate::shape::Precision;
 
 #[derive(Debug, Default)]
 pub struct Workspace {
@@ -16,7 +17,9 @@ pub struct Workspace {
     pub(crate) sums: Vec<f32>,
     /// Attention's output, or one run of the feed-forward layer: `[panel][token][64]`.
     pub(crate) wide: Vec<f32>,
+    /// The same row by row, as bytes or as numbers.
     pub(crate) wide_bytes: ByteRows,
+    pub(crate) wide_rows: Vec<f32>,
     pub(crate) margins: Vec<Margin>,
     pub(crate) parts: Vec<PartSpace>,
 }
@@ -40,11 +43,14 @@ impl Workspace {
         self.parts.iter().map(|part| part.rescored).sum()
     }
 
-    pub(crate) fn resize(&mut self, tokens: usize, texts: usize, parts: usize, sizes: &Sizes) {
+    pub(crate) fn resize(&mut self, tokens: usize, texts: usize, parts: usize, model: &Model) {
+        let sizes = &model.sizes;
         self.states.resize(tokens * sizes.hidden, 0.0);
         self.state_bytes.resize(tokens, sizes.hidden);
         self.sums.resize(tokens * sizes.hidden, 0.0);
-        self.wide.resize(tokens * sizes.context().max(sizes.run), 0.0);
+        let wide = tokens * sizes.context().max(sizes.run);
+        self.wide.resize(wide, 0.0);
+        self.wide_rows.resize(if model.precision() == Precision::Fp32 { wide } else { 0 }, 0.0);
         self.margins.resize(tokens, Margin::default());
         // Those of a wide text stay for the next one.
         if self.parts.len() < parts {

@@ -5,11 +5,15 @@ use std::io::Write as _;
 
 use lexiscale_kernels::synthetic::{Random, Synthetic};
 use lexiscale_kernels::{
-    Activation, HeaderError, Isa, LayerPart, Model, OpenError, PackError, Part, Shape, ShapeError, Team,
-    Tensors, Workspace, pack,
+    Activation, HeaderError, Isa, LayerPart, Model, OpenError, PackError, Part, Precision, Shape, ShapeError,
+    Team, Tensors, Workspace, pack,
 };
 
 fn packed() -> Vec<u8> {
+    packed_in(Precision::Int8)
+}
+
+fn packed_in(precision: Precision) -> Vec<u8> {
     let shape = Shape {
         layers: 1,
         hidden: 48,
@@ -19,12 +23,14 @@ fn packed() -> Vec<u8> {
         positions: 20,
         token_types: 1,
         position_offset: 0,
+        padding: None,
         epsilon: 1e-12,
         activation: Activation::Gelu,
+        head_activation: Activation::Gelu,
     };
     let mut bytes = Vec::new();
     let synthetic = Synthetic { shape: shape.clone(), seed: 3, is_tied: false, decoder_bias: 0.0 };
-    pack(&shape, &synthetic, &mut bytes).unwrap();
+    pack(&shape, precision, &synthetic, &mut bytes).unwrap();
     bytes
 }
 
@@ -77,6 +83,17 @@ fn headers_that_lie_are_refused() {
     header(16, &7_u32.to_le_bytes(), |error| {
         matches!(error, OpenError::Header(HeaderError::Tied { found: 7 }))
     });
+    header(88, &2_u32.to_le_bytes(), |error| {
+        matches!(error, OpenError::Header(HeaderError::Precision { found: 2 }))
+    });
+    // Floats take four times the room of bytes.
+    header(88, &1_u32.to_le_bytes(), |error| matches!(error, OpenError::Length { .. }));
+    header(92, &5_u32.to_le_bytes(), |error| {
+        matches!(error, OpenError::Header(HeaderError::Activation { found: 4 }))
+    });
+    header(96, &21_u64.to_le_bytes(), |error| {
+        matches!(error, OpenError::Header(HeaderError::Shape(ShapeError::Padding { padding: 20, .. })))
+    });
     for epsilon in [f32::NAN, f32::INFINITY, -1.0] {
         header(20, &epsilon.to_le_bytes(), |error| {
             matches!(error, OpenError::Header(HeaderError::Shape(ShapeError::Epsilon)))
@@ -99,11 +116,15 @@ fn headers_that_lie_are_refused() {
 /// Numbers that are none, infinite or huge, bytes of any value: a result of some kind, no panic, no wild read.
 #[test]
 fn any_content_is_computed() {
+    [Precision::Int8, Precision::Fp32].into_iter().for_each(any_content);
+}
+
+fn any_content(precision: Precision) {
     let mut random = Random(5);
-    let length = packed().len();
+    let length = packed_in(precision).len();
     let fills = [0x00, 0x01, 0x7f, 0x80, 0xff];
     for round in 0..30 {
-        let mut bytes = packed();
+        let mut bytes = packed_in(precision);
         match fills.get(round) {
             Some(fill) => bytes[128..].fill(*fill),
             None => {
@@ -158,10 +179,10 @@ fn a_damaged_checkpoint_is_named_by_its_part() {
         layer(LayerPart::OutputWeight),
     ] {
         let short = Damaged(synthetic.clone(), part, |numbers| numbers.truncate(numbers.len() - 1));
-        let error = pack(&shape, &short, &mut Vec::new()).unwrap_err();
+        let error = pack(&shape, Precision::Int8, &short, &mut Vec::new()).unwrap_err();
         assert!(matches!(error, PackError::Length { part: found, .. } if found == part), "{error:?}");
         let infinite = Damaged(synthetic.clone(), part, |numbers| numbers[1] = f32::INFINITY);
-        let error = pack(&shape, &infinite, &mut Vec::new()).unwrap_err();
+        let error = pack(&shape, Precision::Int8, &infinite, &mut Vec::new()).unwrap_err();
         assert!(
             matches!(error, PackError::NotFinite { part: found, index: 1 } if found == part),
             "{error:?}"

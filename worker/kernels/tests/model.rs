@@ -4,7 +4,9 @@
 use std::io::Cursor;
 
 use lexiscale_kernels::synthetic::{Random, Synthetic};
-use lexiscale_kernels::{Activation, Isa, Model, Shape, Team, Workspace, pack, reference};
+use lexiscale_kernels::{Activation, Isa, Model, Precision, Shape, Team, Workspace, pack, reference};
+
+const PRECISIONS: [Precision; 2] = [Precision::Int8, Precision::Fp32];
 
 fn small() -> Shape {
     Shape {
@@ -16,8 +18,10 @@ fn small() -> Shape {
         positions: 80,
         token_types: 2,
         position_offset: 0,
+        padding: None,
         epsilon: 1e-12,
         activation: Activation::Gelu,
+        head_activation: Activation::Gelu,
     }
 }
 
@@ -26,8 +30,15 @@ fn small() -> Shape {
 fn shapes() -> Vec<Shape> {
     let odd = Shape { hidden: 60, heads: 5, intermediate: 77, vocabulary: 67, ..small() };
     let wide = Shape { hidden: 160, heads: 2, intermediate: 1600, layers: 1, token_types: 0, ..small() };
-    let offset =
-        Shape { hidden: 64, heads: 1, position_offset: 2, activation: Activation::GeluTanh, ..small() };
+    let offset = Shape {
+        hidden: 64,
+        heads: 1,
+        position_offset: 2,
+        padding: Some(1),
+        activation: Activation::GeluTanh,
+        head_activation: Activation::Gelu,
+        ..small()
+    };
     let least = Shape {
         layers: 1,
         hidden: 1,
@@ -36,6 +47,7 @@ fn shapes() -> Vec<Shape> {
         vocabulary: 1,
         positions: 1,
         activation: Activation::Relu,
+        head_activation: Activation::Relu,
         ..small()
     };
     vec![small(), odd, wide, offset, least]
@@ -45,17 +57,24 @@ fn synthetic(shape: &Shape) -> Synthetic {
     Synthetic { shape: shape.clone(), seed: 3, is_tied: shape.token_types > 0, decoder_bias: -0.2 }
 }
 
-fn write(synthetic: &Synthetic) -> Vec<u8> {
+fn write(synthetic: &Synthetic, precision: Precision) -> Vec<u8> {
     let mut bytes = Cursor::new(Vec::new());
-    let written = pack(&synthetic.shape, synthetic, &mut bytes).unwrap();
+    let written = pack(&synthetic.shape, precision, synthetic, &mut bytes).unwrap();
     assert_eq!(written, bytes.get_ref().len() as u64);
     bytes.into_inner()
 }
 
-fn open(synthetic: &Synthetic) -> (Model, tempfile::NamedTempFile) {
+fn open(synthetic: &Synthetic, precision: Precision) -> (Model, tempfile::NamedTempFile) {
     let file = tempfile::NamedTempFile::new().unwrap();
-    fs_err::write(file.path(), write(synthetic)).unwrap();
-    (Model::open(file.path()).unwrap(), file)
+    fs_err::write(file.path(), write(synthetic, precision)).unwrap();
+    let model = Model::open(file.path()).unwrap();
+    assert_eq!((model.shape(), model.precision()), (&synthetic.shape, precision));
+    (model, file)
+}
+
+/// Each shape in each precision.
+fn models() -> Vec<(Shape, Precision)> {
+    shapes().into_iter().flat_map(|shape| PRECISIONS.map(|precision| (shape.clone(), precision))).collect()
 }
 
 fn text(tokens: usize, seed: u64, shape: &Shape) -> Vec<u32> {
@@ -70,11 +89,37 @@ fn cosine(left: &[(u32, f32)], right: &[(u32, f32)]) -> f32 {
     product / (length(left) * length(right))
 }
 
+/// Only the order of additions differs from the plain one. A text has the padding token among its own where there is one.
 #[test]
-fn vectors_are_close_to_plain_arithmetic() {
+fn fp32_is_plain_arithmetic_but_for_the_last_digits() {
     for shape in shapes() {
         let synthetic = synthetic(&shape);
-        let (model, _file) = open(&synthetic);
+        let (model, _file) = open(&synthetic, Precision::Fp32);
+        for tokens in [1, 7, 40] {
+            let mut ids = text(tokens, 11, &shape);
+            if let (Some(padding), Some(id)) = (shape.padding, ids.get_mut(3)) {
+                *id = u32::try_from(padding).unwrap();
+            }
+            let expected = reference::embed(&shape, &synthetic, &ids).unwrap();
+            let found = model.embed(&ids, &mut Workspace::new(), &Team::alone());
+            let weight =
+                |row: &[(u32, f32)], id| row.iter().find(|(other, _)| *other == id).map_or(0.0, |(_, w)| *w);
+            for (id, _) in expected.iter().chain(&found) {
+                let (expected, found) = (weight(&expected, *id), weight(&found, *id));
+                assert!(
+                    (expected - found).abs() < 1e-4 + 1e-4 * expected,
+                    "{shape:?} {id}: {expected} {found}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn int8_is_close_to_plain_arithmetic() {
+    for shape in shapes() {
+        let synthetic = synthetic(&shape);
+        let (model, _file) = open(&synthetic, Precision::Int8);
         for tokens in [1, 7, 40] {
             let ids = text(tokens, 11, &shape);
             let expected = reference::embed(&shape, &synthetic, &ids).unwrap();
@@ -90,8 +135,8 @@ fn vectors_are_close_to_plain_arithmetic() {
 /// A worker on another kind of machine must index the same vectors.
 #[test]
 fn every_instruction_set_gives_the_same_bits() {
-    for shape in shapes() {
-        let (mut model, _file) = open(&synthetic(&shape));
+    for (shape, precision) in models() {
+        let (mut model, _file) = open(&synthetic(&shape), precision);
         for tokens in [1, 2, 5, 6, 13, 70] {
             let ids = text(tokens, 5, &shape);
             model = model.with_isa(*Isa::available().last().unwrap());
@@ -99,7 +144,11 @@ fn every_instruction_set_gives_the_same_bits() {
             for isa in Isa::available() {
                 model = model.with_isa(isa);
                 let found = model.embed(&ids, &mut Workspace::new(), &Team::alone());
-                assert!(bits(&found) == bits(&portable), "{} {tokens} tokens {shape:?}", isa.name());
+                assert!(
+                    bits(&found) == bits(&portable),
+                    "{} {precision:?} {tokens} tokens {shape:?}",
+                    isa.name()
+                );
             }
         }
     }
@@ -112,8 +161,8 @@ fn bits(row: &[(u32, f32)]) -> Vec<(u32, u32)> {
 /// The defect of other int8 servers: one text, another vector in another batch.
 #[test]
 fn neighbours_and_threads_never_change_a_vector() {
-    for shape in shapes() {
-        let (model, _file) = open(&synthetic(&shape));
+    for (shape, precision) in models() {
+        let (model, _file) = open(&synthetic(&shape), precision);
         let mut space = Workspace::new();
         let texts: Vec<Vec<u32>> =
             [3, 0, 40, 1, 7, 70, 12].iter().map(|tokens| text(*tokens, 9 + *tokens as u64, &shape)).collect();
@@ -134,7 +183,7 @@ fn neighbours_and_threads_never_change_a_vector() {
 #[test]
 fn texts_too_long_and_ids_too_large_are_cut_and_never_fail() {
     let shape = small();
-    let (model, _file) = open(&synthetic(&shape));
+    let (model, _file) = open(&synthetic(&shape), Precision::Int8);
     let long = text(200, 1, &shape);
     let mut space = Workspace::new();
     let team = Team::alone();
@@ -146,8 +195,12 @@ fn texts_too_long_and_ids_too_large_are_cut_and_never_fail() {
 /// Whatever a busy worker puts together.
 #[test]
 fn twenty_random_groupings_give_the_same_vectors() {
+    PRECISIONS.into_iter().for_each(groupings);
+}
+
+fn groupings(precision: Precision) {
     let shape = small();
-    let (model, _file) = open(&synthetic(&shape));
+    let (model, _file) = open(&synthetic(&shape), precision);
     let (team, mut space, mut random) = (Team::new(2), Workspace::new(), Random(4));
     let length = |random: &mut Random| usize::try_from(1 + random.below(30)).unwrap();
     let texts: Vec<Vec<u32>> = (0..50).map(|seed| text(length(&mut random), seed, &shape)).collect();
@@ -162,4 +215,17 @@ fn twenty_random_groupings_give_the_same_vectors() {
             assert!(bits(row) == alone[*index], "text {index} in {order:?}");
         }
     }
+}
+
+/// What the first version of the format did not have is zero there, and stands for what it did: a new reader opens old files.
+#[test]
+fn what_newer_files_say_is_zero_in_a_plain_int8_file() {
+    let plain = write(&synthetic(&small()), Precision::Int8);
+    assert_eq!(plain[88..128], [0; 40]);
+    let said = |shape: Shape, precision| write(&synthetic(&shape), precision)[88..104].to_vec();
+    assert_eq!(said(small(), Precision::Fp32)[..4], 1_u32.to_le_bytes());
+    let other_head = Shape { head_activation: Activation::Relu, ..small() };
+    assert_eq!(said(other_head, Precision::Int8)[4..8], 3_u32.to_le_bytes());
+    let padding = Shape { padding: Some(1), ..small() };
+    assert_eq!(said(padding, Precision::Int8)[8..], 2_u64.to_le_bytes());
 }

@@ -1,23 +1,24 @@
-//! The engine of our own behind the [`Backend`] trait: int8, the weights mapped once for all lanes, the same vector whatever the
+//! Our kernels behind the [`Backend`] trait: the weights mapped once for all lanes, the same vector whatever the
 //! number of threads and whatever the CPU (see `docs/reference/precision.md`).
 
 use std::sync::Arc;
 
 use lexiscale_kernels::{Isa, Model, OpenError, Team, Workspace};
+use lexiscale_wire::Precision;
 
 use super::{Backend, BackendError, Lane, Width};
 use crate::model::saturation::Saturation;
 use crate::model::verify::VerifiedModel;
 use crate::pooling::SparseRow;
-use crate::precision::IntegerSpeed;
+use crate::precision::KernelSpeed;
 use crate::tokenize::Tokens;
 
 #[derive(Debug, thiserror::Error)]
 pub enum NativeError {
-    #[error("failed to load the int8 model")]
+    #[error("failed to load the packed model")]
     Open(#[from] OpenError),
     #[error(
-        "the int8 model has {found} vocabulary entries, but the manifest says {expected}: fetch the model anew"
+        "the packed model has {found} vocabulary entries, but the manifest says {expected}: fetch the model anew"
     )]
     Vocabulary { found: usize, expected: u32 },
 }
@@ -27,10 +28,9 @@ pub fn instructions() -> &'static str {
     lexiscale_kernels::detect().name()
 }
 
-/// Whether this machine's CPU multiplies bytes faster than ONNX Runtime multiplies floats.
-pub fn integer_speed() -> IntegerSpeed {
+pub fn kernel_speed() -> KernelSpeed {
     // The portable one is always among them.
-    if Isa::available().len() > 1 { IntegerSpeed::Fast } else { IntegerSpeed::Slow }
+    if Isa::available().len() > 1 { KernelSpeed::Fast } else { KernelSpeed::Slow }
 }
 
 /// A mapped model and the threads for a text that runs alone.
@@ -51,14 +51,14 @@ struct NativeLane {
 }
 
 impl NativeBackend {
-    pub fn load(verified: &VerifiedModel, threads: usize) -> Result<Self, NativeError> {
-        let model = Model::open(&verified.int8_file())?;
+    pub fn load(verified: &VerifiedModel, precision: Precision, threads: usize) -> Result<Self, NativeError> {
+        let model = Model::open(&verified.packed_file(precision))?;
         let (found, expected) = (model.shape().vocabulary, verified.manifest().vocabulary_size);
         if u32::try_from(found) != Ok(expected) {
             return Err(NativeError::Vocabulary { found, expected });
         }
-        tracing::info!(instructions = model.isa().name(), "mapped the int8 model");
-        if integer_speed() == IntegerSpeed::Slow {
+        tracing::info!(instructions = model.isa().name(), %precision, "mapped the packed model");
+        if precision == Precision::Int8 && kernel_speed() == KernelSpeed::Slow {
             tracing::warn!(
                 "this CPU has no instructions for products of bytes: int8 is much slower here, with the same vectors; let workers run on \
                  nodes like the one that cached the model, or set deployment.precision to fp32"

@@ -2,8 +2,6 @@
 //! once, and where several threads share the work on one text, where they part it decides the last digits of its vector.
 //! So a text that is alone is no faster here; the engine of our own is (see `docs/decisions/021`).
 
-pub mod limit;
-
 use std::path::{Path, PathBuf};
 
 use ort::environment::Environment;
@@ -13,6 +11,7 @@ use ort::value::TensorRef;
 
 use super::{Backend, BackendError, Lane, Width};
 use crate::model::inspect::OutputKind;
+use crate::model::manifest::WEIGHTS_FILE;
 use crate::model::saturation::Pooling;
 use crate::model::verify::VerifiedModel;
 use crate::pooling::SparseRow;
@@ -65,8 +64,18 @@ impl OnnxRuntime {
 pub struct OnnxBackend {
     environment: Environment,
     file: PathBuf,
+    weights: Weights,
     vocabulary_size: u32,
     pooling: Pooling,
+}
+
+/// Where a model's weights are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Weights {
+    /// In a file of their own, which all lanes map.
+    Mapped,
+    /// In the ONNX file, of which each lane has a copy anyway.
+    Copied,
 }
 
 /// A session and what it is fed with.
@@ -88,6 +97,10 @@ impl OnnxBackend {
         Self {
             environment: runtime.environment.clone(),
             file: model.model_file(),
+            weights: match model.listed_file(WEIGHTS_FILE) {
+                Some(_) => Weights::Mapped,
+                None => Weights::Copied,
+            },
             vocabulary_size: model.manifest().vocabulary_size,
             pooling: model.manifest().pooling,
         }
@@ -110,9 +123,9 @@ impl Backend for OnnxBackend {
 
 impl OnnxLane {
     pub fn load(backend: &OnnxBackend) -> Result<Self, LoadError> {
-        let OnnxBackend { environment, file, vocabulary_size, pooling } = backend;
-        let session =
-            session(environment, file).map_err(|error| LoadError::Session { reason: error.to_string() })?;
+        let OnnxBackend { environment, file, weights, vocabulary_size, pooling } = backend;
+        let session = session(environment, file, *weights)
+            .map_err(|error| LoadError::Session { reason: error.to_string() })?;
         let inputs = session
             .inputs()
             .iter()
@@ -176,15 +189,15 @@ impl OnnxLane {
     }
 }
 
-fn session(environment: &Environment, model: &Path) -> ort::Result<Session> {
+fn session(environment: &Environment, model: &Path, weights: Weights) -> ort::Result<Session> {
     let mut builder = Session::builder(environment)?
         .with_optimization_level(GraphOptimizationLevel::All)?
         .with_intra_threads(1)?
         .with_inter_threads(1)?
         .with_intra_op_spinning(false)?
         .with_inter_op_spinning(false)?
-        // Packed, the weights would be copied, once for each lane; as they are, all lanes share the mapped file.
-        .with_prepacking(false)?
+        // Packed they would be copied, once for each lane; as they are, all lanes share the mapped file.
+        .with_prepacking(weights == Weights::Copied)?
         // Reserving for the largest shape seen would keep the memory of one long text for ever.
         .with_memory_pattern(false)?;
     builder.commit_from_file(model)

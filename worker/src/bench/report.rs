@@ -25,7 +25,7 @@ pub struct Report {
     pub query: Query,
 }
 
-/// What large matrix products reach in this process, in thousands of millions of operations a second.
+/// What our kernels' products reach on operands in the nearest cache, in thousands of millions of operations a second.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Limits {
     pub fp32: f64,
@@ -107,10 +107,7 @@ impl fmt::Display for Report {
             ByteSize(self.peak_bytes)
         )?;
         if let Some(Limits { fp32, int8 }) = self.limits {
-            writeln!(
-                formatter,
-                "large matrix products reach {fp32:.0} G operations/s in fp32, {int8:.0} in int8"
-            )?;
+            writeln!(formatter, "products alone reach {fp32:.0} G operations/s in fp32, {int8:.0} in int8")?;
         }
         let query = self.query;
         writeln!(

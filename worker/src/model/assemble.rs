@@ -9,22 +9,24 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::backend::native::kernel_speed;
 use crate::model::config::Window;
 use crate::model::convert::{
-    CONVERTER_VERSION, ConvertError, Packed, Placement, convert_pooled, pack_pooled,
+    CONVERTER_VERSION, ConvertError, Packed, Placement, Precision, convert_pooled, pack_pooled,
 };
 use crate::model::golden::GoldenError;
 use crate::model::inspect::{InspectError, inspect};
 use crate::model::layout::{Layout, LayoutError};
 use crate::model::manifest::{
-    FORMAT, INT8_FILE, MANIFEST_FILE, MODEL_FILE, Manifest, ManifestFile, StaticSearch, TOKENIZER_FILE,
-    WEIGHTS_FILE, digest,
+    FORMAT, FP32_FILE, INT8_FILE, MANIFEST_FILE, MODEL_FILE, Manifest, ManifestFile, StaticSearch,
+    TOKENIZER_FILE, WEIGHTS_FILE, digest,
 };
 use crate::model::select::{ModelFiles, Selection};
 use crate::model::static_search::{self, QUERY_WEIGHTS_FILE, StaticSearchError};
 use crate::model::tokenizer_check::{TokenizerCheckError, check_tokenizer};
 use crate::model::verify::sha256_of;
 use crate::model::weights::INDEX_FILE;
+use crate::precision::KernelSpeed;
 use crate::vocabulary::{Vocabulary, VocabularyError};
 
 /// The largest vocabulary in use has about a million entries.
@@ -111,9 +113,17 @@ pub fn assemble(
         ModelFiles::Safetensors(_) => {
             convert_pooled(&root, layout.pooling, &model, Placement::Beside(WEIGHTS_FILE))?;
             names.push(WEIGHTS_FILE.to_owned());
-            match pack_pooled(&root, layout.pooling, &staging.join(INT8_FILE))? {
+            let pack =
+                |precision, file: &str| pack_pooled(&root, layout.pooling, precision, &staging.join(file));
+            match pack(Precision::Int8, INT8_FILE)? {
                 Packed::Written { bytes: _ } => names.push(INT8_FILE.to_owned()),
                 Packed::Refused { reason } => int8_refused = Some(reason),
+            }
+            // Where the kernels are slow, trying it out would take an hour; ONNX Runtime then serves fp32.
+            if kernel_speed() == KernelSpeed::Fast
+                && let Packed::Written { bytes: _ } = pack(Precision::Fp32, FP32_FILE)?
+            {
+                names.push(FP32_FILE.to_owned());
             }
             Some(CONVERTER_VERSION)
         }

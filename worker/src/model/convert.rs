@@ -18,11 +18,12 @@ use crate::model::tensor_names::TensorNames;
 use crate::model::weights::{Weights, WeightsError};
 use graph::{Graph, Tensor};
 
+pub use lexiscale_kernels::Precision;
 pub use native::Packed;
 pub use writer::Placement;
 
 /// Changes whenever the converter's output does, so that a cache can tell what made its files.
-pub const CONVERTER_VERSION: u32 = 2;
+pub const CONVERTER_VERSION: u32 = 3;
 
 /// Name of the graph's only output.
 pub const OUTPUT: &str = "sparse";
@@ -47,10 +48,15 @@ pub enum ConvertError {
     Write(#[source] io::Error),
 }
 
-/// Reads the same and writes the file of the engine of our own, where that can run the model.
-pub fn pack_pooled(folder: &Path, pooling: Pooling, output: &Path) -> Result<Packed, ConvertError> {
+/// Reads the same and writes a file for our kernels, where they can run the model.
+pub fn pack_pooled(
+    folder: &Path,
+    pooling: Pooling,
+    precision: Precision,
+    output: &Path,
+) -> Result<Packed, ConvertError> {
     let config = ModelConfig::parse(&read_small(&folder.join("config.json"))?)?;
-    native::pack(&config, pooling, &Weights::open(folder)?, output)
+    native::pack(&config, pooling, &Weights::open(folder)?, precision, output)
 }
 
 /// What the converter found and wrote.

@@ -254,7 +254,7 @@ impl Run<'_> {
 /// for a small model they are nearly everything. The int8 file has them once, and a quarter of the rest.
 fn converted_bytes(bytes: u64, selection: &Selection) -> u64 {
     match selection.model {
-        ModelFiles::Safetensors(_) => bytes.saturating_mul(3),
+        ModelFiles::Safetensors(_) => bytes.saturating_mul(4),
         ModelFiles::Onnx(_) => 0,
     }
 }

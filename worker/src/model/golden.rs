@@ -1,6 +1,6 @@
 //! The gate before publication: the graph that a worker would load is run on a built-in set of texts. A converted graph must give
 //! the vectors of a second, plain implementation that shares neither the graph nor the runtime's kernels; any graph must
-//! give vectors at all.
+//! give vectors at all. What is packed for our kernels in fp32 must give the graph's vectors.
 
 mod agreement;
 mod numbers;
@@ -9,11 +9,13 @@ mod texts;
 
 use std::path::Path;
 
+use lexiscale_wire::Precision;
+
 use crate::backend::native::{NativeBackend, NativeError};
 use crate::backend::onnx::{LoadError, OnnxBackend, OnnxLane, OnnxRuntime};
 use crate::backend::{Backend, BackendError, Lane, Width};
 use crate::model::config::{ConfigError, ModelConfig};
-use crate::model::manifest::Golden;
+use crate::model::manifest::{FP32_FILE, Golden};
 use crate::model::verify::{VerifiedModel, VerifyError};
 use crate::model::weights::{Weights, WeightsError};
 use crate::pooling::SparseRow;
@@ -72,11 +74,27 @@ pub fn judge(staging: &Path, root: &Path, runtime: &OnnxRuntime) -> Result<Optio
     if manifest.converter.is_some() {
         compare(root, &model, &tokens, &rows)?;
     }
+    let packed = |precision| -> Result<Vec<SparseRow>, GoldenError> {
+        let mut lane = NativeBackend::load(&model, precision, 1)?.lane()?;
+        Ok(self::rows(lane.as_mut(), &tokens)?)
+    };
+    if manifest.file_bytes(FP32_FILE).is_some() {
+        same(&rows, &packed(Precision::Fp32)?)?;
+    }
     if !manifest.has_int8() {
         return Ok(None);
     }
-    let mut lane = NativeBackend::load(&model, 1)?.lane()?;
-    Ok(agreement(&rows, &self::rows(lane.as_mut(), &tokens)?))
+    Ok(agreement(&rows, &packed(Precision::Int8)?))
+}
+
+/// Both are fp32.
+fn same(expected: &[SparseRow], found: &[SparseRow]) -> Result<(), GoldenError> {
+    for (text, (expected, found)) in expected.iter().zip(found).enumerate() {
+        if let Some(difference) = difference(expected, found) {
+            return Err(GoldenError::Differs { text, difference });
+        }
+    }
+    Ok(())
 }
 
 /// A tokenizer without special tokens makes nothing of an empty text, and nothing has no weights.
@@ -103,11 +121,7 @@ fn compare(
     let plain = Plain { config: &config, weights: &weights, pooling: model.manifest().pooling };
     let compared = affordable(plain.cost_of_token(), tokens);
     let expected = plain.rows(&tokens[..compared])?;
-    for (text, (expected, found)) in expected.iter().zip(rows).enumerate() {
-        if let Some(difference) = difference(expected, found) {
-            return Err(GoldenError::Differs { text, difference });
-        }
-    }
+    same(&expected, rows)?;
     tracing::info!(texts = compared, "the converted model agrees with the fp32 reference");
     Ok(())
 }

@@ -9,8 +9,10 @@ pub const MANIFEST_FILE: &str = "manifest.json";
 pub const MODEL_FILE: &str = "model.onnx";
 /// The weights of a converted ONNX file.
 pub const WEIGHTS_FILE: &str = "model.weights";
-/// For the engine of our own; only where it knows the architecture.
+/// For our kernels, where they know the architecture.
 pub const INT8_FILE: &str = "model.int8";
+/// The same; only where the machine that made it could try it out.
+pub const FP32_FILE: &str = "model.fp32";
 pub const TOKENIZER_FILE: &str = "tokenizer.json";
 
 /// Changes when a reader of this version could not use the file.
@@ -103,20 +105,28 @@ impl Manifest {
         self.files.iter().map(|file| file.size).sum()
     }
 
-    /// What a worker with this model in fp32 needs at its default limits: ONNX Runtime and the process itself, the weights
-    /// with some slack, and intermediate values. Weights beside the ONNX file are mapped once for all threads; those within it are
-    /// read by each thread for itself, and two of them are reckoned with.
+    /// What a worker with this model in fp32 needs at its default limits. On our kernels that is as in int8. Elsewhere: ONNX
+    /// Runtime and the process itself, the weights with some slack, and intermediate values. Weights beside the ONNX file are mapped
+    /// once for all threads; those within it are read by each thread for itself, and two of them are reckoned with.
     pub fn memory_bytes(&self) -> u64 {
         const PROCESS: u64 = 128 * 1024 * 1024;
         const TEXTS: u64 = 128 * 1024 * 1024;
+        if let Some(bytes) = self.mapped_memory_bytes(FP32_FILE) {
+            return bytes;
+        }
         let copies = if self.file_bytes(WEIGHTS_FILE).is_some() { 0 } else { self.parameter_bytes };
         PROCESS + TEXTS + copies + self.parameter_bytes + self.parameter_bytes / 2
     }
 
-    /// The same for int8: the file is mapped as it is, and a text needs little.
+    /// The same for int8.
     pub fn int8_memory_bytes(&self) -> Option<u64> {
+        self.mapped_memory_bytes(INT8_FILE)
+    }
+
+    /// With our kernels the file is mapped as it is, and a text needs little.
+    fn mapped_memory_bytes(&self, file: &str) -> Option<u64> {
         const PROCESS: u64 = 96 * 1024 * 1024;
-        self.file_bytes(INT8_FILE).map(|bytes| PROCESS + bytes + bytes / 8)
+        self.file_bytes(file).map(|bytes| PROCESS + bytes + bytes / 8)
     }
 }
 

@@ -9,9 +9,10 @@ use lexiscale_wire::Precision;
 use sha2::{Digest, Sha256};
 
 use crate::model::manifest::{
-    FORMAT, INT8_FILE, MANIFEST_FILE, MODEL_FILE, Manifest, ManifestFile, TOKENIZER_FILE, WEIGHTS_FILE,
-    digest, hexadecimal, is_safe_name,
+    FORMAT, FP32_FILE, INT8_FILE, MANIFEST_FILE, MODEL_FILE, Manifest, ManifestFile, TOKENIZER_FILE, digest,
+    hexadecimal, is_safe_name,
 };
+use crate::precision::Arithmetic;
 
 const MAX_MANIFEST_BYTES: u64 = 1024 * 1024;
 
@@ -57,16 +58,13 @@ impl VerifiedModel {
         Self::check(folder, manifest, |_| true)
     }
 
-    /// Checks what is needed to serve with this precision. Reading the weights of another would take most of a start.
-    pub fn for_precision(
+    /// Checks what is needed to serve so. Reading the weights of another would take most of a start.
+    pub fn for_arithmetic(
         folder: &Path,
         manifest: Manifest,
-        precision: Precision,
+        arithmetic: Arithmetic,
     ) -> Result<Self, VerifyError> {
-        let unused: &[&str] = match precision {
-            Precision::Fp32 => &[INT8_FILE],
-            Precision::Int8 => &[MODEL_FILE, WEIGHTS_FILE],
-        };
+        let unused = arithmetic.unused_files();
         Self::check(folder, manifest, |name| !unused.contains(&name))
     }
 
@@ -89,8 +87,12 @@ impl VerifiedModel {
         self.folder.join(MODEL_FILE)
     }
 
-    pub fn int8_file(&self) -> PathBuf {
-        self.folder.join(INT8_FILE)
+    /// What our kernels map.
+    pub fn packed_file(&self, precision: Precision) -> PathBuf {
+        self.folder.join(match precision {
+            Precision::Int8 => INT8_FILE,
+            Precision::Fp32 => FP32_FILE,
+        })
     }
 
     pub fn tokenizer_file(&self) -> PathBuf {

@@ -2,13 +2,14 @@
 //! after a restart. A cache, a retry and two allocations would disagree otherwise.
 
 use std::collections::HashSet;
+use std::path::Path;
 use std::sync::Arc;
 
 use lexiscale_worker::embedder::Embedder;
 use lexiscale_worker::pooling::SparseRow;
 use lexiscale_worker::precision::PrecisionSetting;
 
-use crate::support::models::{open, published_demo};
+use crate::support::models::{open, published_demo, published_demo_for_onnx};
 use crate::support::reference::Reference;
 use crate::vectors::texts;
 
@@ -73,8 +74,8 @@ fn assert_same(found: &SparseRow, expected: &SparseRow, text: &str, about: &str)
     assert_eq!(bits(found), bits(expected), "{about}: {text:?}");
 }
 
-async fn any_grouping_gives_the_same_bits(precision: PrecisionSetting) {
-    let embedder = Arc::new(open(published_demo(), 2, precision));
+async fn any_grouping_gives_the_same_bits(model: &Path, precision: PrecisionSetting) {
+    let embedder = Arc::new(open(model, 2, precision));
     let corpus = corpus();
     let expected = alone(&embedder, &corpus).await;
     assert!(expected.iter().filter(|row| !row.entries().is_empty()).count() > TEXTS / 2);
@@ -102,11 +103,11 @@ async fn any_grouping_gives_the_same_bits(precision: PrecisionSetting) {
 }
 
 /// Workers of one endpoint may run with other thread counts during a rollout.
-async fn threads_and_restarts_do_not_change_a_bit(precision: PrecisionSetting) {
+async fn threads_and_restarts_do_not_change_a_bit(model: &Path, precision: PrecisionSetting) {
     let corpus: Vec<String> = corpus().into_iter().step_by(4).collect();
-    let expected = alone(&open(published_demo(), 2, precision), &corpus).await;
+    let expected = alone(&open(model, 2, precision), &corpus).await;
     for threads in [2, 1] {
-        let found = alone(&open(published_demo(), threads, precision), &corpus).await;
+        let found = alone(&open(model, threads, precision), &corpus).await;
         for ((found, expected), text) in found.iter().zip(&expected).zip(&corpus) {
             assert_same(found, expected, text, &format!("{threads} threads"));
         }
@@ -115,20 +116,30 @@ async fn threads_and_restarts_do_not_change_a_bit(precision: PrecisionSetting) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn any_grouping_gives_the_same_bits_in_fp32() {
-    any_grouping_gives_the_same_bits(PrecisionSetting::Fp32).await;
+    any_grouping_gives_the_same_bits(published_demo(), PrecisionSetting::Fp32).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn any_grouping_gives_the_same_bits_by_onnx_runtime() {
+    any_grouping_gives_the_same_bits(published_demo_for_onnx(), PrecisionSetting::Fp32).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn any_grouping_gives_the_same_bits_in_int8() {
-    any_grouping_gives_the_same_bits(PrecisionSetting::Int8).await;
+    any_grouping_gives_the_same_bits(published_demo(), PrecisionSetting::Int8).await;
 }
 
 #[tokio::test]
 async fn threads_and_restarts_do_not_change_a_bit_in_fp32() {
-    threads_and_restarts_do_not_change_a_bit(PrecisionSetting::Fp32).await;
+    threads_and_restarts_do_not_change_a_bit(published_demo(), PrecisionSetting::Fp32).await;
+}
+
+#[tokio::test]
+async fn threads_and_restarts_do_not_change_a_bit_by_onnx_runtime() {
+    threads_and_restarts_do_not_change_a_bit(published_demo_for_onnx(), PrecisionSetting::Fp32).await;
 }
 
 #[tokio::test]
 async fn threads_and_restarts_do_not_change_a_bit_in_int8() {
-    threads_and_restarts_do_not_change_a_bit(PrecisionSetting::Int8).await;
+    threads_and_restarts_do_not_change_a_bit(published_demo(), PrecisionSetting::Int8).await;
 }

@@ -9,8 +9,11 @@ use lexiscale_worker::model::verify::VerifiedModel;
 use lexiscale_worker::precision::PrecisionSetting;
 use lexiscale_worker::tokenize::Tokenizer;
 use lexiscale_worker::vocabulary::Vocabulary;
+use tempfile::TempDir;
 
-use crate::support::models::{demo_source, open, publish, published_demo, small_source};
+use crate::support::models::{
+    demo_source, leave_fp32_to_onnx, open, publish, published_demo, published_demo_for_onnx, small_source,
+};
 use crate::support::reference::Reference;
 
 const SMALL_MODELS: [&str; 12] = [
@@ -78,8 +81,10 @@ fn the_table_of_a_routed_model_gives_its_queries_their_vectors() {
 
 #[tokio::test]
 async fn vectors_of_the_demo_model_are_those_of_transformers() {
-    let embedder = open(published_demo(), 2, PrecisionSetting::Fp32);
-    compare_alone(&embedder, &Reference::demo()).await;
+    for model in [published_demo(), published_demo_for_onnx()] {
+        let embedder = open(model, 2, PrecisionSetting::Fp32);
+        compare_alone(&embedder, &Reference::demo()).await;
+    }
 }
 
 /// All texts in one request, so that lengths and padding mix.
@@ -102,16 +107,23 @@ async fn vectors_of_the_small_models_are_those_of_transformers() {
         println!("{name}");
         let source = small_source(name);
         let published = publish(&source);
-        let embedder = open(published.path(), 1, PrecisionSetting::Fp32);
-        assert_eq!(embedder.info().max_tokens, 24);
         let reference = Reference::read(&source.join("reference.json"));
         same_ids(&published.path().join("model/tokenizer.json"), 24, &reference);
-        compare_alone(&embedder, &reference).await;
-        let all = reference.texts.iter().map(|text| text.text.clone()).collect();
-        let found = embedder.embed(texts(all)).await.unwrap();
-        for (expected, found) in reference.texts.iter().zip(found) {
-            reference.compare(expected, &embedder.name(&found.row));
-        }
+        compare_in_both_ways(&published, &reference).await;
+        // By our kernels where they know the model, and by ONNX Runtime.
+        leave_fp32_to_onnx(published.path());
+        compare_in_both_ways(&published, &reference).await;
+    }
+}
+
+async fn compare_in_both_ways(published: &TempDir, reference: &Reference) {
+    let embedder = open(published.path(), 1, PrecisionSetting::Fp32);
+    assert_eq!(embedder.info().max_tokens, 24);
+    compare_alone(&embedder, reference).await;
+    let all = reference.texts.iter().map(|text| text.text.clone()).collect();
+    let found = embedder.embed(texts(all)).await.unwrap();
+    for (expected, found) in reference.texts.iter().zip(found) {
+        reference.compare(expected, &embedder.name(&found.row));
     }
 }
 

@@ -17,7 +17,8 @@ pub(super) struct Embeddings<'a> {
     pub(super) positions: &'a [f32],
     pub(super) norm: Norm<'a>,
     pub(super) states: &'a mut [f32],
-    pub(super) bytes: ByteRowsMut<'a>,
+    /// Where their bytes are read next.
+    pub(super) bytes: Option<ByteRowsMut<'a>>,
     pub(super) hidden: usize,
 }
 
@@ -37,8 +38,10 @@ impl Work for Embeddings<'_> {
                 simd.store(simd.add(simd.load(word), simd.load(position)), sum);
             }
             let top = normalise(simd, self.norm, sum.as_chunks().0.iter(), state);
-            let scaled = quantise(simd, top, state.as_chunks().0.iter(), self.bytes.row(row));
-            self.bytes.set(row, scaled);
+            if let Some(bytes) = &mut self.bytes {
+                let scaled = quantise(simd, top, state.as_chunks().0.iter(), bytes.row(row));
+                bytes.set(row, scaled);
+            }
         }
     }
 }
@@ -49,7 +52,8 @@ pub(super) struct Normalised<'a> {
     pub(super) norm: Norm<'a>,
     pub(super) rows: Range<usize>,
     pub(super) states: &'a mut [f32],
-    pub(super) bytes: ByteRowsMut<'a>,
+    /// Where their bytes are read next.
+    pub(super) bytes: Option<ByteRowsMut<'a>>,
     pub(super) hidden: usize,
 }
 
@@ -61,8 +65,10 @@ impl Work for Normalised<'_> {
         let states = self.states.chunks_exact_mut(self.hidden);
         for (index, (row, state)) in self.rows.zip(states).enumerate() {
             let top = normalise(simd, self.norm, row_of(self.panels, self.tokens, row), state);
-            let scaled = quantise(simd, top, state.as_chunks().0.iter(), self.bytes.row(index));
-            self.bytes.set(index, scaled);
+            if let Some(bytes) = &mut self.bytes {
+                let scaled = quantise(simd, top, state.as_chunks().0.iter(), bytes.row(index));
+                bytes.set(index, scaled);
+            }
         }
     }
 }
@@ -83,6 +89,27 @@ impl Work for Quantised<'_> {
             let top = magnitude(simd, row_of(self.panels, self.tokens, row));
             let scaled = quantise(simd, top, row_of(self.panels, self.tokens, row), self.bytes.row(index));
             self.bytes.set(index, scaled);
+        }
+    }
+}
+
+/// Rows of panels, one after the other.
+pub(super) struct Turned<'a> {
+    pub(super) panels: &'a [f32],
+    pub(super) tokens: usize,
+    pub(super) rows: Range<usize>,
+    pub(super) width: usize,
+    pub(super) to: &'a mut [f32],
+}
+
+impl Work for Turned<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn work<S: Simd>(self, simd: S) {
+        for (row, to) in self.rows.zip(self.to.chunks_exact_mut(self.width)) {
+            let vectors = row_of(self.panels, self.tokens, row).zip(to.as_chunks_mut().0);
+            vectors.for_each(|(vector, to)| simd.store(simd.load(vector), to));
         }
     }
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::convert::Infallible;
 
 use crate::synthetic::{Random, Synthetic};
-use crate::{Activation, Isa, Model, Part, Shape, Team, Tensors, Workspace, pack};
+use crate::{Activation, Isa, Model, Part, Precision, Shape, Team, Tensors, Workspace, pack};
 
 /// Decoders that lose as much as possible when they become bytes: outliers that leave everything else below one step.
 struct Hostile {
@@ -46,8 +46,10 @@ fn screening_finds_just_the_terms_of_a_full_product() {
         positions: 32,
         token_types: 0,
         position_offset: 0,
+        padding: None,
         epsilon: 1e-12,
         activation: Activation::Gelu,
+        head_activation: Activation::Gelu,
     };
     let (mut found_any, mut skipped) = (0, 0);
     for (seed, outliers, size) in [(1, 0, 0.0), (2, 128, 30.0), (3, 40, 200.0), (4, 300, 1e6), (5, 64, 1e-6)]
@@ -56,7 +58,7 @@ fn screening_finds_just_the_terms_of_a_full_product() {
             let model = Synthetic { shape: shape.clone(), seed, is_tied: false, decoder_bias };
             let hostile = Hostile { model, outliers, size };
             let file = tempfile::NamedTempFile::new().unwrap();
-            pack(&shape, &hostile, &mut file.as_file()).unwrap();
+            pack(&shape, Precision::Int8, &hostile, &mut file.as_file()).unwrap();
             let mut model = Model::open(file.path()).unwrap();
             for isa in Isa::available() {
                 model = model.with_isa(isa);

@@ -6,9 +6,9 @@ use std::arch::x86_64::{
     _mm256_and_si256, _mm256_castps_si256, _mm256_castsi256_ps, _mm256_cmp_ps, _mm256_cvtepi32_ps,
     _mm256_cvtps_epi32, _mm256_div_ps, _mm256_dpbusd_avx_epi32, _mm256_fmadd_ps, _mm256_loadu_ps,
     _mm256_loadu_si256, _mm256_madd_epi16, _mm256_max_ps, _mm256_min_ps, _mm256_movemask_ps, _mm256_mul_ps,
-    _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_ps, _mm256_setzero_si256,
-    _mm256_slli_epi16, _mm256_slli_epi32, _mm256_srai_epi16, _mm256_srli_epi16, _mm256_storeu_ps,
-    _mm256_storeu_si256, _mm256_sub_ps,
+    _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_si256, _mm256_slli_epi16,
+    _mm256_slli_epi32, _mm256_srai_epi16, _mm256_srli_epi16, _mm256_storeu_ps, _mm256_storeu_si256,
+    _mm256_sub_ps,
 };
 use std::marker::PhantomData;
 
@@ -331,17 +331,25 @@ unsafe fn dot_widen<const R: usize>(work: &Dot<'_>, to: &mut [[Vector; VECTORS];
     }
 }
 
+/// The table's vectors one after the other: twelve registers of sums for six rows, two of the table. What is ahead is
+/// requested with the first.
+///
 /// # Safety
 ///
 /// Detected, and `work.assert::<R, C>()` holds.
-#[inline(always)]
+#[inline(never)]
+#[target_feature(enable = "avx2,fma")]
 unsafe fn product<const R: usize, const C: usize>(work: &Product<'_>, to: &mut [[Vector; C]; R]) {
     let (rows, stride) = (work.rows.as_ptr(), work.stride);
-    // SAFETY: `assert` has compared the last row's last number, and the table's last row, with the slices' lengths.
-    unsafe {
-        for vector in 0..C {
-            let mut sums = [[_mm256_setzero_ps(); 2]; R];
-            for index in 0..work.depth {
+    let mut ahead = work.ahead.chunks(LANES.max(work.ahead.len() / work.depth));
+    for vector in 0..C {
+        let mut sums: [Vector; R] = std::array::from_fn(|row| to[row][vector]);
+        for index in 0..work.depth {
+            for line in ahead.next().unwrap_or_default().chunks(LANES) {
+                _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast());
+            }
+            // SAFETY: `assert` has compared the last row's last number, and the table's last row, with the slices' lengths.
+            unsafe {
                 let table = work.table.as_ptr().add(index * work.table_stride + vector * LANES);
                 let (low, high) = (_mm256_loadu_ps(table), _mm256_loadu_ps(table.add(HALF)));
                 for (row, sums) in sums.iter_mut().enumerate() {
@@ -349,9 +357,9 @@ unsafe fn product<const R: usize, const C: usize>(work: &Product<'_>, to: &mut [
                     *sums = [_mm256_fmadd_ps(value, low, sums[0]), _mm256_fmadd_ps(value, high, sums[1])];
                 }
             }
-            for (to, sums) in to.iter_mut().zip(sums) {
-                to[vector] = sums;
-            }
+        }
+        for (to, sums) in to.iter_mut().zip(sums) {
+            to[vector] = sums;
         }
     }
 }

@@ -5,8 +5,8 @@ use std::arch::x86_64::{
     _mm512_add_epi32, _mm512_add_ps, _mm512_castps_si512, _mm512_castsi512_ps, _mm512_cmp_ps_mask,
     _mm512_cvtepi32_epi8, _mm512_cvtepi32_ps, _mm512_cvtps_epi32, _mm512_div_ps, _mm512_dpbusd_epi32,
     _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps,
-    _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_slli_epi32,
-    _mm512_storeu_ps, _mm512_sub_ps,
+    _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_si512, _mm512_slli_epi32, _mm512_storeu_ps,
+    _mm512_sub_ps,
 };
 
 use super::{Dot, LANES, PANEL, Product, QUAD, Simd, VECTORS, Work};
@@ -212,23 +212,32 @@ unsafe fn dot<const R: usize>(work: &Dot<'_>, to: &mut [[__m512; VECTORS]; R]) {
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,fma")]
 unsafe fn product<const R: usize, const C: usize>(work: &Product<'_>, to: &mut [[__m512; C]; R]) {
-    let mut sums = [[_mm512_setzero_ps(); C]; R];
+    let mut sums = *to;
     let (rows, stride) = (work.rows.as_ptr(), work.stride);
     let mut table = work.table.as_ptr();
-    for index in 0..work.depth {
-        // SAFETY: `assert` has compared the last row's last number, and the table's last row, with the slices' lengths;
-        // past its last row the table's pointer is not read, and only added to by wrapping.
-        unsafe {
-            let columns: [__m512; C] =
-                std::array::from_fn(|vector| _mm512_loadu_ps(table.add(vector * LANES)));
-            for (row, sums) in sums.iter_mut().enumerate() {
-                let value = _mm512_set1_ps(*rows.add(row * stride + index));
-                for (sum, column) in sums.iter_mut().zip(columns) {
-                    *sum = _mm512_fmadd_ps(value, column, *sum);
+    let lines = (work.ahead.len() / LANES).div_ceil(work.depth.div_ceil(STEP));
+    let mut ahead = work.ahead.as_ptr();
+    for step in (0..work.depth).step_by(STEP) {
+        for _ in 0..lines {
+            // Never faults, wherever it points.
+            _mm_prefetch::<_MM_HINT_T1>(ahead.cast());
+            ahead = ahead.wrapping_add(LANES);
+        }
+        for index in step..work.depth.min(step + STEP) {
+            // SAFETY: `assert` has compared the last row's last number, and the table's last row, with the slices' lengths;
+            // past its last row the table's pointer is not read, and only added to by wrapping.
+            unsafe {
+                let columns: [__m512; C] =
+                    std::array::from_fn(|vector| _mm512_loadu_ps(table.add(vector * LANES)));
+                for (row, sums) in sums.iter_mut().enumerate() {
+                    let value = _mm512_set1_ps(*rows.add(row * stride + index));
+                    for (sum, column) in sums.iter_mut().zip(columns) {
+                        *sum = _mm512_fmadd_ps(value, column, *sum);
+                    }
                 }
             }
+            table = table.wrapping_add(work.table_stride);
         }
-        table = table.wrapping_add(work.table_stride);
     }
     *to = sums;
 }

@@ -112,7 +112,6 @@ impl Simd for Portable {
     #[inline(always)]
     fn product<const R: usize, const C: usize>(self, work: &Product<'_>, to: &mut [[Vector; C]; R]) {
         work.assert::<R, C>();
-        *to = [[[0.0; LANES]; C]; R];
         for index in 0..work.depth {
             let table = work.table[index * work.table_stride..][..C * LANES].as_chunks::<LANES>().0;
             for (row, sums) in to.iter_mut().enumerate() {

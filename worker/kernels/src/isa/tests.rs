@@ -206,7 +206,14 @@ fn products_of_numbers_have_the_same_bits() {
     for depth in [1, 2, 17, 64, 300] {
         let rows: Vec<f32> = (0..ROWS * (depth + 3)).map(|_| random.normal()).collect();
         let table: Vec<f32> = (0..depth * 70).map(|_| random.normal()).collect();
-        let work = || Product { rows: &rows, stride: depth + 3, table: &table, table_stride: 70, depth };
+        let work = || Product {
+            rows: &rows,
+            stride: depth + 3,
+            table: &table,
+            table_stride: 70,
+            depth,
+            ahead: &table,
+        };
         same_everywhere(|isa| isa.run(Products(work())));
     }
 }

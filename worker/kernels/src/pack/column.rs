@@ -1,8 +1,8 @@
-//! Weights as bytes. PURE.
+//! Weights as bytes or as they are, panel by panel. PURE.
 
 use std::ops::Range;
 
-use crate::isa::QUAD;
+use crate::isa::{PANEL, QUAD};
 
 /// One output as bytes.
 pub(super) struct Column {
@@ -45,6 +45,42 @@ pub(super) fn interleave(columns: &[Column], inputs: Range<usize>, panel: &mut V
     for quad in inputs.step_by(QUAD) {
         for column in columns {
             panel.extend_from_slice(&column.bytes[quad..quad + QUAD]);
+        }
+    }
+}
+
+/// A column of the checkpoint with its padding.
+pub(super) fn spread(weights: &[f32], inputs: &[Option<usize>]) -> Vec<f32> {
+    inputs.iter().map(|input| input.map_or(0.0, |input| weights[input])).collect()
+}
+
+/// A linear layer's outputs.
+pub(super) enum Columns {
+    Bytes(Vec<Column>),
+    Numbers(Vec<Vec<f32>>),
+}
+
+impl Columns {
+    /// 64 of them from `first` on, as the kernels read these inputs: bytes by fours, numbers one by one.
+    pub(super) fn panel(&self, first: usize, inputs: Range<usize>) -> Vec<u8> {
+        let mut panel = Vec::new();
+        match self {
+            Self::Bytes(columns) => interleave(&columns[first..first + PANEL], inputs, &mut panel),
+            Self::Numbers(columns) => {
+                let columns = &columns[first..first + PANEL];
+                for input in inputs {
+                    panel.extend(columns.iter().flat_map(|column| column[input].to_le_bytes()));
+                }
+            }
+        }
+        panel
+    }
+
+    /// What an output's sums are multiplied with.
+    pub(super) fn scale(&self, column: usize) -> f32 {
+        match self {
+            Self::Bytes(columns) => columns[column].scale,
+            Self::Numbers(_) => 1.0,
         }
     }
 }

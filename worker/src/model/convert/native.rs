@@ -1,11 +1,11 @@
-//! From safetensors to the file of the engine of our own: int8 weights in the order in which its kernels read them.
+//! From safetensors to a file for our kernels: weights in the order in which they read them, in one of their precisions.
 
 use std::borrow::Cow;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use fs_err::File;
-use lexiscale_kernels::{Activation, LayerPart, PackError, Part, Shape, Tensors};
+use lexiscale_kernels::{Activation, LayerPart, PackError, Part, Precision, Shape, Tensors};
 
 use crate::model::config::{self, Decoder, ModelConfig};
 use crate::model::saturation::{Pooling, Reduction};
@@ -20,35 +20,32 @@ pub enum Packed {
     Written {
         bytes: u64,
     },
-    /// The engine is not made for such a model, which is served in fp32.
+    /// The kernels are not made for such a model, which ONNX Runtime serves.
     Refused {
         reason: String,
     },
 }
 
-/// Writes the file, if the engine can run the model.
+/// Writes the file, if the kernels can run the model.
 pub(super) fn pack(
     config: &ModelConfig,
     pooling: Pooling,
     weights: &Weights,
+    precision: Precision,
     output: &Path,
 ) -> Result<Packed, ConvertError> {
     if pooling.reduction != Reduction::Max {
-        let reason = "pooling by sums needs every logit, and int8 finds only the strongest".to_owned();
+        let reason = "pooling by sums needs every logit, and our kernels find only the strongest".to_owned();
         return Ok(Packed::Refused { reason });
     }
     let Some(names) = TensorNames::new(config.family, config.decoder) else {
         let reason = format!("the architecture {:?} is not built for int8", config.family);
         return Ok(Packed::Refused { reason });
     };
-    if config.activation != config.head_activation {
-        let reason = "the head's activation is not that of the layers".to_owned();
-        return Ok(Packed::Refused { reason });
-    }
     let shape = shape(config);
     let checkpoint = Checkpoint { config, names, weights };
     let mut file = BufWriter::with_capacity(1 << 20, File::create(output).map_err(ConvertError::Write)?);
-    let outcome = lexiscale_kernels::pack(&shape, &checkpoint, &mut file);
+    let outcome = lexiscale_kernels::pack(&shape, precision, &checkpoint, &mut file);
     let refusal = match outcome {
         Ok(bytes) => {
             file.flush().map_err(ConvertError::Write)?;
@@ -75,12 +72,18 @@ fn shape(config: &ModelConfig) -> Shape {
         positions: config.positions,
         token_types: config.token_types,
         position_offset: config.padding.map_or(0, |padding| padding + 1),
+        padding: config.padding,
         epsilon: config.layer_norm_epsilon,
-        activation: match config.activation {
-            config::Activation::Gelu => Activation::Gelu,
-            config::Activation::GeluTanh => Activation::GeluTanh,
-            config::Activation::Relu => Activation::Relu,
-        },
+        activation: activation(config.activation),
+        head_activation: activation(config.head_activation),
+    }
+}
+
+fn activation(activation: config::Activation) -> Activation {
+    match activation {
+        config::Activation::Gelu => Activation::Gelu,
+        config::Activation::GeluTanh => Activation::GeluTanh,
+        config::Activation::Relu => Activation::Relu,
     }
 }
 

@@ -11,7 +11,7 @@ use crate::precision;
 
 /// How workers of `precision: auto` decide, told before there are any. Where the model was cached, its workers run too.
 fn int8(manifest: &Manifest) -> FetchedInt8 {
-    let (automatic, message) = match precision::automatic(manifest, native::integer_speed()) {
+    let (automatic, message) = match precision::automatic(manifest, native::kernel_speed()) {
         Ok(message) => (true, message),
         Err(message) => (false, message),
     };

@@ -8,7 +8,9 @@ use lexiscale_worker::backend::onnx::OnnxRuntime;
 use lexiscale_worker::embedder::{Embedder, Settings};
 use lexiscale_worker::metrics::Metrics;
 use lexiscale_worker::model::assemble::{Origin, assemble};
+use lexiscale_worker::model::manifest::{FP32_FILE, digest};
 use lexiscale_worker::model::select::select;
+use lexiscale_worker::model::verify::read_manifest;
 use lexiscale_worker::precision::PrecisionSetting;
 use prometheus_client::registry::Registry;
 use tempfile::TempDir;
@@ -78,6 +80,26 @@ pub(crate) fn publish(source: &Path) -> TempDir {
 pub(crate) fn published_demo() -> &'static Path {
     static FOLDER: OnceLock<TempDir> = OnceLock::new();
     FOLDER.get_or_init(|| publish(&demo_source())).path()
+}
+
+/// The same, to be served by ONNX Runtime.
+pub(crate) fn published_demo_for_onnx() -> &'static Path {
+    static FOLDER: OnceLock<TempDir> = OnceLock::new();
+    let published = || {
+        let published = publish(&demo_source());
+        leave_fp32_to_onnx(published.path());
+        published
+    };
+    FOLDER.get_or_init(published).path()
+}
+
+/// As on a machine that our kernels have no instructions for: the file of theirs is not there.
+pub(crate) fn leave_fp32_to_onnx(published: &Path) {
+    let model = published.join("model");
+    let mut manifest = read_manifest(&model).unwrap();
+    manifest.files.retain(|file| file.name != FP32_FILE);
+    manifest.digest = digest(&manifest.files);
+    fs_err::write(model.join("manifest.json"), serde_json::to_vec(&manifest).unwrap()).unwrap();
 }
 
 pub(crate) fn metrics() -> Arc<Metrics> {
