@@ -1,7 +1,6 @@
 //! How many bytes this gateway holds for requests: bodies while they are worked on, and answers that are joined
 //! from pieces. Counted as they arrive, so that nobody reserves by announcing.
 
-use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,7 +8,6 @@ use std::task::{Context, Poll};
 
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
-use http_body_util::Full;
 use hyper::body::{Frame, SizeHint};
 
 use super::Gateway;
@@ -117,38 +115,6 @@ impl hyper::body::Body for Counted {
             return Poll::Ready(Some(Err(axum::Error::new(over))));
         }
         polled
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-/// A body that counts as held until it is sent.
-pub(crate) struct Kept {
-    body: Full<Bytes>,
-    _held: Arc<Held>,
-}
-
-impl Kept {
-    pub(crate) fn body(bytes: Bytes, held: Arc<Held>) -> Body {
-        Body::new(Self { body: Full::new(bytes), _held: held })
-    }
-}
-
-impl hyper::body::Body for Kept {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Pin::new(&mut self.body).poll_frame(context)
     }
 
     fn is_end_stream(&self) -> bool {

@@ -10,9 +10,10 @@ use http::header::{ACCEPT, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::Serialize;
+use tokio::time::Instant;
 
 use super::Gateway;
-use super::budget::Kept;
+use super::admission::Began;
 use super::elastic::json::Json;
 use super::elastic::media_type::MediaType;
 use super::elastic::query::Presentation;
@@ -20,6 +21,7 @@ use super::error::Error;
 use super::metrics::Rejection;
 use super::page;
 use super::request::{pairs, text};
+use super::sending::Sending;
 use super::tenancy::Tenant;
 use super::writing;
 
@@ -48,6 +50,8 @@ struct Rewriting {
     presentation: Presentation,
     /// Whose turn it takes.
     tenant: Tenant,
+    /// Until when it may be read, as no request may take longer.
+    deadline: Instant,
 }
 
 impl Rewriting {
@@ -56,7 +60,9 @@ impl Rewriting {
         let presentation = Presentation::parse(&pairs(request.uri()));
         let own = |_| Tenant(gateway.settings.namespace.clone());
         let tenant = || Tenant::of(request.extensions(), gateway).unwrap_or_else(own);
-        (presentation != Presentation::default()).then(|| Self { presentation, tenant: tenant() })
+        let Began(began) = Began::of(request.extensions());
+        let deadline = began + gateway.settings.drain_timeout;
+        (presentation != Presentation::default()).then(|| Self { presentation, tenant: tenant(), deadline })
     }
 }
 
@@ -96,7 +102,7 @@ impl Dress {
 }
 
 async fn rewrite(gateway: &Gateway, response: Response, rewriting: Rewriting) -> Response {
-    let Rewriting { presentation, tenant } = rewriting;
+    let Rewriting { presentation, tenant, deadline } = rewriting;
     let (mut head, body) = response.into_parts();
     let bytes = match Limited::new(body, LARGEST_REWRITTEN).collect().await {
         Ok(read) => read.to_bytes(),
@@ -117,10 +123,7 @@ async fn rewrite(gateway: &Gateway, response: Response, rewriting: Rewriting) ->
         writing::write(&tenant, Arc::clone(&counted), move || presented(bytes, presentation)).await
     };
     match rewritten {
-        Ok(bytes) => {
-            counted.shrink(bytes.len());
-            Response::from_parts(head, Kept::body(bytes, counted))
-        }
+        Ok(bytes) => Response::from_parts(head, Sending::dressed(bytes, deadline, counted)),
         Err(_) => Error::AnswerBroken.into_response(),
     }
 }

@@ -1,5 +1,5 @@
 //! An answer that is held whole while its client reads it: one that was joined from those of several workers, or written in
-//! another shape. It counts as held to its last byte, and breaks off at the deadline as one that streams through does, or
+//! another shape or look. It counts as held to its last byte, and breaks off at the deadline as one that streams through does, or
 //! clients that read a few bytes a minute would fill the gateway's memory for as long as they like.
 
 use std::collections::VecDeque;
@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 
 use axum::body::{Body, Bytes};
 use hyper::body::{Frame, SizeHint};
-use tokio::time::{Sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::admission::Admitted;
 use super::budget::Held;
@@ -19,13 +19,13 @@ use super::worker::RelayError;
 /// What is given at a time: what was given once does not come back at the deadline.
 const PIECE: usize = 64 << 10;
 
-/// Holds the request's place and its bytes until the last of them is through.
+/// Holds the request's place, if it has one, and its bytes until the last of them is through.
 pub(crate) struct Sending {
     chunks: VecDeque<Bytes>,
     left: u64,
     has_begun: bool,
     deadline: Pin<Box<Sleep>>,
-    _admitted: Admitted,
+    _admitted: Option<Admitted>,
     _held: Arc<Held>,
 }
 
@@ -39,19 +39,25 @@ impl Sending {
             chunks.extend(pieces(entries));
         }
         chunks.push_back(Bytes::from_static(close));
-        Self::body(chunks, admitted, held)
+        Self::body(chunks, admitted.deadline.at, Some(admitted), held)
     }
 
     /// An answer of which nothing but itself is held any more.
     pub(crate) fn whole(answer: impl Into<Bytes>, admitted: Admitted, held: Arc<Held>) -> Body {
         let answer = answer.into();
         held.shrink(answer.len());
-        Self::body(pieces(answer).collect(), admitted, held)
+        Self::body(pieces(answer).collect(), admitted.deadline.at, Some(admitted), held)
     }
 
-    fn body(chunks: VecDeque<Bytes>, admitted: Admitted, held: Arc<Held>) -> Body {
+    /// An answer that looks otherwise than it was given; whatever place its request had is free.
+    pub(crate) fn dressed(answer: Bytes, deadline: Instant, held: Arc<Held>) -> Body {
+        held.shrink(answer.len());
+        Self::body(pieces(answer).collect(), deadline, None, held)
+    }
+
+    fn body(chunks: VecDeque<Bytes>, deadline: Instant, admitted: Option<Admitted>, held: Arc<Held>) -> Body {
         let left = chunks.iter().map(|chunk| chunk.len() as u64).sum();
-        let deadline = Box::pin(sleep_until(admitted.deadline.at));
+        let deadline = Box::pin(sleep_until(deadline));
         Body::new(Self { chunks, left, has_begun: false, deadline, _admitted: admitted, _held: held })
     }
 }
@@ -92,7 +98,6 @@ mod tests {
     use std::time::Duration;
 
     use http_body_util::BodyExt;
-    use tokio::time::Instant;
 
     use super::*;
     use crate::gateway::admission::{Admission, Began, Deadline};

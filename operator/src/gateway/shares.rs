@@ -80,7 +80,8 @@ impl Share {
         let Shares { limit, taken, .. } = &*self.all;
         if let Some(of_tenant) = &self.of_tenant {
             let free = limit.saturating_sub(taken.load(Ordering::Relaxed));
-            let most = free.saturating_mul(TIMES_FREE);
+            // What is taken at once may be no more than what could be taken one by one.
+            let most = free.saturating_sub(more.saturating_sub(1)).saturating_mul(TIMES_FREE);
             // Several who ask at once may get a little more than this: what must hold exactly is the limit of all.
             let fits = |had: usize| had.checked_add(more).filter(|has| *has <= most);
             let raised = of_tenant.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits);
@@ -156,6 +157,17 @@ mod tests {
         // What the first gives back is there for those who have less.
         drop(greedy);
         assert!(fill(&shares, "third").len() > 600);
+    }
+
+    /// Or one body that fits would be all that fits.
+    #[test]
+    fn who_takes_much_at_once_gets_no_more_than_who_takes_it_bit_by_bit() {
+        let shares = Shares::new(1000, Among::Tenants);
+        let share = shares.begin("greedy");
+        assert_eq!(share.take(801), Err(NoRoom::ForTenant));
+        assert_eq!(share.take(800), Ok(()));
+        assert_eq!(shares.begin("second").take(161), Err(NoRoom::ForTenant));
+        assert_eq!(shares.begin("second").take(160), Ok(()));
     }
 
     #[test]

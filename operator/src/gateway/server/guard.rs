@@ -3,6 +3,7 @@
 
 use std::future::Future;
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
@@ -101,8 +102,9 @@ impl<T: AsyncRead + Unpin> AsyncRead for Guarded<T> {
                 }
                 return Poll::Ready(Ok(()));
             }
-            let mut bytes = [0; READ_SIZE];
-            let mut read = ReadBuf::new(&mut bytes);
+            // Filling it with zeros first would take longer than reading what an ordinary request has.
+            let mut bytes = [MaybeUninit::uninit(); READ_SIZE];
+            let mut read = ReadBuf::uninit(&mut bytes);
             match Pin::new(&mut this.io).poll_read(context, &mut read) {
                 Poll::Ready(Ok(())) if read.filled().is_empty() => return Poll::Ready(Ok(())),
                 Poll::Ready(Ok(())) => {
@@ -154,8 +156,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<T> {
         let polled = Pin::new(&mut this.io).poll_shutdown(context);
         ready!(this.write_timer.bound(polled, this.patience.write, context))?;
         while this.requests.is_refused() {
-            let mut bytes = [0; READ_SIZE];
-            let mut read = ReadBuf::new(&mut bytes);
+            let mut bytes = [MaybeUninit::uninit(); READ_SIZE];
+            let mut read = ReadBuf::uninit(&mut bytes);
             match Pin::new(&mut this.io).poll_read(context, &mut read) {
                 Poll::Ready(Ok(())) if !read.filled().is_empty() && !this.linger.is_over(LINGER, context) => {
                 }

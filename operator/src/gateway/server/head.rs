@@ -116,25 +116,39 @@ impl Requests {
 /// Moves bytes of a head; says how many, and whether it is whole.
 fn take_head(head: &mut BytesMut, input: &[u8]) -> Result<(usize, bool), BadHead> {
     head.reserve(input.len().min(LARGEST_HEAD - head.len()));
-    for (index, &byte) in input.iter().enumerate() {
-        let previous = head.last().copied();
-        if (byte == b'\n') != (previous == Some(b'\r')) {
+    let mut taken = 0;
+    loop {
+        taken += take_within_line(head, &input[taken..]);
+        if head.len() >= LARGEST_HEAD {
+            return Err(BadHead::TooLarge);
+        }
+        let Some(&byte) = input.get(taken) else { return Ok((taken, false)) };
+        if (byte == b'\n') != (head.last() == Some(&b'\r')) {
             return Err(malformed("a line must end with carriage return and line feed, and hold neither"));
         }
         head.put_u8(byte);
+        taken += 1;
         if byte == b'\n' {
             if head.as_ref() == b"\r\n" {
                 // An empty line before a request is older clients' habit.
                 head.clear();
             } else if head.ends_with(b"\r\n\r\n") {
-                return Ok((index + 1, true));
+                return Ok((taken, true));
             }
         }
-        if head.len() >= LARGEST_HEAD {
-            return Err(BadHead::TooLarge);
-        }
     }
-    Ok((input.len(), false))
+}
+
+/// Moves what comes before the next line end, but no more than a head may have; says how many bytes. All at once: looked at one by one, the
+/// heads of an attacker would take a core.
+fn take_within_line(head: &mut BytesMut, input: &[u8]) -> usize {
+    if head.last() == Some(&b'\r') {
+        return 0;
+    }
+    let input = &input[..input.len().min(LARGEST_HEAD - head.len())];
+    let within = input.iter().position(|byte| matches!(byte, b'\r' | b'\n')).unwrap_or(input.len());
+    head.put_slice(&input[..within]);
+    within
 }
 
 /// What follows a head.

@@ -1,5 +1,6 @@
 //! Bytes on real sockets, against the real server and router; the API server is away.
 
+mod http2;
 mod tls;
 
 use std::net::SocketAddr;

@@ -26,7 +26,16 @@ async fn serve_tls(directory: &Path) -> Site {
     Site::start(&["--tls-cert-file", &cert, "--tls-key-file", &key, "--header-timeout", "500ms"]).await
 }
 
+/// As a client that would rather speak HTTP/2.
 async fn secured(
+    site: &Site,
+    trusted: &CertificateDer<'static>,
+) -> io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
+    secured_for(&[b"h2", b"http/1.1"], site, trusted).await
+}
+
+async fn secured_for(
+    protocols: &[&[u8]],
     site: &Site,
     trusted: &CertificateDer<'static>,
 ) -> io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
@@ -37,7 +46,7 @@ async fn secured(
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
     let connector = TlsConnector::from(Arc::new(config));
     connector.connect(ServerName::try_from("localhost").unwrap(), site.connect().await).await
 }
@@ -77,6 +86,15 @@ async fn a_renewed_certificate_is_served_without_a_restart_and_a_bad_one_is_not(
     assert!(is_served(&mut secured(&site, &third).await.unwrap()).await);
     assert!(secured(&site, &first).await.is_err());
     assert!(is_served(&mut open).await, "a connection from before goes on");
+}
+
+#[tokio::test]
+async fn who_speaks_nothing_but_http2_gets_no_connection() {
+    let directory = tempfile::tempdir().unwrap();
+    let trusted = issue(directory.path());
+    let site = serve_tls(directory.path()).await;
+    assert!(secured_for(&[b"h2"], &site, &trusted).await.is_err());
+    assert!(is_served(&mut secured_for(&[b"http/1.1"], &site, &trusted).await.unwrap()).await);
 }
 
 #[tokio::test]
