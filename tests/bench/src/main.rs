@@ -5,7 +5,7 @@
 mod api;
 mod burst;
 mod client;
-mod clock;
+mod engine;
 mod figures;
 mod gateway;
 mod load;

@@ -8,30 +8,32 @@ use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+const HEAD_END: &[u8] = b"\r\n\r\n";
+
 pub(crate) struct Wire {
     stream: TcpStream,
     buffer: BytesMut,
 }
 
-pub(crate) struct Message {
-    head: Bytes,
-    pub(crate) body: Bytes,
+pub(crate) struct Message<B = Bytes> {
+    head: B,
+    pub(crate) body: B,
 }
 
-impl Message {
+impl<B: AsRef<[u8]>> Message<B> {
     /// Of an answer.
     pub(crate) fn is_ok(&self) -> bool {
-        self.head.starts_with(b"HTTP/1.1 200 ")
+        self.head.as_ref().starts_with(b"HTTP/1.1 200 ")
     }
 
     /// Whether the sender ends the connection with it.
     pub(crate) fn closes(&self) -> bool {
         const CLOSE: &[u8] = b"connection: close";
-        self.head.windows(CLOSE.len()).any(|window| window.eq_ignore_ascii_case(CLOSE))
+        self.head.as_ref().windows(CLOSE.len()).any(|window| window.eq_ignore_ascii_case(CLOSE))
     }
 
     pub(crate) fn first_line(&self) -> String {
-        let line = self.head.split(|byte| *byte == b'\r').next().unwrap_or_default();
+        let line = self.head.as_ref().split(|byte| *byte == b'\r').next().unwrap_or_default();
         String::from_utf8_lossy(line).into_owned()
     }
 }
@@ -74,17 +76,24 @@ impl Wire {
     }
 
     fn whole(&mut self) -> Result<Option<Message>> {
-        let Some(end) = self.buffer.windows(4).position(|window| window == b"\r\n\r\n") else {
-            return Ok(None);
-        };
-        let length = body_length(&self.buffer[..end])?;
-        let begin = end + 4;
-        if self.buffer.len() < begin + length {
-            return Ok(None);
-        }
-        let message = self.buffer.split_to(begin + length).freeze();
-        Ok(Some(Message { head: message.slice(..end), body: message.slice(begin..) }))
+        let Some((Message { head, body: _ }, end)) = message(&self.buffer)? else { return Ok(None) };
+        let (head, body) = (head.len(), head.len() + HEAD_END.len());
+        let whole = self.buffer.split_to(end).freeze();
+        Ok(Some(Message { head: whole.slice(..head), body: whole.slice(body..) }))
     }
+}
+
+/// A message where it was received, and where it ends.
+type Received<'a> = (Message<&'a [u8]>, usize);
+
+/// The first message; none as long as it is not whole.
+pub(crate) fn message(buffer: &[u8]) -> Result<Option<Received<'_>>> {
+    let Some(end) = buffer.windows(HEAD_END.len()).position(|window| window == HEAD_END) else {
+        return Ok(None);
+    };
+    let (head, rest) = (&buffer[..end], &buffer[end + HEAD_END.len()..]);
+    let body = rest.get(..body_length(head)?);
+    Ok(body.map(|body| (Message { head, body }, end + HEAD_END.len() + body.len())))
 }
 
 fn body_length(head: &[u8]) -> Result<usize> {

@@ -1,8 +1,9 @@
 //! What one core of the gateway carries, and what it adds to a request at half of that. nginx does the same beside it as a plain
 //! proxy.
 //!
-//! The program under test has a core for itself. Load and stubs share the other one, so they must leave it idle enough
-//! not to be what is measured: how busy it was, and how late requests were sent, is printed.
+//! The program under test has a core for itself, before whatever else runs on the machine (`process.rs`). Load and stubs share the other
+//! one (`engine.rs`), so they must leave it idle enough not to be what is measured: how busy it was, and how late requests were sent, is
+//! printed.
 //!
 //! A virtual machine stands still now and then for some milliseconds, whatever runs on it: here about once a second. A percentile over
 //! seconds would be about that. So turns are short, most of them see none of it, and a percentile is the median of those of the
@@ -15,7 +16,7 @@ use anyhow::Result;
 
 use super::Settings;
 use crate::api::{Api, NAMESPACE};
-use crate::clock::Clock;
+use crate::engine::Engine;
 use crate::figures::{Figures, percentile};
 use crate::load::{BODY, Outcome, Target, arrivals, closed, open};
 use crate::process::Process;
@@ -35,9 +36,9 @@ struct Side {
     targets: Vec<Target>,
 }
 
-pub(super) async fn measure(settings: &Settings, clock: &Clock, figures: &mut Figures) -> Result<()> {
+pub(super) async fn measure(settings: &Settings, engine: &Engine, figures: &mut Figures) -> Result<()> {
     let duration = Duration::from_secs_f64(settings.seconds);
-    let stage = Stage::set(settings, clock).await?;
+    let stage = Stage::set(settings, engine).await?;
     let nginx = Process::nginx(&settings.nginx, &stage.pods).await?;
     let direct = stage.pods.iter().map(|pod| Target::new(*pod, "/_inference")).collect();
     let sides = [
@@ -46,9 +47,9 @@ pub(super) async fn measure(settings: &Settings, clock: &Clock, figures: &mut Fi
         Side { name: "gateway", targets: vec![Target::new(stage.gateway.address, "/_inference/busy")] },
     ];
 
-    carried(&nginx, &sides[1], duration, figures).await?;
-    let capacity = carried(&stage.gateway, &sides[2], duration, figures).await?;
-    let rate = half(capacity, clock, &sides[2].targets, duration).await?;
+    carried(engine, &nginx, &sides[1], duration, figures).await?;
+    let capacity = carried(engine, &stage.gateway, &sides[2], duration, figures).await?;
+    let rate = half(capacity, engine, &sides[2].targets, duration).await?;
     let mut random = fastrand::Rng::new();
     figures.add("added_at_requests_per_second", rate);
     figures.add("added_at_share_of_capacity", rate / capacity);
@@ -58,7 +59,7 @@ pub(super) async fn measure(settings: &Settings, clock: &Clock, figures: &mut Fi
         let arrivals = arrivals(rate, TURN, &mut random);
         for place in 0..sides.len() {
             let side = (turn + place) % sides.len();
-            turns[side].add(open(clock, &sides[side].targets, &arrivals).await?);
+            turns[side].add(open(engine, &sides[side].targets, &arrivals).await?);
         }
     }
     for (side, of_side) in sides.iter().zip(&turns) {
@@ -86,8 +87,8 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    pub(super) async fn set(settings: &Settings, clock: &Clock) -> Result<Self> {
-        let workers = Worker::several(STUBS, clock, Service::Fixed(super::STUB)).await?;
+    pub(super) async fn set(settings: &Settings, engine: &Engine) -> Result<Self> {
+        let workers = Worker::several(STUBS, engine, Service::Fixed(super::STUB))?;
         let pods: Vec<_> = workers.iter().map(|worker| worker.address).collect();
         let api = Api::start(vec![("busy".to_owned(), pods.clone())]).await?;
         let gateway = Process::gateway(&settings.operator, api.address, NAMESPACE, &[]).await?;
@@ -95,23 +96,30 @@ impl Stage {
     }
 
     /// Half of what the gateway carries in a second.
-    pub(super) async fn half(&self, clock: &Clock, targets: &[Target], duration: Duration) -> Result<f64> {
-        let capacity = capacity(&self.gateway, &targets[0], duration).await?;
-        half(capacity.per_core_second, clock, targets, duration).await
+    pub(super) async fn half(&self, engine: &Engine, targets: &[Target], duration: Duration) -> Result<f64> {
+        let capacity = capacity(engine, &self.gateway, targets[0], duration).await?;
+        half(capacity.per_core_second, engine, targets, duration).await
     }
 }
 
 /// Less than half where load and stubs were too busy to measure then.
-async fn half(capacity: f64, clock: &Clock, targets: &[Target], duration: Duration) -> Result<f64> {
+async fn half(capacity: f64, engine: &Engine, targets: &[Target], duration: Duration) -> Result<f64> {
     let half = capacity / 2.0;
     let arrivals = arrivals(half, duration.mul_f64(0.25), &mut fastrand::Rng::new());
-    let tried = open(clock, targets, &arrivals).await?;
+    let tried = open(engine, targets, &arrivals).await?;
     Ok(half * (MOST_BUSY / tried.busy).min(1.0))
 }
 
-async fn carried(process: &Process, side: &Side, duration: Duration, figures: &mut Figures) -> Result<f64> {
+async fn carried(
+    engine: &Engine,
+    process: &Process,
+    side: &Side,
+    duration: Duration,
+    figures: &mut Figures,
+) -> Result<f64> {
     let name = side.name;
-    let Capacity { rate, busy, per_core_second } = capacity(process, &side.targets[0], duration).await?;
+    let Capacity { rate, busy, per_core_second } =
+        capacity(engine, process, side.targets[0], duration).await?;
     figures.add(format!("carried_requests_per_second_{name}"), rate);
     figures.add(format!("carried_busy_share_of_core_{name}"), busy);
     figures.add(format!("requests_per_core_second_{name}"), per_core_second);
@@ -127,12 +135,17 @@ struct Capacity {
     per_core_second: f64,
 }
 
-async fn capacity(process: &Process, target: &Target, duration: Duration) -> Result<Capacity> {
+async fn capacity(
+    engine: &Engine,
+    process: &Process,
+    target: Target,
+    duration: Duration,
+) -> Result<Capacity> {
     let body = || BODY.to_owned();
-    closed(target, CONNECTIONS, duration.mul_f64(0.2), body).await?;
+    closed(engine, target, CONNECTIONS, duration.mul_f64(0.2), body).await?;
     let cpu = process.cpu_seconds()?;
     let began = std::time::Instant::now();
-    let rate = closed(target, CONNECTIONS, duration, body).await?;
+    let rate = closed(engine, target, CONNECTIONS, duration, body).await?;
     let seconds = began.elapsed().as_secs_f64();
     let busy = (process.cpu_seconds()? - cpu) / seconds;
     Ok(Capacity { rate, busy, per_core_second: rate / busy })

@@ -13,22 +13,22 @@ use anyhow::{Result, ensure};
 use self::floods::{FLOODS, Flood};
 use super::Settings;
 use super::added::{Stage, TURN, Turns, turns_in};
-use crate::clock::Clock;
+use crate::engine::Engine;
 use crate::figures::Figures;
 use crate::load::{Arrival, Outcome, Target, arrivals, open};
 
 /// For connections to come and go between turns.
 const SETTLING: Duration = Duration::from_millis(200);
 
-pub(super) async fn measure(settings: &Settings, clock: &Clock, figures: &mut Figures) -> Result<()> {
+pub(super) async fn measure(settings: &Settings, engine: &Engine, figures: &mut Figures) -> Result<()> {
     let duration = Duration::from_secs_f64(settings.seconds);
-    let stage = Stage::set(settings, clock).await?;
+    let stage = Stage::set(settings, engine).await?;
     let address = stage.gateway.address;
     let targets = [Target::new(address, "/_inference/busy")];
-    let rate = stage.half(clock, &targets, duration).await?;
+    let rate = stage.half(engine, &targets, duration).await?;
     figures.add("attacks_beside_requests_per_second", rate);
     for attack in Attack::all() {
-        let beside = Beside { clock, address, targets: &targets, attack };
+        let beside = Beside { engine, address, targets: &targets, attack };
         beside.measure(rate, turns_in(duration) / 2, figures).await?;
     }
     holds::until_cut(address, figures).await
@@ -42,6 +42,8 @@ pub(super) fn names() -> impl Iterator<Item = &'static str> {
 /// What somebody does who means harm.
 #[derive(Clone, Copy)]
 enum Attack {
+    /// Connections that send nothing.
+    Idle,
     /// Connections that never finish a head, or a body.
     Stalled,
     /// Connections whose bodies come by one byte a second.
@@ -52,11 +54,12 @@ enum Attack {
 
 impl Attack {
     fn all() -> impl Iterator<Item = Self> {
-        [Self::Stalled, Self::Trickling].into_iter().chain(FLOODS.map(Self::Flood))
+        [Self::Idle, Self::Stalled, Self::Trickling].into_iter().chain(FLOODS.map(Self::Flood))
     }
 
     const fn name(self) -> &'static str {
         match self {
+            Self::Idle => "10000_idle",
             Self::Stalled => "2000_stalled",
             Self::Trickling => "1000_trickling",
             Self::Flood(flood) => flood.name,
@@ -65,7 +68,7 @@ impl Attack {
 }
 
 struct Beside<'a> {
-    clock: &'a Clock,
+    engine: &'a Engine,
     address: SocketAddr,
     targets: &'a [Target],
     attack: Attack,
@@ -78,7 +81,7 @@ impl Beside<'_> {
         let mut refused = 0;
         for _ in 0..pairs {
             let arrivals = arrivals(rate, TURN, &mut random);
-            quiet.add(open(self.clock, self.targets, &arrivals).await?);
+            quiet.add(open(self.engine, self.targets, &arrivals).await?);
             let (outcome, count) = self.attacked(&arrivals).await?;
             beside.add(outcome);
             refused += count;
@@ -98,9 +101,13 @@ impl Beside<'_> {
     async fn attacked(&self, arrivals: &[Arrival]) -> Result<(Outcome, u32)> {
         let measured = async {
             tokio::time::sleep(SETTLING).await;
-            open(self.clock, self.targets, arrivals).await
+            open(self.engine, self.targets, arrivals).await
         };
         match self.attack {
+            Attack::Idle => {
+                let _open = holds::idle(self.address).await?;
+                Ok((measured.await?, 0))
+            }
             Attack::Stalled => {
                 let _open = holds::stalled(self.address).await?;
                 Ok((measured.await?, 0))
@@ -116,7 +123,7 @@ impl Beside<'_> {
                 let refused = Cell::new(0);
                 let outcome = tokio::select! {
                     outcome = measured => outcome?,
-                    never = flood.run(self.clock, self.address, &refused) => never?,
+                    never = flood.run(self.address, &refused) => never?,
                 };
                 Ok((outcome, refused.get()))
             }

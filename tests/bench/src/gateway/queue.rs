@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use super::Settings;
 use crate::api::{Api, NAMESPACE};
-use crate::clock::Clock;
+use crate::engine::Engine;
 use crate::figures::Figures;
 use crate::load::{Arrival, Target, arrivals, closed, open_of};
 use crate::process::Process;
@@ -22,7 +22,7 @@ const SHORT: Duration = Duration::from_millis(5);
 /// As many as keep all allocations busy and a line before them.
 const CLIENTS: usize = 32;
 
-pub(super) async fn measure(settings: &Settings, clock: &Clock, figures: &mut Figures) -> Result<()> {
+pub(super) async fn measure(settings: &Settings, engine: &Engine, figures: &mut Figures) -> Result<()> {
     // A queue at this load needs some thousand requests to show its mean.
     let duration = Duration::from_secs_f64(settings.seconds * 3.0);
     let rate = LOAD * ALLOCATIONS as f64 / MEAN.as_secs_f64();
@@ -30,20 +30,21 @@ pub(super) async fn measure(settings: &Settings, clock: &Clock, figures: &mut Fi
     let arrivals = arrivals(rate, duration, &mut random);
     let work: Vec<_> = arrivals.iter().map(|_| service(MEAN, &mut random)).collect();
 
-    let workers = Worker::several(ALLOCATIONS, clock, Service::InTurn).await?;
+    let workers = Worker::several(ALLOCATIONS, engine, Service::InTurn)?;
     let direct: Vec<_> = workers.iter().map(|worker| Target::new(worker.address, "/_inference")).collect();
-    figures.add("wait_random_spreading_ms", waited(clock, &direct, &arrivals, &work).await?);
+    figures.add("wait_random_spreading_ms", waited(engine, &direct, &arrivals, &work).await?);
 
     let pods = workers.iter().map(|worker| worker.address).collect();
     let api = Api::start(vec![("busy".to_owned(), pods)]).await?;
     for (name, flags) in [("", &[][..]), ("_1_slot", &["--slots-per-allocation=1"])] {
         let gateway = Process::gateway(&settings.operator, api.address, NAMESPACE, flags).await?;
         let target = [Target::new(gateway.address, "/_inference/busy")];
-        let wait = waited(clock, &target, &arrivals, &work).await?;
+        let wait = waited(engine, &target, &arrivals, &work).await?;
         figures.add(format!("wait_central_queue{name}_ms"), wait);
         // With more to do than they can: what a slot that runs dry between two pieces costs.
         let rate =
-            closed(&target[0], CLIENTS, Duration::from_secs_f64(settings.seconds), || lasting(SHORT)).await?;
+            closed(engine, target[0], CLIENTS, Duration::from_secs_f64(settings.seconds), || lasting(SHORT))
+                .await?;
         let used = rate * SHORT.as_secs_f64() / ALLOCATIONS as f64;
         figures.add(format!("allocations_used_at_most_share{name}"), used);
     }
@@ -53,13 +54,13 @@ pub(super) async fn measure(settings: &Settings, clock: &Clock, figures: &mut Fi
         Process::gateway(&settings.operator, api.address, NAMESPACE, &[]).await?,
     ];
     let targets = gateways.each_ref().map(|gateway| Target::new(gateway.address, "/_inference/busy"));
-    figures.add("wait_2_gateways_ms", waited(clock, &targets, &arrivals, &work).await?);
+    figures.add("wait_2_gateways_ms", waited(engine, &targets, &arrivals, &work).await?);
     Ok(())
 }
 
 /// Mean milliseconds from when a request was due to when somebody began to work on it.
-async fn waited(clock: &Clock, targets: &[Target], arrivals: &[Arrival], work: &[Duration]) -> Result<f64> {
-    let outcome = open_of(clock, targets, arrivals, |number| lasting(work[number])).await?;
+async fn waited(engine: &Engine, targets: &[Target], arrivals: &[Arrival], work: &[Duration]) -> Result<f64> {
+    let outcome = open_of(engine, targets, arrivals, |number| lasting(work[number])).await?;
     let waits = outcome.took.iter().zip(work).map(|(took, work)| took - work.as_secs_f64() * 1000.0);
     Ok(waits.sum::<f64>() / work.len() as f64)
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use crate::api::{Api, NAMESPACE};
-use crate::clock::Clock;
+use crate::engine::Engine;
 use crate::figures::{Figures, percentile};
 use crate::load::BODY;
 use crate::process::Process;
@@ -22,8 +22,8 @@ const HELD: usize = 10_000;
 /// For those that waited, so that they are through soon.
 const STUBS: usize = 16;
 
-pub(super) async fn measure(operator: &Path, clock: &Clock, figures: &mut Figures) -> Result<()> {
-    let workers = Worker::several(STUBS, clock, Service::Fixed(super::STUB)).await?;
+pub(super) async fn measure(operator: &Path, engine: &Engine, figures: &mut Figures) -> Result<()> {
+    let workers = Worker::several(STUBS, engine, Service::Fixed(super::STUB))?;
     let pods: Vec<_> = workers.iter().map(|worker| worker.address).collect();
     let single = (0..WAKES).map(|number| format!("single-{number}"));
     let asleep = single.chain(["first".to_owned(), "many".to_owned()]).map(|name| (name, Vec::new()));

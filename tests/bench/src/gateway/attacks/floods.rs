@@ -2,13 +2,13 @@
 
 use std::cell::Cell;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
 use bytes::Bytes;
 use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
 
-use crate::clock::Clock;
 use crate::wire::{Wire, request};
 
 const PAUSE: Duration = Duration::from_millis(4);
@@ -20,8 +20,8 @@ const DEEP: usize = 10_000;
 #[derive(Clone, Copy)]
 pub(super) struct Flood {
     pub(super) name: &'static str,
-    /// The request of this number.
-    request: fn(SocketAddr, usize) -> Bytes,
+    /// In turns.
+    requests: fn(SocketAddr) -> Vec<Bytes>,
     /// How each is answered.
     status: &'static str,
     /// Whether the connection ends with the answer.
@@ -29,9 +29,9 @@ pub(super) struct Flood {
 }
 
 pub(super) const FLOODS: [Flood; 3] = [
-    Flood { name: "large_heads", request: large_head, status: "HTTP/1.1 431 ", closes: true },
-    Flood { name: "deep_json", request: deep_json, status: "HTTP/1.1 400 ", closes: false },
-    Flood { name: "smuggling", request: smuggling, status: "HTTP/1.1 400 ", closes: true },
+    Flood { name: "large_heads", requests: large_head, status: "HTTP/1.1 431 ", closes: true },
+    Flood { name: "deep_json", requests: deep_json, status: "HTTP/1.1 400 ", closes: false },
+    Flood { name: "smuggling", requests: smuggling, status: "HTTP/1.1 400 ", closes: true },
 ];
 
 /// Heads that two programs could read differently, each with a request behind it that must never be carried out.
@@ -46,29 +46,30 @@ const AMBIGUOUS: [&str; 8] = [
     "GET / HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n",
 ];
 
-fn large_head(_: SocketAddr, _: usize) -> Bytes {
-    Bytes::from(format!("GET / HTTP/1.1\r\nhost: a\r\nx: {}\r\n\r\n", "a".repeat(LARGE)))
+fn large_head(_: SocketAddr) -> Vec<Bytes> {
+    vec![Bytes::from(format!("GET / HTTP/1.1\r\nhost: a\r\nx: {}\r\n\r\n", "a".repeat(LARGE)))]
 }
 
-fn deep_json(address: SocketAddr, _: usize) -> Bytes {
-    request(address, "/_inference/busy", &format!(r#"{{"task_settings":{}1"#, r#"{"a":"#.repeat(DEEP)))
+fn deep_json(address: SocketAddr) -> Vec<Bytes> {
+    vec![request(address, "/_inference/busy", &format!(r#"{{"task_settings":{}1"#, r#"{"a":"#.repeat(DEEP)))]
 }
 
-fn smuggling(_: SocketAddr, number: usize) -> Bytes {
-    let ambiguous = AMBIGUOUS[number % AMBIGUOUS.len()];
-    Bytes::from(format!("{ambiguous}DELETE /_inference/busy HTTP/1.1\r\nhost: a\r\n\r\n"))
+fn smuggling(_: SocketAddr) -> Vec<Bytes> {
+    let smuggled = "DELETE /_inference/busy HTTP/1.1\r\nhost: a\r\n\r\n";
+    AMBIGUOUS.map(|ambiguous| Bytes::from(format!("{ambiguous}{smuggled}"))).to_vec()
 }
 
 impl Flood {
     /// Goes on until it is dropped, and fails as soon as one is not refused as it has to be.
-    pub(super) async fn run<T>(self, clock: &Clock, address: SocketAddr, refused: &Cell<u32>) -> Result<T> {
+    pub(super) async fn run<T>(self, address: SocketAddr, refused: &Cell<u32>) -> Result<T> {
+        let requests = (self.requests)(address);
         let mut due = Instant::now();
         // They end with this.
         let mut asked = JoinSet::new();
-        for number in 0.. {
+        for request in requests.iter().cycle() {
             due += PAUSE;
-            clock.sleep_until(due).await;
-            asked.spawn(self.ask(address, number));
+            sleep_until(due).await;
+            asked.spawn(self.ask(address, request.clone()));
             while let Some(done) = asked.try_join_next() {
                 done??;
                 refused.set(refused.get() + 1);
@@ -77,10 +78,10 @@ impl Flood {
         bail!("{} ended", self.name)
     }
 
-    async fn ask(self, address: SocketAddr, number: usize) -> Result<()> {
+    async fn ask(self, address: SocketAddr, request: Bytes) -> Result<()> {
         let mut wire = Wire::connect(address).await?;
         // A head that is too large may be refused before all of it is sent.
-        let sent = wire.send(&(self.request)(address, number)).await;
+        let sent = wire.send(&request).await;
         ensure!(sent.is_ok() || self.closes, "{}: the connection broke", self.name);
         match wire.message().await? {
             Some(answer) if answer.first_line().starts_with(self.status) => {}

@@ -11,6 +11,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::figures::Figures;
 
+const IDLE: usize = 10_000;
 const STALLED: usize = 2_000;
 const TRICKLING: u32 = 1_000;
 /// After so many bytes there is a pause: a timer for each byte would be the load's own work.
@@ -23,6 +24,14 @@ const PATIENCE: Duration = Duration::from_mins(1);
 const HEAD: &[u8] = b"POST /_inference/busy HTTP/1.1\r\nHost: bench\r\nX-";
 const BODY: &[u8] =
     b"POST /_inference/busy HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nContent-Length: 9999\r\n\r\n{";
+
+pub(super) async fn idle(address: SocketAddr) -> Result<Vec<TcpStream>> {
+    let mut open = Vec::with_capacity(IDLE);
+    for _ in 0..IDLE {
+        open.push(begun(address, b"").await?);
+    }
+    Ok(open)
+}
 
 /// Half of them never finish a head, half never finish a body.
 pub(super) async fn stalled(address: SocketAddr) -> Result<Vec<TcpStream>> {
