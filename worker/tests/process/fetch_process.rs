@@ -225,7 +225,7 @@ async fn a_volume_that_fills_up_meanwhile_is_told_and_cleaned() {
         "until ls -A {volume}/.partial-*/model.safetensors.part 2>/dev/null || ! kill -0 $!; do sleep 0.01; done >/dev/null
          dd if=/dev/zero of={volume}/filler bs=1M 2>/dev/null"
     );
-    let Some((report, left)) = on_small_volume(&hub, 90_000_000, &fill) else { return cannot_mount() };
+    let Some((report, left)) = on_small_volume(&hub, 130_000_000, &fill) else { return cannot_mount() };
     let FetchReport::Failed(report) = report else { panic!("{report:?}") };
     assert_eq!(report.reason, FetchReason::InsufficientStorage, "{report:?}");
     assert!(report.message.contains("failed to write model.safetensors"), "{}", report.message);

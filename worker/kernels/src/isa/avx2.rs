@@ -1,11 +1,12 @@
-//! AVX2 with FMA, with and without the 256-bit VNNI instructions. Without them bytes are widened to 16 bits, which is
-//! exact; the shorter `maddubs` saturates.
+//! AVX2 with FMA, with and without the 256-bit VNNI instructions. Without them bytes are multiplied by `maddubs` where its sums
+//! of 16 bits cannot saturate, and in 16 bits where they could.
 
 use std::arch::x86_64::{
-    __m256, __m256i, _CMP_GT_OQ, _MM_HINT_T1, _mm_prefetch, _mm256_add_epi32, _mm256_add_ps, _mm256_and_ps,
-    _mm256_and_si256, _mm256_castps_si256, _mm256_castsi256_ps, _mm256_cmp_ps, _mm256_cvtepi32_ps,
-    _mm256_cvtps_epi32, _mm256_div_ps, _mm256_dpbusd_avx_epi32, _mm256_fmadd_ps, _mm256_loadu_ps,
-    _mm256_loadu_si256, _mm256_madd_epi16, _mm256_max_ps, _mm256_min_ps, _mm256_movemask_ps, _mm256_mul_ps,
+    __m256, __m256i, _CMP_GT_OQ, _MM_HINT_T1, _mm_prefetch, _mm256_abs_epi8, _mm256_add_epi32, _mm256_add_ps,
+    _mm256_and_ps, _mm256_and_si256, _mm256_castps_si256, _mm256_castsi256_ps, _mm256_cmp_ps,
+    _mm256_cmpeq_epi32, _mm256_cmpgt_epi16, _mm256_cvtepi32_ps, _mm256_cvtps_epi32, _mm256_div_ps,
+    _mm256_dpbusd_avx_epi32, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16,
+    _mm256_maddubs_epi16, _mm256_max_ps, _mm256_min_ps, _mm256_movemask_ps, _mm256_mul_ps, _mm256_set1_epi8,
     _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_si256, _mm256_slli_epi16,
     _mm256_slli_epi32, _mm256_srai_epi16, _mm256_srli_epi16, _mm256_storeu_ps, _mm256_storeu_si256,
     _mm256_sub_ps,
@@ -267,11 +268,14 @@ unsafe fn dot_vnni<const R: usize>(work: &Dot<'_>, to: &mut [[Vector; VECTORS]; 
     }
 }
 
-/// Quads whose activations are widened at once: those of six rows take 3 KiB.
+/// Quads that are looked at together: a bit of 64 for each.
 const CHUNK: usize = 64;
+/// What the magnitudes of two neighbouring activations may add up to: 128 * 255 fits 16 bits.
+const PAIR: i16 = 128;
 
-/// Eight columns at a time, even and odd bytes apart: two products of at most 255 * 128 fit a 32-bit sum of `madd` easily.
-/// Activations are widened once for all columns.
+/// Eight columns at a time, by `maddubs`, whose sums of two products saturate at 16 bits. So quads in which two neighbours are
+/// too large for that are left out, and multiplied in 16 bits afterwards. They are rare, as the largest activation of a row
+/// is 127 and most are far from it; with all quads in 16 bits everything would take a third longer.
 ///
 /// # Safety
 ///
@@ -283,20 +287,26 @@ unsafe fn dot_widen<const R: usize>(work: &Dot<'_>, to: &mut [[Vector; VECTORS];
     for (sums, start) in sums.iter_mut().zip(work.start) {
         *sums = [_mm256_set1_epi32(*start); 2 * VECTORS];
     }
-    let (mut even, mut odd) = ([[0_i32; CHUNK]; R], [[0_i32; CHUNK]; R]);
+    let ones = _mm256_set1_epi16(1);
+    let mut small = [[0_i32; CHUNK]; R];
     let quads = work.depth / QUAD;
     for first in (0..quads).step_by(CHUNK) {
         let count = CHUNK.min(quads - first);
-        for (row, (even, odd)) in even.iter_mut().zip(&mut odd).enumerate() {
+        let mut large = [0_u64; R];
+        for (row, (small, large)) in small.iter_mut().zip(&mut large).enumerate() {
             for quad in (0..count).step_by(HALF) {
                 // SAFETY: `depth` is a multiple of 32, so eight quads from here are in the row, which `assert` has compared
                 // with the slice's length, and `CHUNK` is a multiple of eight.
                 unsafe {
                     let bytes = work.rows.as_ptr().add(row * work.stride + (first + quad) * QUAD);
                     let bytes = _mm256_loadu_si256(bytes.cast());
-                    let low = _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(bytes));
-                    _mm256_storeu_si256(even.as_mut_ptr().add(quad).cast(), low);
-                    _mm256_storeu_si256(odd.as_mut_ptr().add(quad).cast(), _mm256_srai_epi16::<8>(bytes));
+                    let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(bytes), _mm256_set1_epi8(1));
+                    let is_large = _mm256_cmpgt_epi16(pairs, _mm256_set1_epi16(PAIR));
+                    let is_small = _mm256_cmpeq_epi32(is_large, _mm256_setzero_si256());
+                    let kept = _mm256_and_si256(bytes, is_small);
+                    _mm256_storeu_si256(small.as_mut_ptr().add(quad).cast(), kept);
+                    let is_small = _mm256_movemask_ps(_mm256_castsi256_ps(is_small));
+                    *large |= u64::from(!is_small.cast_unsigned() & 0xff) << quad;
                 }
             }
         }
@@ -306,21 +316,35 @@ unsafe fn dot_widen<const R: usize>(work: &Dot<'_>, to: &mut [[Vector; VECTORS];
                 *own = sums[group];
             }
             for quad in 0..count {
-                // SAFETY: the panel has 64 * 4 bytes for each four inputs, which `assert` has compared with its length.
-                let weights = unsafe {
-                    let panel = work.panel.as_ptr().add((first + quad) * PANEL * QUAD + group * GROUP);
-                    _mm256_loadu_si256(panel.cast())
-                };
-                let weights_even = _mm256_and_si256(weights, _mm256_set1_epi16(0xff));
-                let weights_odd = _mm256_srli_epi16::<8>(weights);
-                for (own, (even, odd)) in own.iter_mut().zip(even.iter().zip(&odd)) {
-                    let even = _mm256_madd_epi16(weights_even, _mm256_set1_epi32(even[quad]));
-                    let odd = _mm256_madd_epi16(weights_odd, _mm256_set1_epi32(odd[quad]));
-                    *own = _mm256_add_epi32(*own, _mm256_add_epi32(even, odd));
+                // SAFETY: `first + quad < depth / 4`, and there are 64 columns in eight groups.
+                let weights = unsafe { weights(work, first + quad, group) };
+                for (own, small) in own.iter_mut().zip(&small) {
+                    let pairs = _mm256_maddubs_epi16(weights, _mm256_set1_epi32(small[quad]));
+                    *own = _mm256_add_epi32(*own, _mm256_madd_epi16(pairs, ones));
                 }
             }
             for (own, sums) in own.into_iter().zip(&mut sums) {
                 sums[group] = own;
+            }
+        }
+        for (row, (sums, mut large)) in sums.iter_mut().zip(large).enumerate() {
+            while large != 0 {
+                let quad = first + large.trailing_zeros() as usize;
+                large &= large - 1;
+                // SAFETY: as above.
+                let four = unsafe {
+                    work.rows.as_ptr().add(row * work.stride + quad * QUAD).cast::<i32>().read_unaligned()
+                };
+                let four = _mm256_set1_epi32(four);
+                let even = _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(four));
+                let odd = _mm256_srai_epi16::<8>(four);
+                for (group, sum) in sums.iter_mut().enumerate() {
+                    // SAFETY: as above.
+                    let weights = unsafe { weights(work, quad, group) };
+                    let even = _mm256_madd_epi16(_mm256_and_si256(weights, _mm256_set1_epi16(0xff)), even);
+                    let odd = _mm256_madd_epi16(_mm256_srli_epi16::<8>(weights), odd);
+                    *sum = _mm256_add_epi32(*sum, _mm256_add_epi32(even, odd));
+                }
             }
         }
     }
@@ -329,6 +353,17 @@ unsafe fn dot_widen<const R: usize>(work: &Dot<'_>, to: &mut [[Vector; VECTORS];
             *to = [_mm256_cvtepi32_ps(sums[2 * vector]), _mm256_cvtepi32_ps(sums[2 * vector + 1])];
         }
     }
+}
+
+/// Eight columns of four inputs.
+///
+/// # Safety
+///
+/// `work.assert` holds, `quad` is below a quarter of the depth, and `group` below eight.
+#[inline(always)]
+unsafe fn weights(work: &Dot<'_>, quad: usize, group: usize) -> __m256i {
+    // SAFETY: the panel has 64 * 4 bytes for each four inputs, which `assert` has compared with its length; AVX was detected.
+    unsafe { _mm256_loadu_si256(work.panel.as_ptr().add(quad * PANEL * QUAD + group * GROUP).cast()) }
 }
 
 /// The table's vectors one after the other: twelve registers of sums for six rows, two of the table. What is ahead is
