@@ -152,7 +152,7 @@ pub struct BundleLoadArgs {
     pub output: PathBuf,
 
     /// Key in PEM that must have signed the bundle's `SHA256SUMS`.
-    #[arg(long, value_name = "PEM")]
+    #[arg(long, value_name = "PEM", allow_hyphen_values = true)]
     public_key: Option<PublicKey>,
 
     /// Largest model.
@@ -244,7 +244,7 @@ struct DownloadArgs {
     checksums: Vec<(String, String)>,
 
     /// Key in PEM (ECDSA over P-256, or Ed25519) that must have signed `SHA256SUMS`, with the signature in `SHA256SUMS.sig` beside it.
-    #[arg(long, value_name = "PEM")]
+    #[arg(long, value_name = "PEM", allow_hyphen_values = true)]
     public_key: Option<PublicKey>,
 
     /// Digest over the files that an earlier fetch reported as `sourceDigest`.

@@ -55,12 +55,15 @@ async fn asked(places: &Places, path: &str, least: usize) -> Result<Vec<Request>
 async fn take_away(namespace: &Namespace, how: &DeleteParams) -> Result<()> {
     let pods = namespace.api::<Pod>();
     let of_cache = ListParams::default().labels(&format!("inference.lexiscale.io/model-cache={NAME}"));
-    let running = pods
-        .list(&of_cache)
-        .await?
-        .into_iter()
-        .find(|pod| pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Running"));
-    pods.delete(&running.context("no download runs")?.name_any(), how).await?;
+    // It asks the hub before the kubelet has said that it runs.
+    let running = until("the download's pod runs", PATIENCE, async || {
+        let is_running =
+            |pod: &Pod| pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Running");
+        let found = pods.list(&of_cache).await?.into_iter().find(is_running);
+        Ok(found.ok_or("none"))
+    })
+    .await?;
+    pods.delete(&running.name_any(), how).await?;
     let failed = |cache: &ModelCache| {
         cache.status.as_ref().is_some_and(|status| {
             status.last_failure.as_ref().is_some_and(|failure| !failure.reason.is_empty())
