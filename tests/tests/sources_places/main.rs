@@ -28,9 +28,10 @@ async fn every_kind_of_place_serves_the_same_model() -> Result<()> {
         eprintln!("SKIPPED: its servers are in this process, so it needs the embedded node");
         return Ok(());
     }
-    with_namespace("places", async |namespace| {
-        let places = Places::open(&namespace).await?;
-        let result = with_release(&namespace, "places", &places.values()?, async || {
+    Box::pin(with_namespace("places", async |namespace| {
+        let places = Box::pin(Places::open(&namespace)).await?;
+        let values = places.values()?;
+        let test = async || {
             let served = async {
                 let endpoints = try_join_all(ENDPOINTS.iter().map(|row| served(&namespace, row))).await?;
                 let digests: BTreeSet<String> = endpoints.into_iter().collect();
@@ -38,13 +39,13 @@ async fn every_kind_of_place_serves_the_same_model() -> Result<()> {
                 workers_share_a_download_and_no_secret(&namespace, &places).await
             };
             let (signed, killed) = (signed(&namespace, &places), killed::goes_on(&namespace, &places));
-            tokio::try_join!(served, signed, killed)?;
+            tokio::try_join!(Box::pin(served), Box::pin(signed), Box::pin(killed))?;
             Ok(())
-        })
-        .await;
+        };
+        let result = Box::pin(with_release(&namespace, "places", &values, test)).await;
         namespace.delete_volume().await?;
         result
-    })
+    }))
     .await
 }
 
@@ -121,8 +122,7 @@ fn secrets(pod: &Pod) -> BTreeSet<String> {
     while let Some(value) = open.pop() {
         match value {
             Value::Object(entries) => {
-                let named = |key: &str| entries.get(key).and_then(Value::as_str).map(str::to_owned);
-                names.extend(named("secretName"));
+                names.extend(entries.get("secretName").and_then(Value::as_str).map(str::to_owned));
                 for key in ["secretRef", "secretKeyRef"] {
                     names
                         .extend(entries.get(key).and_then(|value| value["name"].as_str()).map(str::to_owned));

@@ -105,16 +105,17 @@ impl Places {
 
 fn hub(folders: &Path, signer: &Signer) -> Result<Hub> {
     let open = |name: &str, folder: &Path| Repository::open(name, folder, Some(COMMIT));
-    let signed = folders.join("signed");
-    copy(&signed)?;
-    let list: String = checksums(&signed)?.iter().map(|(name, sum)| format!("{sum}  {name}\n")).collect();
-    fs_err::write(signed.join("SHA256SUMS"), &list)?;
-    fs_err::write(signed.join("SHA256SUMS.sig"), signer.sign(list.as_bytes())?)?;
+    let listed = folders.join("signed");
+    copy(&listed)?;
+    let sums = checksums(&listed)?;
+    let list: String = sums.iter().flat_map(|(name, sum)| [sum.as_str(), "  ", name, "\n"]).collect();
+    fs_err::write(listed.join("SHA256SUMS"), &list)?;
+    fs_err::write(listed.join("SHA256SUMS.sig"), signer.sign(list.as_bytes())?)?;
     Ok(Hub::new(vec![
         open("team/private", &model())?.with_token(TOKEN),
         open("team/plain", &model())?,
         open("team/killed", &model())?,
-        open("team/signed", &signed)?,
+        open("team/signed", &listed)?,
     ]))
 }
 
