@@ -9,6 +9,9 @@ use kube::{
 };
 use tokio::process::Command;
 
+/// The context of the embedded node's kubeconfig (`tests/cluster/lib/settings.sh`).
+const EMBEDDED_CONTEXT: &str = "lexiscale-embedded";
+
 /// The root of the repository.
 pub fn repository() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
@@ -35,10 +38,11 @@ pub(crate) fn kubeconfig() -> PathBuf {
     }
 }
 
-/// Whether the cluster under test is the embedded node, on whose machine the tests run.
+/// Whether the cluster under test is the embedded node, on whose machine the tests run: by the name of its context, as its own scripts
+/// know it, wherever the file was copied to.
 pub fn embedded() -> bool {
-    let ours = repository().join("target/cluster/kubeconfig");
-    fs_err::canonicalize(kubeconfig()).ok() == fs_err::canonicalize(ours).ok()
+    let context = Kubeconfig::read_from(kubeconfig()).ok().and_then(|config| config.current_context);
+    context.as_deref() == Some(EMBEDDED_CONTEXT)
 }
 
 /// One of the manifests under `crds/examples`.

@@ -6,12 +6,15 @@
 #![expect(clippy::print_stderr, reason = "a failed test prints what happened in its namespace")]
 
 mod browser;
+mod cache;
 mod cluster;
 mod endpoint;
 mod gateway;
 mod namespace;
+mod nearby;
 mod prober;
 mod reference;
+mod release;
 mod wait;
 
 pub use browser::{Browser, with_browser};
@@ -20,5 +23,6 @@ pub use endpoint::{is_settled, reason};
 pub use gateway::{Answer, Gateway};
 pub use namespace::{Namespace, with_namespace};
 pub use prober::{Prober, Score};
-pub use reference::{Reference, references};
+pub use reference::{Reference, references, references_of};
+pub use release::{helm, with_release};
 pub use wait::{eventually, until};

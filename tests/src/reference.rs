@@ -1,6 +1,6 @@
 //! The vectors that transformers gave for the demo model, made once by `tests/assets/reference_vectors.py`.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
 use anyhow::{Context, Result, ensure};
 use lexiscale_crds::ServedPrecision;
@@ -26,7 +26,11 @@ pub struct Reference {
 
 /// All reference vectors of the demo model.
 pub fn references() -> Result<Vec<Reference>> {
-    let path = repository().join("tests/assets/reference_vectors.json");
+    references_of(&repository().join("tests/assets/reference_vectors.json"))
+}
+
+/// All reference vectors of a file.
+pub fn references_of(path: &Path) -> Result<Vec<Reference>> {
     let file: Value = serde_json::from_str(&fs_err::read_to_string(path)?)?;
     serde_json::from_value(file["texts"].clone()).context("failed to read the reference vectors")
 }

@@ -2,14 +2,13 @@
 //! the shared one, which asks nobody. Tokens of service accounts, an API key, the page's sign-in in a real browser, and workers that
 //! answer nobody but the gateway, by mutual TLS.
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use e2e::{
-    Browser, Gateway, Namespace, eventually, kubectl, repository, until, with_browser, with_namespace,
+    Browser, Gateway, Namespace, eventually, kubectl, until, with_browser, with_namespace, with_release,
 };
-use serde_json::Value;
-use tokio::process::Command;
+use serde_json::{Value, json};
 
 const PATIENCE: Duration = Duration::from_mins(3);
 const RELEASE: &str = "access";
@@ -30,18 +29,6 @@ const SIGN_IN: &str = r#"
 
 const SIGN_OUT: &str = r#"document.getElementById("sign-out").click();"#;
 
-async fn helm(arguments: &[&str], values: &[&Path]) -> Result<()> {
-    let mut command = Command::new("helm");
-    command.args(arguments);
-    for file in values {
-        command.arg("--values").arg(file);
-    }
-    let output =
-        command.output().await.context("failed to run helm; `make test-cluster` puts it into the PATH")?;
-    ensure!(output.status.success(), "helm {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    Ok(())
-}
-
 /// The Secrets of workers and of the gateway, which trust one authority.
 async fn certificates(namespace: &Namespace) -> Result<()> {
     let (authority, folder) = (lexiscale_pki::Authority::new()?, tempfile::tempdir()?);
@@ -56,53 +43,15 @@ async fn certificates(namespace: &Namespace) -> Result<()> {
     Ok(())
 }
 
-/// Installs the release, runs a test, and takes the release away however the test ended: the namespace would not take what
-/// belongs to none with it.
-async fn with_release(namespace: &Namespace, test: impl AsyncFnOnce() -> Result<()>) -> Result<()> {
-    let root = repository();
-    let name = namespace.name.as_str();
-    let (chart, of) = (root.join("charts/lexiscale"), format!("gateway.namespace={name}"));
-    let instance = format!("instance={name}");
-    let workers = format!("worker.tls.secretName={WORKERS}");
-    let gateways = format!("worker.tls.gatewaySecretName={GATEWAYS}");
-    let install = [
-        "install",
-        RELEASE,
-        chart.to_str().context("a path that is no text")?,
-        "--namespace",
-        name,
-        "--wait",
-        "--timeout",
-        "3m",
-        // The definitions are there, and belong to the shared release.
-        "--skip-crds",
-        "--set",
-        &instance,
-        "--set",
-        &of,
-        "--set",
-        "gateway.allNamespaces=false",
-        "--set",
-        "gateway.auth.mode=kubernetes",
-        "--set",
-        "gateway.auth.apiKeysSecret=lexiscale-api-keys",
-        "--set",
-        "gateway.auth.audiences={lexiscale}",
-        "--set",
-        &workers,
-        "--set",
-        &gateways,
-    ];
-    certificates(namespace).await?;
-    let values = [root.join("tests/demo/values.yaml"), root.join("target/images/values.yaml")];
-    let installed = helm(&install, &[&values[0], &values[1]]).await;
-    let result = match installed {
-        Ok(()) => test().await,
-        Err(error) => Err(error),
-    };
-    let removed =
-        helm(&["uninstall", RELEASE, "--namespace", name, "--ignore-not-found", "--wait"], &[]).await;
-    result.and(removed)
+fn values(namespace: &Namespace) -> Value {
+    json!({
+        "gateway": {
+            "namespace": namespace.name,
+            "allNamespaces": false,
+            "auth": { "mode": "kubernetes", "apiKeysSecret": "lexiscale-api-keys", "audiences": ["lexiscale"] },
+        },
+        "worker": { "tls": { "secretName": WORKERS, "gatewaySecretName": GATEWAYS } },
+    })
 }
 
 /// A service account with a Role, and a token for the gateway.
@@ -174,7 +123,8 @@ async fn seen(browser: &Browser, what: &str, holds: impl Fn(&Value) -> bool) -> 
 #[tokio::test]
 async fn the_installed_gateway_asks_who_is_there() -> Result<()> {
     with_namespace("access", async |namespace| {
-        with_release(&namespace, async || {
+        certificates(&namespace).await?;
+        with_release(&namespace, RELEASE, &values(&namespace), async || {
             let maker = account(&namespace, "maker", "get,list,create,delete").await?;
             let searcher = account(&namespace, "searcher", "infer").await?;
             let nobody = account(&namespace, "nobody", "watch").await?;
@@ -222,7 +172,7 @@ async fn the_installed_gateway_asks_who_is_there() -> Result<()> {
 async fn sign_in(browser: &Browser, gateway: &Gateway, maker: &str, searcher: &str) -> Result<()> {
     browser.visit(&gateway.url).await?;
     let before = seen(browser, "the page asks who is there", |seen| seen["asks"] == true).await?;
-    ensure!(before["endpoints"] == serde_json::json!([]), "{before} before anybody signed in");
+    ensure!(before["endpoints"] == json!([]), "{before} before anybody signed in");
     browser.run(SIGN_IN, &["made-up"]).await?;
     seen(browser, "the page says that the token is not valid", |seen| {
         seen["asks"] == true && seen["reason"].as_str().is_some_and(|reason| reason.contains("not valid"))
@@ -236,14 +186,12 @@ async fn sign_in(browser: &Browser, gateway: &Gateway, maker: &str, searcher: &s
     .await?;
     browser.run(SIGN_IN, &[maker]).await?;
     seen(browser, "the endpoints are shown", |seen| {
-        seen["asks"] == false
-            && seen["offers"] == true
-            && seen["endpoints"] == serde_json::json!(["articles"])
+        seen["asks"] == false && seen["offers"] == true && seen["endpoints"] == json!(["articles"])
     })
     .await?;
     browser.run(SIGN_OUT, &[]).await?;
     let after = seen(browser, "the page asks again", |seen| seen["asks"] == true).await?;
-    ensure!(after["endpoints"] == serde_json::json!([]), "{after} after signing out");
+    ensure!(after["endpoints"] == json!([]), "{after} after signing out");
     let kept = browser
         .run("return sessionStorage.length + localStorage.length + document.cookie.length", &[])
         .await?;

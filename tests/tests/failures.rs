@@ -4,11 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use e2e::{Namespace, reason, with_namespace};
-use k8s_openapi::api::core::v1::PersistentVolume;
-use kube::{
-    Api,
-    api::{DeleteParams, Patch, PatchParams, PostParams},
-};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use lexiscale_crds::{ConditionType, Conditions, InferenceEndpoint};
 use serde_json::{Value, json};
 
@@ -185,23 +181,12 @@ impl SmallVolume {
         let directory = tempfile::tempdir()?;
         let path = directory.path().to_str().context("the path is no UTF-8")?;
         run("mount", &["-t", "tmpfs", "-o", &format!("size={size},mode=0777"), "tmpfs", path]).await?;
-        let volume: PersistentVolume = serde_json::from_value(json!({
-            "metadata": { "name": namespace.name },
-            "spec": {
-                "storageClassName": namespace.name,
-                "capacity": { "storage": "1Gi" },
-                "accessModes": ["ReadWriteOnce"],
-                "persistentVolumeReclaimPolicy": "Retain",
-                "hostPath": { "path": path },
-            },
-        }))?;
-        Api::all(namespace.client.clone()).create(&PostParams::default(), &volume).await?;
+        namespace.create_volume(directory.path()).await?;
         Ok(Self { directory })
     }
 
     async fn unmount(self, namespace: &Namespace) -> Result<()> {
-        let volumes: Api<PersistentVolume> = Api::all(namespace.client.clone());
-        volumes.delete(&namespace.name, &DeleteParams::default()).await?;
+        namespace.delete_volume().await?;
         run("umount", &[self.directory.path().to_str().context("the path is no UTF-8")?]).await
     }
 }

@@ -7,7 +7,7 @@ use e2e::{Namespace, reason, references, with_namespace};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::api::PostParams;
-use lexiscale_crds::{ConditionType, Conditions, InferenceEndpoint, ModelCache};
+use lexiscale_crds::{ConditionType, Conditions, InferenceEndpoint};
 use serde_json::json;
 
 /// The model hub of the demo.
@@ -26,11 +26,6 @@ async fn create(namespace: &Namespace, name: &str, model_id: &str) -> Result<()>
     }))?;
     namespace.api().create(&PostParams::default(), &endpoint).await?;
     Ok(())
-}
-
-async fn cache_of(namespace: &Namespace, endpoint: &InferenceEndpoint) -> Result<ModelCache> {
-    let model = endpoint.status.as_ref().and_then(|status| status.model.as_ref()).context("no model")?;
-    Ok(namespace.api::<ModelCache>().get(&model.cache).await?)
 }
 
 /// Packs the demo's model into a bundle on a claim, with the worker's own image.
@@ -78,12 +73,12 @@ async fn a_model_comes_from_a_bundle_on_a_claim_with_the_same_bytes() -> Result<
     with_namespace("claim", async |namespace| {
         create(&namespace, "first", ".elser_model_2").await?;
         let first = namespace.ready_endpoint("first").await?;
-        let original = cache_of(&namespace, &first).await?.status.context("no status")?;
+        let original = namespace.cache_of(&first).await?.status.context("no status")?;
         let worker = namespace.api::<Deployment>().get("first").await?;
         Box::pin(pack(&namespace, &worker)).await?;
         Box::pin(create(&namespace, "second", "pvc://bundle/model.tar")).await?;
         let second = namespace.ready_endpoint("second").await?;
-        let copy = cache_of(&namespace, &second).await?.status.context("no status")?;
+        let copy = namespace.cache_of(&second).await?.status.context("no status")?;
         ensure!(copy.digest == original.digest, "{:?} of {:?}", copy.digest, original.digest);
         ensure!(copy.revision.as_deref().is_some_and(|revision| revision.starts_with("sha256-")), "{copy:?}");
         ensure!(copy.source_digest.is_some(), "{copy:?}");
@@ -126,7 +121,7 @@ async fn a_cache_in_use_is_not_deleted() -> Result<()> {
     with_namespace("protected", async |namespace| {
         create(&namespace, "search", ".elser_model_2").await?;
         let endpoint = namespace.ready_endpoint("search").await?;
-        let cache = cache_of(&namespace, &endpoint).await?.metadata.name.context("no name")?;
+        let cache = namespace.cache_of(&endpoint).await?.metadata.name.context("no name")?;
         let delete = ["delete", "--namespace", &namespace.name, "modelcache", &cache];
         let refusal = e2e::kubectl(&delete).await.err().context("it was deleted")?;
         let refusal = format!("{refusal:#}");

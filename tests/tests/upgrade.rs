@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use e2e::{Gateway, eventually, kubectl, repository, with_namespace};
+use e2e::{Gateway, eventually, helm, kubectl, repository, with_namespace};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{Api, ResourceExt, api::PostParams};
 use lexiscale_crds::InferenceEndpoint;
-use tokio::process::Command;
 
 const DEFINITION: &str = "inferenceendpoints.inference.lexiscale.io";
 
@@ -61,24 +60,9 @@ async fn columns_of(definitions: &Api<CustomResourceDefinition>) -> Result<Vec<S
 /// What `tests/demo/demo install` does for a release that is there.
 async fn upgrade() -> Result<()> {
     let root = repository();
-    let output = Command::new("helm")
-        .args([
-            "upgrade",
-            "lexiscale",
-            "--namespace",
-            "lexiscale-system",
-            "--wait",
-            "--timeout",
-            "3m",
-            "--values",
-        ])
-        .arg(root.join("tests/demo/values.yaml"))
-        .arg("--values")
-        .arg(root.join("target/images/values.yaml"))
-        .arg(root.join("charts/lexiscale"))
-        .output()
-        .await
-        .context("failed to run helm; `make test-cluster` puts it into the PATH")?;
-    ensure!(output.status.success(), "helm upgrade: {}", String::from_utf8_lossy(&output.stderr));
-    Ok(())
+    let chart = root.join("charts/lexiscale");
+    let chart = chart.to_str().context("a path that is no text")?;
+    let upgrade =
+        ["upgrade", "lexiscale", chart, "--namespace", "lexiscale-system", "--wait", "--timeout", "3m"];
+    helm(&upgrade, &[&root.join("tests/demo/values.yaml"), &root.join("target/images/values.yaml")]).await
 }

@@ -45,9 +45,9 @@ impl Repository {
 
     fn blob(&self, bytes: &[u8]) -> anyhow::Result<String> {
         let digest = digest_of(bytes);
-        let begin = format!("{}/blobs/uploads/", self.url);
-        let begun = ureq::post(&begin).send_empty().with_context(|| {
-            format!("no registry at {begin}: `tests/cluster/cluster up` starts one, LEXISCALE_REGISTRY names another")
+        let uploads = format!("{}/blobs/uploads/", self.url);
+        let begun = ureq::post(&uploads).send_empty().with_context(|| {
+            format!("no registry at {uploads}: `tests/cluster/cluster up` starts one, LEXISCALE_REGISTRY names another")
         })?;
         let location = begun.headers().get("location").context("no location to upload to")?.to_str()?;
         let (scheme, rest) = self.url.split_once("://").context("the address of a registry is no URL")?;

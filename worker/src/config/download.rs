@@ -63,7 +63,7 @@ pub(super) struct DownloadArgs {
     checksums: Vec<(String, String)>,
 
     /// Key in PEM (ECDSA over P-256, or Ed25519) that must have signed `SHA256SUMS`, with the signature in `SHA256SUMS.sig` beside it.
-    #[arg(long, value_name = "PEM")]
+    #[arg(long, value_name = "PEM", allow_hyphen_values = true)]
     public_key: Option<PublicKey>,
 
     /// Digest over the files that an earlier fetch reported as `sourceDigest`.

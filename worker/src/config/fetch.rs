@@ -80,7 +80,7 @@ pub struct BundleLoadArgs {
     pub output: PathBuf,
 
     /// Key in PEM that must have signed the bundle's `SHA256SUMS`.
-    #[arg(long, value_name = "PEM")]
+    #[arg(long, value_name = "PEM", allow_hyphen_values = true)]
     public_key: Option<PublicKey>,
 
     /// Largest model.

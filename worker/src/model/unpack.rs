@@ -228,7 +228,9 @@ mod tests {
         };
         let record = |key: &str, value: &str| {
             let rest = format!(" {key}={value}\n");
-            let length = (rest.len()..).find(|total| total.to_string().len() + rest.len() == *total).unwrap();
+            let length = (rest.len()..rest.len() + 9)
+                .find(|total| total.to_string().len() + rest.len() == *total)
+                .unwrap();
             format!("{length}{rest}")
         };
         let pax = |records: &str| {

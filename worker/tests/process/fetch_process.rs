@@ -177,6 +177,21 @@ async fn a_failure_is_reported_in_the_log_and_in_the_termination_message() {
     assert!(last.contains("ModelNotFound") && last.contains(&report.message), "{last}");
 }
 
+/// A key in PEM begins as an option does, and this is how the Job gives it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_in_pem_is_taken_as_an_argument() {
+    let repository = Repository::open(REPOSITORY, &small_source("bert-f32"), None).unwrap();
+    let hub = Hub::new(vec![repository]).start().await.unwrap();
+    let volume = Volume::new();
+    let key = lexiscale_pki::Signer::new().unwrap().public_pem();
+    let mut arguments = volume.arguments(&hub);
+    arguments.extend(["--public-key".to_owned(), key]);
+    let mut worker = Worker::start(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!(worker.wait_for_exit().code(), Some(3), "{}", worker.log());
+    let FetchReport::Failed(report) = volume.report() else { panic!("{:?}", volume.report()) };
+    assert_eq!(report.reason, FetchReason::SignatureInvalid, "{}", report.message);
+}
+
 /// Runs the worker on a file system of its own with so many bytes. None where this machine does not let us mount.
 fn on_small_volume(hub: &RunningHub, bytes: u64, meanwhile: &str) -> Option<(FetchReport, String)> {
     let volume = Volume::new();
