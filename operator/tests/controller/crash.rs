@@ -135,6 +135,7 @@ fn normalise(value: &mut Value, namespace: &str, claims: &[String]) {
                 "lastTransitionTime",
                 "time",
                 "coldStartSeconds",
+                "durations",
                 "clusterIP",
                 "clusterIPs",
                 "batch.kubernetes.io/controller-uid",
