@@ -143,7 +143,7 @@ mod tests {
             let concerned = known.concerned(event, |_| vec!["named".to_owned()]);
             concerned.into_iter().map(|at| at.name).collect::<Vec<_>>().join(" ")
         };
-        let table = [
+        let table = vec![
             (Event::Init, ""),
             (Event::InitApply(cache("1", &["a", "b"], &["a"], "Pending")), "a b named"),
             (Event::InitDone, ""),
