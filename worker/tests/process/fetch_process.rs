@@ -89,7 +89,7 @@ async fn progress_is_told_while_it_runs_and_a_report_is_left_at_the_end() {
     let FetchReport::Succeeded(report) = volume.report() else { panic!("{:?}", volume.report()) };
     let model = volume.model().unwrap();
     assert_eq!(report.digest, model.manifest().digest);
-    assert_eq!((report.files, report.max_tokens, report.vocabulary_size), (6, 512, 30522));
+    assert_eq!((report.files, report.max_tokens, report.vocabulary_size), (7, 512, 30522));
     assert!(report.memory_bytes > model.manifest().parameter_bytes);
 }
 
