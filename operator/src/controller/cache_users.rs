@@ -67,12 +67,14 @@ impl Known {
         };
         let Some(namespace) = cache.namespace() else { return Vec::new() };
         let at = ObjectRef::from_obj(&cache);
-        let named = named(&cache);
         let seen = Seen::of(cache);
         let before = self.0.remove(&at);
         let concerned: BTreeSet<String> = match &before {
             Some(before) if !is_gone && before.rest == seen.rest => seen.news(before),
-            _ => before.iter().chain([&seen]).flat_map(Seen::users).chain(&named).cloned().collect(),
+            _ => {
+                let users = before.iter().chain([&seen]).flat_map(Seen::users).cloned();
+                users.chain(named(&seen.rest)).collect()
+            }
         };
         if !is_gone {
             self.0.insert(at, seen);

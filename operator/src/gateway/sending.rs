@@ -120,21 +120,29 @@ mod tests {
         assert_eq!(body.collect().await.unwrap().to_bytes(), &expected[..]);
     }
 
+    type Send = fn(Vec<u8>, Arc<Held>) -> Body;
+
     /// A thousand of them would otherwise be a thousand answers in memory that no bound knows of.
     #[tokio::test(start_paused = true)]
     async fn an_answer_that_is_not_read_counts_as_held_and_ends_at_the_deadline() {
         let size = 3 * PIECE;
-        let budget = Budget::new(4 * size, Among::One);
-        let held = budget.begin("a");
-        held.grow(4 * size).unwrap();
-        let mut body = Sending::whole(vec![b' '; size], admitted(), held);
-        assert!(budget.begin("a").grow(3 * size).is_ok(), "what it took to write it is given back");
-        assert!(budget.begin("a").grow(3 * size + 1).is_err());
-        assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap().len(), PIECE);
-        tokio::time::advance(Duration::from_secs(2)).await;
-        assert!(body.frame().await.unwrap().is_err());
-        drop(body);
-        assert!(budget.begin("a").grow(4 * size).is_ok());
+        let answers: [Send; 2] = [
+            |answer, held| Sending::whole(answer, admitted(), held),
+            |answer, held| Sending::dressed(answer.into(), Instant::now() + Duration::from_secs(1), held),
+        ];
+        for send in answers {
+            let budget = Budget::new(4 * size, Among::One);
+            let held = budget.begin("a");
+            held.grow(4 * size).unwrap();
+            let mut body = send(vec![b' '; size], held);
+            assert!(budget.begin("a").grow(3 * size).is_ok(), "what it took to write it is given back");
+            assert!(budget.begin("a").grow(3 * size + 1).is_err());
+            assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap().len(), PIECE);
+            tokio::time::advance(Duration::from_secs(2)).await;
+            assert!(body.frame().await.unwrap().is_err());
+            drop(body);
+            assert!(budget.begin("a").grow(4 * size).is_ok());
+        }
     }
 
     #[tokio::test(start_paused = true)]
