@@ -1,7 +1,8 @@
 //! A model on its way from its source to a worker: found, fetched, checked, converted, published. What `serve` loads is a
 //! [`verify::VerifiedModel`] and nothing else.
 
-pub mod address_policy;
+/// Shared with the operator, which judges before a node pulls.
+pub use lexiscale_addresses as address_policy;
 pub mod assemble;
 pub mod bundle;
 pub mod config;

@@ -92,7 +92,8 @@ impl AddressPolicy {
         }
     }
 
-    fn trusts(&self, address: &Address) -> bool {
+    /// Whether an address may be inside.
+    pub fn trusts(&self, address: &Address) -> bool {
         self.allow_private || self.trusted.iter().any(|trusted| trusted.is_same_server(address))
     }
 }
