@@ -1,6 +1,7 @@
 //! Takes a model's files out of a tar archive: plain files with plain names, within bounds. Links, devices and paths that lead
 //! elsewhere are not taken, whatever else an image has them for.
 
+mod hidden;
 mod preface;
 
 use std::io::{self, Read, Write};
@@ -10,13 +11,14 @@ use flate2::read::MultiGzDecoder;
 use fs_err::File;
 
 use crate::model::manifest::is_safe_name;
+pub use hidden::Hidden;
 use preface::{Preface, PrefaceError};
 
 const MAX_ENTRIES: u32 = 10_000;
 /// A gzip file that grows by more than this was made to.
 const MAX_RATIO: u64 = 100;
 /// Where images that carry models keep them.
-const IMAGE_FOLDER: &str = "models/";
+pub(crate) const IMAGE_FOLDER: &str = "models/";
 
 #[derive(Debug, thiserror::Error)]
 pub enum UnpackError {
@@ -43,8 +45,25 @@ pub enum UnpackError {
     Unusable { archive: String, reason: String },
 }
 
-/// Unpacks into the folder and returns the names of what is there, in the archive's order. `limit` bounds all of it.
-pub fn unpack(archive: &Path, folder: &Path, limit: u64) -> Result<Vec<String>, UnpackError> {
+/// What came out of an archive.
+#[derive(Debug, Default)]
+pub struct Unpacked {
+    /// In the archive's order.
+    pub files: Vec<Taken>,
+    /// What it says of the archives that it lies over.
+    pub hidden: Hidden,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// Below the model's folder.
+    pub name: String,
+    /// In the image.
+    pub path: String,
+}
+
+/// Unpacks into the folder. `limit` bounds all of it.
+pub fn unpack(archive: &Path, folder: &Path, limit: u64) -> Result<Unpacked, UnpackError> {
     let name = archive.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let read = |source| UnpackError::Read { archive: name.clone(), source };
     let file = File::open(archive).map_err(read)?;
@@ -65,7 +84,7 @@ struct Unpacking<'a> {
 }
 
 impl Unpacking<'_> {
-    fn run(mut self, reader: impl Read) -> Result<Vec<String>, UnpackError> {
+    fn run(mut self, reader: impl Read) -> Result<Unpacked, UnpackError> {
         let archive = || self.name.to_owned();
         let read = |source| UnpackError::Read { archive: archive(), source };
         let preface_error = |error| match error {
@@ -73,7 +92,7 @@ impl Unpacking<'_> {
             other => UnpackError::Unusable { archive: archive(), reason: other.to_string() },
         };
         let mut tar = tar::Archive::new(reader);
-        let mut found: Vec<String> = Vec::new();
+        let mut unpacked = Unpacked::default();
         let mut entries = 0;
         let mut preface = Preface::default();
         for entry in tar.entries().map_err(read)?.raw(true) {
@@ -87,24 +106,26 @@ impl Unpacking<'_> {
             }
             let preface = std::mem::take(&mut preface);
             let path = preface.path(&entry).map_err(preface_error)?;
-            if !matches!(entry.header().entry_type(), tar::EntryType::Regular | tar::EntryType::Continuous) {
+            let Ok(path) = String::from_utf8(path) else { continue };
+            let path = path.trim_start_matches("./").trim_start_matches('/').trim_end_matches('/').to_owned();
+            let kind = entry.header().entry_type();
+            unpacked.hidden.note(kind, &path);
+            if !matches!(kind, tar::EntryType::Regular | tar::EntryType::Continuous) {
                 continue;
             }
-            let Some(file) = String::from_utf8(path).ok().and_then(|path| plain_name(&path)) else {
-                continue;
-            };
+            let Some(file) = plain_name(&path) else { continue };
             let size = entry.size();
             if size > self.left {
                 return Err(UnpackError::TooLarge { archive: archive(), limit: self.limit });
             }
-            if found.contains(&file) {
+            if unpacked.files.iter().any(|taken| taken.name == file) {
                 return Err(UnpackError::Twice { archive: archive(), file });
             }
             self.left -= size;
             self.write(&file, size, &mut entry)?;
-            found.push(file);
+            unpacked.files.push(Taken { name: file, path });
         }
-        Ok(found)
+        Ok(unpacked)
     }
 
     fn write(&self, file: &str, size: u64, entry: &mut impl Read) -> Result<(), UnpackError> {
@@ -131,7 +152,7 @@ impl Unpacking<'_> {
 }
 
 /// The name below the model's folder, of a path that is one.
-fn plain_name(path: &str) -> Option<String> {
+pub(crate) fn plain_name(path: &str) -> Option<String> {
     let path = path.trim_start_matches("./").trim_start_matches('/');
     let name = path.strip_prefix(IMAGE_FOLDER).unwrap_or(path);
     is_safe_name(name).then(|| name.to_owned())
@@ -171,7 +192,8 @@ mod tests {
         fs_err::write(&archive, bytes).unwrap();
         let output = folder.path().join("deep/below/output");
         fs_err::create_dir_all(&output).unwrap();
-        let outcome = unpack(&archive, &output, 100_000);
+        let outcome = unpack(&archive, &output, 100_000)
+            .map(|unpacked| unpacked.files.into_iter().map(|taken| taken.name).collect::<Vec<_>>());
         let count = |below: &str| fs_err::read_dir(folder.path().join(below)).unwrap().count();
         let outside = (count(""), count("deep"), count("deep/below"));
         assert_eq!(outside, (2, 1, 1), "something was written elsewhere");

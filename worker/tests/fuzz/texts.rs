@@ -7,7 +7,7 @@ use lexiscale_worker::model::address_policy::{Address, AddressPolicy, Range};
 use lexiscale_worker::model::signature::PublicKey;
 use lexiscale_worker::model::source::{RevisionName, Source};
 use lexiscale_worker::model::sums;
-use lexiscale_worker::model::unpack::unpack;
+use lexiscale_worker::model::unpack::{Taken, unpack};
 
 fn text(input: &[u8]) -> std::borrow::Cow<'_, str> {
     String::from_utf8_lossy(input)
@@ -140,6 +140,8 @@ fn any_archive_gets_a_verdict() {
             "0000644\0",
             "12 path=../x\n",
             "L",
+            ".wh.",
+            ".wh..wh..opq",
             "x",
             "g",
             "1",
@@ -153,8 +155,8 @@ fn any_archive_gets_a_verdict() {
             let unpacked = unpack(&archive, &output, LIMIT);
             let beside = |below: &str| fs_err::read_dir(folder.path().join(below)).unwrap().count();
             assert_eq!((beside(""), beside("deep")), (2, 1), "something was written elsewhere");
-            let size = |name: &String| fs_err::symlink_metadata(output.join(name)).unwrap().len();
-            let bytes: u64 = unpacked.iter().flatten().map(size).sum();
+            let size = |taken: &Taken| fs_err::symlink_metadata(output.join(&taken.name)).unwrap().len();
+            let bytes: u64 = unpacked.iter().flat_map(|unpacked| &unpacked.files).map(size).sum();
             assert!(bytes <= LIMIT, "{bytes}");
         });
     }

@@ -1,7 +1,7 @@
 //! A model that comes in tar archives: a bundle, or the layers of an image. The archives are downloaded like any file; what comes
 //! out of them lies where downloaded files would.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use super::error::volume;
@@ -15,7 +15,7 @@ use crate::model::remote::RemoteFile;
 use crate::model::select::{Selection, select};
 use crate::model::signature::SIGNATURE_FILE;
 use crate::model::sums::{self, SUMS_FILE};
-use crate::model::unpack::unpack;
+use crate::model::unpack::{Taken, Unpacked, unpack};
 use crate::model::verify::sha256_of;
 use lexiscale_wire::Phase;
 
@@ -39,17 +39,23 @@ pub(super) fn fetch(run: &Run<'_>) -> Result<(Selection, Vec<ManifestFile>), Fet
         downloader.fetch(archive)?;
     }
     run.tracker.phase(Phase::Verifying, Instant::now());
-    let mut names = Vec::new();
+    // By name, with the path in the image: a later layer replaces files of an earlier one, or takes them away.
+    let mut there: BTreeMap<String, String> = BTreeMap::new();
     let mut left = run.wish.max_bytes;
     for archive in archives {
-        for name in unpack(&folder.join(&archive.name), run.partial, left)? {
+        let Unpacked { files, hidden } = unpack(&folder.join(&archive.name), run.partial, left)?;
+        let new: BTreeSet<&str> = files.iter().map(|taken| taken.name.as_str()).collect();
+        let gone: Vec<_> = there.extract_if(.., |_, path| hidden.hides(path)).collect();
+        for (name, _) in gone.iter().filter(|(name, _)| !new.contains(name.as_str())) {
+            let path = run.partial.join(name);
+            fs_err::remove_file(&path).map_err(|source| volume(&path, source))?;
+        }
+        for Taken { name, path } in files {
             left = left.saturating_sub(size_of(run, &name)?);
-            names.push(name);
+            there.insert(name, path);
         }
     }
-    // A later layer of an image replaces files of an earlier one.
-    names.sort();
-    names.dedup();
+    let names: Vec<String> = there.into_keys().collect();
     remove_folder(&folder)?;
     check_sums(run, &names)?;
     let selection = select(&names)?;
