@@ -52,7 +52,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Download a model, check it, convert it where needed, and publish it as DIR/model.
-    Fetch(FetchArgs),
+    Fetch(Box<FetchArgs>),
     /// Carry a model to where there is no internet.
     #[command(subcommand)]
     Bundle(BundleCommand),

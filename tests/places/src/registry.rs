@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 const EMPTY_CONFIG: &[u8] = b"{}";
+const TAR: &str = "application/vnd.oci.image.layer.v1.tar";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
 /// A repository of a registry.
@@ -30,12 +31,25 @@ impl Repository {
         Ok(layer)
     }
 
+    /// Pushes an image of plain archives, which a container runtime can unpack, and returns its digest.
+    pub fn image(&self, tag: &str, archives: &[&[u8]]) -> anyhow::Result<String> {
+        let layers = archives.iter().map(|archive| self.layer(TAR, None, archive));
+        let layers = layers.collect::<anyhow::Result<Vec<_>>>()?;
+        let digests: Vec<_> = archives.iter().map(|archive| digest_of(archive)).collect();
+        let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
+        let rootfs = json!({"type": "layers", "diff_ids": digests});
+        let config = json!({"architecture": architecture, "os": "linux", "config": {}, "rootfs": rootfs});
+        let config = serde_json::to_vec(&config)?;
+        self.push(tag, "application/vnd.oci.image.config.v1+json", &config, &layers)
+    }
+
     /// Pushes a manifest and returns its digest.
     pub fn manifest(&self, tag: &str, layers: &[Value]) -> anyhow::Result<String> {
-        let digest = self.blob(EMPTY_CONFIG)?;
-        let config = json!({
-            "mediaType": "application/vnd.oci.empty.v1+json", "digest": digest, "size": EMPTY_CONFIG.len(),
-        });
+        self.push(tag, "application/vnd.oci.empty.v1+json", EMPTY_CONFIG, layers)
+    }
+
+    fn push(&self, tag: &str, kind: &str, config: &[u8], layers: &[Value]) -> anyhow::Result<String> {
+        let config = json!({"mediaType": kind, "digest": self.blob(config)?, "size": config.len()});
         let manifest = json!({"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": layers});
         let bytes = serde_json::to_vec(&manifest)?;
         let url = format!("{}/manifests/{tag}", self.url);

@@ -46,6 +46,11 @@ pub(super) struct DownloadArgs {
     #[arg(long, value_name = "DIR")]
     claim_folder: Option<PathBuf>,
 
+    /// Where the image of an `oci://` source is mounted as a volume: the files are read there, and no registry is asked. The source or
+    /// the revision must name the digest that is mounted.
+    #[arg(long, value_name = "DIR")]
+    image_folder: Option<PathBuf>,
+
     /// Allow plain http, every port, and private and loopback addresses.
     #[arg(long)]
     allow_private_addresses: bool,
@@ -111,6 +116,7 @@ impl DownloadArgs {
                     ..Timeouts::default()
                 },
                 claim_folder: self.claim_folder.clone(),
+                image_folder: self.image_folder.clone(),
             },
             secret: self.secret_folder.clone(),
             checksums: self.checksums.iter().cloned().collect(),

@@ -107,6 +107,7 @@ impl BundleLoadArgs {
                 policy: AddressPolicy::default(),
                 timeouts: Timeouts::default(),
                 claim_folder: Some(folder.unwrap_or(Path::new(".")).to_owned()),
+                image_folder: None,
             },
             secret: None,
             checksums: BTreeMap::new(),

@@ -91,7 +91,7 @@ pub fn fetch(wish: &Wish, tracker: &Tracker, cancel: &CancellationToken) -> Resu
     tracker.resolved(&revision.id);
     tracing::info!(source = %wish.source, asked = wish.revision.as_str(), revision = revision.id, "resolved");
 
-    let partial = wish.output.join(partial_name(&wish.source, &revision.id));
+    let partial = wish.output.join(partial_of(wish, &revision.id));
     remove_other_partials(&wish.output, &partial)?;
     let run =
         Run { wish, remote: &*remote, revision: &revision, partial: &partial, tracker, cancel, started };
@@ -127,7 +127,7 @@ pub fn gather(wish: &Wish, tracker: &Tracker, cancel: &CancellationToken) -> Res
     let remote = open(wish)?;
     let revision = resolve(wish, &*remote, tracker, cancel)?;
     tracker.resolved(&revision.id);
-    let partial = wish.output.join(partial_name(&wish.source, &revision.id));
+    let partial = wish.output.join(partial_of(wish, &revision.id));
     let run =
         Run { wish, remote: &*remote, revision: &revision, partial: &partial, tracker, cancel, started };
     let (_, files) = run.files()?;
@@ -140,6 +140,12 @@ fn open(wish: &Wish) -> Result<Box<dyn Remote>, FetchError> {
         access.credentials = Credentials::read(folder)?;
     }
     Ok(remote::open(&wish.source, &access)?)
+}
+
+/// What an image volume brought is no beginning for a fetch: the node may have shown something else.
+fn partial_of(wish: &Wish, revision: &str) -> String {
+    let way = if wish.access.image_folder.is_some() { " as a volume" } else { "" };
+    partial_name(&wish.source, &format!("{revision}{way}"))
 }
 
 impl Run<'_> {

@@ -8,7 +8,9 @@ mod error;
 mod folder;
 mod hub;
 mod listed;
+mod mounted;
 mod registry;
+mod volume;
 mod web;
 
 use std::path::PathBuf;
@@ -91,10 +93,12 @@ pub struct Access {
     pub timeouts: Timeouts,
     /// Where the volume of a `pvc://` source is mounted.
     pub claim_folder: Option<PathBuf>,
+    /// Where the image of an `oci://` source is mounted, if a node has pulled it; nobody is asked then.
+    pub image_folder: Option<PathBuf>,
 }
 
 pub fn open(source: &Source, access: &Access) -> Result<Box<dyn Remote>, RemoteError> {
-    let Access { endpoint, credentials, policy, timeouts, claim_folder } = access;
+    let Access { endpoint, credentials, policy, timeouts, claim_folder, image_folder } = access;
     let client = Client::new(policy.clone(), *timeouts, credentials.authority.as_deref())?;
     let endpoint = endpoint.as_deref().map(|text| text.trim_end_matches('/'));
     Ok(match source {
@@ -112,6 +116,9 @@ pub fn open(source: &Source, access: &Access) -> Result<Box<dyn Remote>, RemoteE
             Box::new(folder::Folder::new(source.to_string(), root, path)?)
         }
         Source::Registry(image) => {
+            if let Some(root) = image_folder {
+                return Ok(Box::new(mounted::Mounted::new(image.clone(), root)?));
+            }
             let endpoint = match endpoint {
                 Some(endpoint) => Address::parse(endpoint)?,
                 None => Address::parse(&format!("https://{}", image.registry()))?,

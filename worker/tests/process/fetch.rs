@@ -47,6 +47,7 @@ pub(crate) fn access(endpoint: Option<String>) -> Access {
         policy: AddressPolicy { allow_private: true, ..AddressPolicy::default() },
         timeouts: Timeouts { connect: Duration::from_secs(5), idle: Duration::from_secs(20) },
         claim_folder: None,
+        image_folder: None,
     }
 }
 

@@ -2,23 +2,21 @@
 //! client are made of them; nothing leads out of it: no link, no mount point, no `..`.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use http::StatusCode;
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, openat2, statat};
-use rustix::io::Errno;
+use rustix::fs::{AtFlags, Dir, FileType, OFlags, statat};
 
 use super::candidates;
 use super::listed::{self, check_revision, revision_of};
+use super::volume::{Links, MAX_ENTRIES, Plain, content, is, is_absent, leads_out, open};
 use super::{Content, Remote, RemoteError, RemoteFile, Resume, Revision, Unhashed};
 use crate::model::source::{RevisionName, is_archive};
 use crate::model::sums::{self, MAX_SUMS_BYTES, SUMS_FILE};
 
 /// As deep as a model's files may lie.
 const DEPTH: usize = 3;
-const MAX_ENTRIES: usize = 10_000;
 
 pub(super) struct Folder {
     what: String,
@@ -64,11 +62,11 @@ impl Folder {
     }
 
     fn directory(&self, name: &str) -> io::Result<File> {
-        open(&self.claim, &self.below(name), OFlags::DIRECTORY)
+        open(&self.claim, &self.below(name), OFlags::DIRECTORY, Links::Followed)
     }
 
     fn file(&self, name: &str) -> Result<File, RemoteError> {
-        open(&self.claim, &self.below(name), OFlags::empty()).map_err(|error| {
+        open(&self.claim, &self.below(name), OFlags::empty(), Links::Followed).map_err(|error| {
             if is_absent(&error) {
                 RemoteError::FileNotFound { what: self.what.clone(), file: name.to_owned() }
             } else {
@@ -78,13 +76,8 @@ impl Folder {
     }
 
     fn describe_file(name: String, file: &File) -> io::Result<Option<RemoteFile>> {
-        let found = fstat(file)?;
         // A hard link is a second name for a file that may be anybody's, which only its owner can have made on purpose.
-        if !is(&found, FileType::RegularFile) || found.st_nlink != 1 {
-            return Ok(None);
-        }
-        let size = u64::try_from(found.st_size).ok();
-        Ok(Some(RemoteFile { name, size, hash: None, tag: Some(tag_of(&found)) }))
+        Ok(Plain::of(file)?.filter(|plain| plain.names == 1).map(|plain| plain.remote(name)))
     }
 
     fn list(&self) -> Result<Vec<RemoteFile>, RemoteError> {
@@ -134,7 +127,7 @@ impl Listing<'_> {
     /// A link to a folder is no file, and nobody knows where it would end.
     fn linked_or_plain(&self, path: String, is_link: bool) -> Result<Option<RemoteFile>, RemoteError> {
         let Folder { what, claim, .. } = self.folder;
-        let Ok(file) = open(claim, &self.folder.below(&path), OFlags::empty()) else {
+        let Ok(file) = open(claim, &self.folder.below(&path), OFlags::empty(), Links::Followed) else {
             // Half of a cache was copied. Without this file the model would seem to be another one, or none.
             if is_link && candidates::is_of_models(&path) {
                 let what = format!("{path} of {what}");
@@ -174,25 +167,12 @@ impl Remote for Folder {
     }
 
     fn content(&self, _: &str, file: &RemoteFile, resume: Option<&Resume>) -> Result<Content, RemoteError> {
-        let mut opened = self.file(&file.name)?;
+        let opened = self.file(&file.name)?;
         let found = Self::describe_file(file.name.clone(), &opened).map_err(|error| self.error(error))?;
-        let Some(RemoteFile { size: Some(size), tag, .. }) = found else {
+        let Some(found) = found else {
             return Err(RemoteError::FileNotFound { what: self.what.clone(), file: file.name.clone() });
         };
-        let resumed = resume.filter(|resume| resume.tag == tag && resume.offset <= size);
-        let offset = resumed.map_or(0, |resume| resume.offset);
-        opened.seek(SeekFrom::Start(offset)).map_err(|error| self.error(error))?;
-        let status = if resumed.is_some() { StatusCode::PARTIAL_CONTENT } else { StatusCode::OK };
-        let range = resumed.map(|_| (offset, size));
-        Ok(Content {
-            status,
-            tag: tag.clone(),
-            hash: None,
-            range,
-            size: Some(size),
-            encoded: false,
-            body: Box::new(Steady { file: opened, tag }),
-        })
+        content(opened, found, resume).map_err(|error| self.error(error))
     }
 
     fn unhashed(&self) -> Unhashed {
@@ -200,48 +180,10 @@ impl Remote for Folder {
     }
 }
 
-/// Reads a file for as long as nobody writes to it: half of what it was and half of what it became is neither.
-struct Steady {
-    file: File,
-    tag: Option<String>,
-}
-
-impl Read for Steady {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.file.read(buffer)?;
-        if Some(tag_of(&fstat(&self.file)?)) != self.tag {
-            return Err(io::Error::other("it was written to while it was read"));
-        }
-        Ok(count)
-    }
-}
-
-/// By which a state of a file is known.
-fn tag_of(found: &Stat) -> String {
-    format!("\"{}-{}.{:09}\"", found.st_size, found.st_mtime, found.st_mtime_nsec)
-}
-
-fn is(found: &Stat, kind: FileType) -> bool {
-    FileType::from_raw_mode(found.st_mode) == kind
-}
-
-/// Opens without leaving the volume, by whatever links. Not blocking, as a pipe would wait for its writer.
-fn open(claim: &File, path: &str, flags: OFlags) -> io::Result<File> {
-    let flags = flags | OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
-    Ok(File::from(openat2(claim, path, flags, Mode::empty(), resolve)?))
-}
-
-fn leads_out(error: &io::Error) -> bool {
-    matches!(Errno::from_io_error(error), Some(Errno::XDEV | Errno::LOOP))
-}
-
-fn is_absent(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
-}
-
 #[cfg(test)]
 mod tests {
+    use http::StatusCode;
+
     use super::*;
 
     fn folder(root: &Path, path: &str) -> Folder {

@@ -24,6 +24,11 @@ impl ImageReference {
         &self.repository
     }
 
+    /// 64 digits of sha256, where the reference names them.
+    pub fn digest(&self) -> Option<&str> {
+        self.digest.as_deref()
+    }
+
     /// What the registry is asked for: the digest where there is one.
     pub fn wanted(&self) -> String {
         match (&self.digest, &self.tag) {

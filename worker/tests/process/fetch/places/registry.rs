@@ -61,20 +61,21 @@ async fn an_artifact_with_a_layer_for_each_file_is_a_model() {
     assert_eq!(absent.reason().await.0, FetchReason::ModelNotFound);
 }
 
+fn tar(files: &[(&str, Vec<u8>)]) -> Vec<u8> {
+    let mut tar = tar::Builder::new(Vec::new());
+    for (name, bytes) in files {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o644);
+        tar.append_data(&mut header, name, bytes.as_slice()).unwrap();
+    }
+    tar.into_inner().unwrap()
+}
+
 #[tokio::test]
 async fn an_image_with_the_model_inside_is_a_model() {
     let name = "lexiscale-tests/image";
     tokio::task::spawn_blocking(move || {
-        let tar = |files: &[(&str, Vec<u8>)]| {
-            let mut tar = tar::Builder::new(Vec::new());
-            for (name, bytes) in files {
-                let mut header = tar::Header::new_gnu();
-                header.set_size(bytes.len() as u64);
-                header.set_mode(0o644);
-                tar.append_data(&mut header, name, bytes.as_slice()).unwrap();
-            }
-            tar.into_inner().unwrap()
-        };
         let base = tar(&[("etc/passwd", b"root".to_vec()), ("models/config.json", b"{}".to_vec())]);
         let files: Vec<_> = FILES.iter().map(|file| (format!("models/{file}"), read(file))).collect();
         let files: Vec<_> = files.iter().map(|(name, bytes)| (name.as_str(), bytes.clone())).collect();
@@ -94,4 +95,64 @@ async fn an_image_with_the_model_inside_is_a_model() {
     let model = fetcher.run().await.unwrap();
     assert_eq!(model.digest, digest_by_hub().await);
     assert_eq!(fetcher.left(), ["model"]);
+}
+
+/// A volume that was lost is filled by either way, and must hold the same: the layers say that one file was replaced and another taken
+/// away, and of a mounted image the runtime has done so already.
+#[tokio::test]
+async fn a_mounted_image_is_the_model_that_a_fetch_of_it_is() {
+    let name = "lexiscale-tests/mounted";
+    let digest = tokio::task::spawn_blocking(move || {
+        let below = tar(&[
+            ("etc/passwd", b"root".to_vec()),
+            ("models/config.json", b"{}".to_vec()),
+            ("models/special_tokens_map.json", b"{}".to_vec()),
+            ("models/old/tokenizer.json", b"{}".to_vec()),
+        ]);
+        let files: Vec<_> = FILES.iter().map(|file| (format!("models/{file}"), read(file))).collect();
+        let mut files: Vec<_> = files.iter().map(|(name, bytes)| (name.as_str(), bytes.clone())).collect();
+        files.push(("models/.wh.special_tokens_map.json", Vec::new()));
+        files.push(("models/.wh.old", Vec::new()));
+        Repository::new(&registry(), name).image("latest", &[&below, &tar(&files)]).unwrap()
+    })
+    .await
+    .unwrap();
+    let source = format!("oci://{}/{name}@{digest}", registry());
+    let fetched = fetcher(source.clone()).await.run().await.unwrap();
+
+    let image = tempfile::tempdir().unwrap();
+    for folder in ["etc", "models"] {
+        fs_err::create_dir(image.path().join(folder)).unwrap();
+    }
+    fs_err::write(image.path().join("etc/passwd"), "root").unwrap();
+    for file in FILES {
+        fs_err::write(image.path().join("models").join(file), read(file)).unwrap();
+    }
+    let mount = async || {
+        let mut mounted = fetcher(source.clone()).await;
+        mounted.wish.access.endpoint = Some("http://127.0.0.1:1".to_owned());
+        mounted.wish.access.image_folder = Some(image.path().to_owned());
+        mounted
+    };
+    let mounted = mount().await;
+    let model = mounted.run().await.unwrap();
+    assert_eq!(
+        (&model.revision, &model.source_digest, &model.digest),
+        (&fetched.revision, &fetched.source_digest, &fetched.digest)
+    );
+    assert_eq!(model.revision, digest.replace(':', "-"));
+    assert_eq!(mounted.left(), ["model"]);
+
+    // What is not there ends in a reason after which the operator fetches.
+    let mut by_tag = mount().await;
+    by_tag.wish.source = format!("oci://{}/{name}:latest", registry()).parse().unwrap();
+    assert_eq!(by_tag.reason().await.0, FetchReason::InvalidModel);
+    let weights = image.path().join("models/model.safetensors");
+    fs_err::rename(&weights, image.path().join("weights")).unwrap();
+    fs_err::os::unix::fs::symlink("../weights", &weights).unwrap();
+    let (reason, message) = mount().await.reason().await;
+    assert_eq!(reason, FetchReason::InvalidModel);
+    assert!(message.contains("model.safetensors is a link in it"), "{message}");
+    fs_err::remove_dir_all(image.path().join("models")).unwrap();
+    assert_eq!(mount().await.reason().await.0, FetchReason::UnsupportedModel);
 }
