@@ -29,7 +29,10 @@ pub use inference_endpoint_status::{
     AllocationStatus, Failure, InferenceEndpointStatus, ModelStatus, ScalingDecision, ServedPrecision,
     SizingStatus, StandbyStatus,
 };
-pub use model_cache::{CachePhase, CacheProgress, Int8Status, ModelCache, ModelCacheSpec, ModelCacheStatus};
+pub use model_cache::{
+    CachePhase, CacheProgress, Delivery, ImageVolumeFailure, Int8Status, ModelCache, ModelCacheSpec,
+    ModelCacheStatus,
+};
 pub use scaling_settings::{ScalingMode, ScalingSettings};
 pub use service_settings::{AdaptiveAllocations, ServiceSettings};
 

@@ -121,6 +121,16 @@ pub struct ModelCacheStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempts: Option<i32>,
 
+    /// How the files of an `oci://` source come, or came: fetched by the download itself, or in a volume that the node pulls.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Delivery")]
+    pub delivery: Option<Delivery>,
+
+    /// Why an image volume was given up and the files are fetched. Kept until something changes that makes another try worth it:
+    /// the spec, the operator's image, or the annotation `inference.lexiscale.io/retry`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_volume_failure: Option<ImageVolumeFailure>,
+
     /// The resolved revision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<String>,
@@ -176,6 +186,37 @@ pub struct ModelCacheStatus {
     /// The latest failure, kept until the model is there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_failure: Option<Failure>,
+}
+
+/// How the files of a model come from a registry.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub enum Delivery {
+    /// The download asks the registry.
+    Fetch,
+    /// The node pulls the image, and the download reads it as a volume.
+    ImageVolume,
+}
+
+impl Delivery {
+    /// As the API writes it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Fetch => "Fetch",
+            Self::ImageVolume => "ImageVolume",
+        }
+    }
+}
+
+/// Why no image volume is tried any more.
+#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ImageVolumeFailure {
+    /// What the node, or the download, calls it.
+    pub reason: String,
+    /// In their words.
+    pub message: String,
+    /// Hash of what the download was made from: with another one the volume is tried again.
+    pub inputs: String,
 }
 
 /// A model in 8-bit integers.

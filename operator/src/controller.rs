@@ -15,6 +15,7 @@ mod nodes;
 mod observe;
 mod outcome;
 mod progress;
+mod registry;
 mod report;
 mod scaling;
 mod settings;
@@ -24,14 +25,18 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, ensure};
 use futures::{channel::mpsc, future::join_all};
+use k8s_openapi::api::core::v1::Node;
 use kube::{
     Api, Client,
     runtime::{
         events::{Recorder, Reporter},
-        reflector,
+        reflector::{self, Store},
     },
 };
-use lexiscale_core::labels::{self, Component};
+use lexiscale_core::{
+    labels::{self, Component},
+    settings::ImageVolumes,
+};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -142,18 +147,21 @@ impl Workplace {
         };
         let (mut controllers, mut synced, mut seen_by_loop) = (Vec::new(), Vec::new(), Vec::new());
         let mut nodes_changed = Vec::new();
+        let (known_nodes, node_writer) = reflector::store();
         for scope in &scopes {
             let (changed, nodes) = mpsc::channel(1);
             nodes_changed.push(changed);
-            let (controller, sync, seen) = self.controllers(scope, nodes, shutdown.clone());
+            let (controller, sync, seen) =
+                self.controllers(scope, (nodes, known_nodes.clone()), shutdown.clone());
             controllers.push(controller);
             synced.push(sync);
             seen_by_loop.push(seen);
         }
         let scale = async {
             let nodes = async {
-                if self.check_node_cpus {
-                    nodes::follow(self.client.clone(), self.largest_node.clone(), nodes_changed).await;
+                if self.check_node_cpus || self.core.image_volumes == ImageVolumes::Auto {
+                    let largest = self.largest_node.clone();
+                    nodes::follow(self.client.clone(), node_writer, largest, nodes_changed).await;
                 }
             };
             futures::join!(self.scale(seen_by_loop), nodes);
@@ -196,7 +204,7 @@ impl Workplace {
     fn controllers(
         &self,
         scope: &Scope,
-        nodes_changed: mpsc::Receiver<()>,
+        (nodes_changed, nodes): (mpsc::Receiver<()>, Store<Node>),
         shutdown: CancellationToken,
     ) -> (impl Future<Output = ()>, impl Future<Output = ()>, Scoped) {
         let (trigger, triggered) = scaling::trigger();
@@ -219,7 +227,8 @@ impl Workplace {
             endpoints: endpoints.store(),
             failures: Failures::default(),
             proposals: self.proposals.clone(),
-            largest_node: self.largest_node.subscribe(),
+            largest_node: self.check_node_cpus.then(|| self.largest_node.subscribe()),
+            nodes,
         });
         let (workers, writer) = reflector::store();
         let scoped = Scoped { endpoints: endpoints.store(), workers, trigger };

@@ -3,15 +3,20 @@
 //! All memory is in the cluster: each attempt is a Job that says its number and what it was made from, and the claim says
 //! what lies on its volume. A controller that is killed between any two writes goes on from there.
 
+mod ending;
+mod mount;
+
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::{
-    batch::v1::{Job, JobCondition},
-    core::v1::{ContainerStateTerminated, PersistentVolumeClaim, Pod},
+    batch::v1::Job,
+    core::v1::{PersistentVolumeClaim, Pod},
 };
 use kube::ResourceExt;
-use lexiscale_wire::{FetchFailure, FetchReport, FetchedModel};
+use lexiscale_wire::{FetchReason, FetchedModel};
 
-use crate::{desired::job::SECRET_VOLUME, failure, labels, quantity::Bytes, volume::model_on};
+pub use mount::{Mount, Trouble};
+
+use crate::{labels, quantity::Bytes, volume::model_on};
 
 /// Tries after which a failure that might pass, but should have by then, is final. An unreachable hub is tried for ever.
 const MOST_TRIES: u32 = 6;
@@ -25,6 +30,8 @@ pub struct Attempt {
     pub number: u32,
     pub tries: u32,
     pub state: State,
+    /// Of an attempt that reads an image volume.
+    pub mount: Option<Mount>,
     inputs: String,
     claim_uid: String,
 }
@@ -50,6 +57,8 @@ pub struct Failed {
     pub exit_code: Option<i32>,
     /// What the revision resolved to, where the hub had answered before the failure.
     pub revision: Option<String>,
+    /// Absent where the download could not say itself why it failed.
+    reported: Option<FetchReason>,
     persistence: Persistence,
 }
 
@@ -77,6 +86,8 @@ pub enum Step {
     Start { number: u32, tries: u32 },
     /// Delete the latest attempt: what it does is no longer wanted. Another starts when it is gone.
     Abandon,
+    /// The volume of the latest attempt is of no use. To be remembered first; once it is, the files are fetched.
+    FallBack(Trouble),
     /// Try again at this time.
     RetryAt(Timestamp),
     /// Only a change by somebody can help.
@@ -103,6 +114,7 @@ impl Step {
             | Self::Done(_)
             | Self::Watch
             | Self::Abandon
+            | Self::FallBack(_)
             | Self::RetryAt(_)
             | Self::GiveUp
             | Self::NoRoom { .. } => None,
@@ -115,13 +127,15 @@ impl Attempt {
     pub fn new(job: &Job, pods: &[Pod]) -> Option<Self> {
         let annotation = |key| job.annotations().get(key);
         let number = |key| annotation(key).and_then(|text| text.parse().ok());
+        let state = ending::state(job, pods);
         Some(Self {
             job: job.name_any(),
             number: number(labels::ATTEMPT)?,
             tries: number(labels::TRY)?,
             inputs: annotation(labels::INPUTS)?.clone(),
             claim_uid: annotation(labels::CLAIM)?.clone(),
-            state: state(job, pods),
+            mount: Mount::new(job, pod_of(job, pods), &state),
+            state,
         })
     }
 
@@ -137,12 +151,20 @@ pub fn pod_of<'a>(job: &Job, pods: &'a [Pod]) -> Option<&'a Pod> {
     pods.iter().filter(owned).max_by_key(|pod| pod.creation_timestamp().map(|time| time.0))
 }
 
+/// What an attempt would be that starts now.
+#[derive(Clone, Copy, Debug)]
+pub struct Next<'a> {
+    pub inputs: &'a str,
+    /// Whether it must not read an image volume.
+    pub forbids_volume: bool,
+}
+
 /// Decides. `attempted` is the highest attempt number that the status remembers, for the case that its Job was deleted.
 pub fn next_step(
     claim: Option<&PersistentVolumeClaim>,
     latest: Option<&Attempt>,
     attempted: u32,
-    inputs: &str,
+    next: Next<'_>,
     now: Timestamp,
 ) -> Step {
     let Some((claim, claim_uid)) = claim.and_then(|claim| Some((claim, claim.metadata.uid.as_deref()?)))
@@ -155,17 +177,30 @@ pub fn next_step(
     let Some(latest) = latest else {
         return Step::Start { number: attempted.saturating_add(1), tries: 1 };
     };
+    let Next { inputs, forbids_volume } = next;
     let same_claim = latest.claim_uid == claim_uid;
+    let mount = latest.mount.as_ref();
     match &latest.state {
         State::Leaving => Step::Watch,
         State::Succeeded(model) if same_claim => Step::Done(model.clone()),
         State::Succeeded(_) => latest.next(),
         State::Running if same_claim => Step::Watch,
         // A pod that never began, because its image is not to be had, must not hold up one with a better image.
-        State::Waiting if same_claim && latest.inputs == inputs => Step::Watch,
+        State::Waiting if same_claim && latest.inputs == inputs => match mount {
+            Some(_) if forbids_volume => Step::Abandon,
+            Some(mount) => mount.trouble_at(now).map_or(Step::Watch, Step::FallBack),
+            None => Step::Watch,
+        },
         State::Running | State::Waiting => Step::Abandon,
         State::Failed(_) if !same_claim || latest.inputs != inputs => latest.next(),
-        State::Failed(failed) => after_failure(latest, failed, now),
+        State::Failed(failed) => match mount.and_then(|mount| mount.trouble.clone()) {
+            // The fetch is no new try of the same, so it need not wait for its turn.
+            Some(_) if forbids_volume => {
+                Step::Start { number: latest.number.saturating_add(1), tries: latest.tries }
+            }
+            Some(trouble) => Step::FallBack(trouble),
+            None => after_failure(latest, failed, now),
+        },
     }
 }
 
@@ -189,122 +224,4 @@ fn after_failure(latest: &Attempt, failed: &Failed, now: Timestamp) -> Step {
 fn delay(tries: u32) -> SignedDuration {
     let factor = 2_i32.saturating_pow(tries.saturating_sub(1).min(16));
     FIRST_DELAY.saturating_mul(factor).min(LONGEST_DELAY)
-}
-
-fn state(job: &Job, pods: &[Pod]) -> State {
-    let pod = pod_of(job, pods);
-    let conditions = || job.status.iter().flat_map(|status| status.conditions.iter().flatten());
-    let condition =
-        |kind: &str| conditions().find(|condition| condition.type_ == kind && condition.status == "True");
-    let terminated = pod.and_then(terminated);
-    let report = terminated.and_then(|terminated| serde_json::from_str(terminated.message.as_deref()?).ok());
-    if job.metadata.deletion_timestamp.is_some() {
-        State::Leaving
-    } else if let Some(complete) = condition("Complete") {
-        match report {
-            Some(FetchReport::Succeeded(model)) => State::Succeeded(Box::new(model)),
-            // Its pod, or what that said, is lost. Fetching what is there already takes a second and says it again.
-            Some(FetchReport::Failed(_)) | None => State::Failed(lost(job, complete)),
-        }
-    } else if let Some(failed) = condition("Failed") {
-        State::Failed(failure(job, failed, pod, report))
-    } else if pod.is_some_and(has_begun) {
-        State::Running
-    } else {
-        State::Waiting
-    }
-}
-
-fn has_begun(pod: &Pod) -> bool {
-    pod.status.as_ref().and_then(|status| status.phase.as_deref()).is_some_and(|phase| phase != "Pending")
-}
-
-fn terminated(pod: &Pod) -> Option<&ContainerStateTerminated> {
-    let statuses = pod.status.as_ref()?.container_statuses.as_ref()?;
-    statuses.iter().find_map(|status| status.state.as_ref()?.terminated.as_ref())
-}
-
-fn ended_at(job: &Job, condition: &JobCondition) -> Timestamp {
-    let time = condition.last_transition_time.clone().or_else(|| job.creation_timestamp());
-    time.map_or(Timestamp::UNIX_EPOCH, |time| time.0)
-}
-
-fn lost(job: &Job, condition: &JobCondition) -> Failed {
-    Failed {
-        reason: "Interrupted".to_owned(),
-        message: "the download ended well, but its report was lost".to_owned(),
-        at: ended_at(job, condition),
-        pod: None,
-        exit_code: None,
-        revision: None,
-        persistence: Persistence::Mishap,
-    }
-}
-
-fn failure(job: &Job, condition: &JobCondition, pod: Option<&Pod>, report: Option<FetchReport>) -> Failed {
-    let terminated = pod.and_then(terminated);
-    let (reason, message, persistence, revision) = match report {
-        Some(FetchReport::Failed(FetchFailure { reason, message, revision, bytes: _ })) => {
-            (reason.as_str().to_owned(), message, persistence(reason, has_secret(job)), revision)
-        }
-        Some(FetchReport::Succeeded(_)) | None => {
-            let (reason, message) = unreported(condition, pod, terminated);
-            (reason, message, Persistence::Mishap, None)
-        }
-    };
-    Failed {
-        reason,
-        message,
-        at: ended_at(job, condition),
-        pod: pod.map(ResourceExt::name_any),
-        exit_code: terminated.map(|terminated| terminated.exit_code),
-        revision,
-        persistence,
-    }
-}
-
-/// Whether the download was given credentials.
-fn has_secret(job: &Job) -> bool {
-    let pod = job.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
-    let mut volumes = pod.into_iter().flat_map(|pod| pod.volumes.iter().flatten());
-    volumes.any(|volume| volume.name == SECRET_VOLUME)
-}
-
-fn persistence(reason: lexiscale_wire::FetchReason, has_secret: bool) -> Persistence {
-    use lexiscale_wire::FetchReason;
-    match reason {
-        FetchReason::HubUnreachable | FetchReason::Interrupted => Persistence::Outage,
-        // The operator may not look into Secrets and so cannot see one change; the next download can.
-        FetchReason::Unauthorized if has_secret => Persistence::Outage,
-        FetchReason::ChecksumMismatch | FetchReason::Internal | FetchReason::TooSlow => Persistence::Mishap,
-        FetchReason::AddressNotAllowed
-        | FetchReason::SignatureInvalid
-        | FetchReason::ModelNotFound
-        | FetchReason::RevisionNotFound
-        | FetchReason::Unauthorized
-        | FetchReason::InsufficientStorage
-        | FetchReason::UnsupportedModel
-        | FetchReason::InvalidModel
-        | FetchReason::UnsafeModel => Persistence::Final,
-    }
-}
-
-/// Reason and message of a failure that the download could not report itself: it was killed, or never ran.
-fn unreported(
-    condition: &JobCondition,
-    pod: Option<&Pod>,
-    terminated: Option<&ContainerStateTerminated>,
-) -> (String, String) {
-    if let Some(terminated) = terminated {
-        let out_of_memory = terminated.reason.as_deref() == Some("OOMKilled");
-        let reason = if out_of_memory { "OOMKilled" } else { "Crashed" };
-        return (reason.to_owned(), format!("the download crashed: {}", failure::last_words(terminated)));
-    }
-    let status = pod.and_then(|pod| pod.status.as_ref());
-    let reason = status.and_then(|status| status.reason.clone()).or_else(|| condition.reason.clone());
-    let message = status.and_then(|status| status.message.clone()).or_else(|| condition.message.clone());
-    (
-        reason.unwrap_or_else(|| "Interrupted".to_owned()),
-        message.unwrap_or_else(|| "the download was killed".to_owned()),
-    )
 }

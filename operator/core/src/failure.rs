@@ -115,7 +115,7 @@ fn of_waiting(status: &ContainerStatus, state: &ContainerState) -> Option<Found>
 
 /// The kubelet wraps the same error differently while it pulls and while it waits; unwrapped it stays one message, and the
 /// status is not written anew at each try.
-fn pull_error(detail: &str) -> String {
+pub(crate) fn pull_error(detail: &str) -> String {
     let detail = detail.rsplit_once("ErrImagePull: ").map_or(detail, |(_, error)| error);
     if detail.starts_with("Back-off pulling image") {
         "see the pod's events".to_owned()

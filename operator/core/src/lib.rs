@@ -6,6 +6,7 @@
 pub mod autoscaler;
 pub mod catalog;
 pub mod children;
+pub mod delivery;
 pub mod desired;
 pub mod download;
 pub mod eviction;
@@ -16,6 +17,7 @@ pub mod labels;
 pub mod load;
 pub mod model;
 pub mod name;
+pub mod nodes;
 pub mod observed;
 pub mod plan;
 pub mod precision;

@@ -65,6 +65,19 @@ impl ModelSource {
         &self.place
     }
 
+    /// What a registry knows a model by, without a tag: host, port and path; and the sha256 that the source itself names.
+    pub fn image(&self) -> Option<(&str, Option<&str>)> {
+        let Place::Registry { .. } = self.place else { return None };
+        let (_, reference) = self.text.split_once("://")?;
+        let (name, digest) = match reference.split_once('@') {
+            Some((name, digest)) => (name, digest.strip_prefix("sha256:").filter(|digits| is_sha256(digits))),
+            None => (reference, None),
+        };
+        let (server, path) = name.split_once('/')?;
+        let path = path.split_once(':').map_or(path, |(path, _)| path);
+        Some((&name[..server.len() + 1 + path.len()], digest))
+    }
+
     /// The last part of the path, without a tag or a digest: what a reader knows the model by.
     fn short_name(&self) -> &str {
         let (_, path) = self.text.split_once("://").unwrap_or_default();
@@ -120,6 +133,10 @@ fn is_dns_name(text: &str) -> bool {
     (1..=253).contains(&text.len()) && text.bytes().all(within) && !text.starts_with(['.', '-'])
 }
 
+fn is_sha256(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+}
+
 /// A path that stays below where it begins.
 fn is_path(text: &str) -> bool {
     let within = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
@@ -141,6 +158,16 @@ pub struct InvalidRevision(String);
 impl Revision {
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Whether it is what is asked for when nothing is.
+    pub fn is_default(&self) -> bool {
+        self.0 == DEFAULT_REVISION
+    }
+
+    /// The sha256 that places without commits pin a state by.
+    pub fn sha256(&self) -> Option<&str> {
+        self.0.strip_prefix("sha256-").filter(|digits| is_sha256(digits))
     }
 }
 

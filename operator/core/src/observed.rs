@@ -1,5 +1,7 @@
 //! What a pass saw. PURE values; the controller fills them by reading the API server.
 
+use std::net::IpAddr;
+
 use k8s_openapi::api::{
     apps::v1::Deployment,
     batch::v1::Job,
@@ -8,7 +10,7 @@ use k8s_openapi::api::{
 use lexiscale_crds::{InferenceEndpoint, ModelCache};
 use lexiscale_wire::Progress;
 
-use crate::{children::LiveChild, sizing};
+use crate::{children::LiveChild, nodes::NodeFacts, sizing};
 
 /// An endpoint and what belongs to it.
 #[derive(Clone, Debug)]
@@ -51,6 +53,10 @@ pub struct ObservedCache {
     pub pods: Vec<Pod>,
     /// What the running download answered, if one runs and did.
     pub progress: Option<Progress>,
+    /// All nodes, where image volumes depend on them and they are known; none otherwise.
+    pub nodes: Vec<NodeFacts>,
+    /// What the name of the source's registry leads to, where that was asked.
+    pub registry: Vec<IpAddr>,
 }
 
 /// A child that could not be written, with the API server's words: a quota, a policy, a name that is taken.

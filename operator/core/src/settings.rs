@@ -2,6 +2,8 @@
 
 use std::str::FromStr;
 
+use lexiscale_addresses::{Address, AddressPolicy};
+
 use crate::{
     catalog::Catalog,
     model::Servers,
@@ -23,6 +25,8 @@ pub struct Settings {
     /// An S3 service other than Amazon's, likewise.
     pub s3_endpoint: Option<String>,
     pub downloads: Downloads,
+    /// Whether nodes may bring models of registries as volumes.
+    pub image_volumes: ImageVolumes,
     /// Bytes of all volumes of a namespace's caches, above which unused caches go; absent means that a cache goes with its last
     /// endpoint.
     pub cache_limit: Option<Bytes>,
@@ -51,6 +55,16 @@ pub struct Downloads {
 impl Settings {
     pub fn servers(&self) -> Servers<'_> {
         Servers { hub: self.hub_endpoint.as_deref(), s3: self.s3_endpoint.as_deref() }
+    }
+
+    /// Where a download from a server may go, as the download is told it.
+    pub fn address_policy(&self, server: &str) -> AddressPolicy {
+        let trusted = Address::parse(server).ok().filter(|_| self.trusts(server));
+        AddressPolicy {
+            allow_private: self.downloads.allow_private_addresses,
+            trusted: trusted.into_iter().collect(),
+            ports: self.downloads.ports.clone(),
+        }
     }
 
     /// Whether the operator itself has named a server, and not a user.
@@ -115,6 +129,40 @@ impl FromStr for ImagePullPolicy {
             .into_iter()
             .find(|policy| policy.as_str() == text)
             .ok_or_else(|| InvalidPullPolicy(text.to_owned()))
+    }
+}
+
+/// Whether a model of a registry may come as a volume that a node pulls.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ImageVolumes {
+    /// Where every node can, and the source names one digest.
+    #[default]
+    Auto,
+    Never,
+}
+
+impl ImageVolumes {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "Auto",
+            Self::Never => "Never",
+        }
+    }
+}
+
+/// A text that says neither.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} says nothing about image volumes; use Auto or Never")]
+pub struct InvalidImageVolumes(String);
+
+impl FromStr for ImageVolumes {
+    type Err = InvalidImageVolumes;
+
+    fn from_str(text: &str) -> Result<Self, InvalidImageVolumes> {
+        [Self::Auto, Self::Never]
+            .into_iter()
+            .find(|setting| setting.as_str() == text)
+            .ok_or_else(|| InvalidImageVolumes(text.to_owned()))
     }
 }
 

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use k8s_openapi::api::core::v1::Node;
 use kube::{
     Client,
     runtime::{
@@ -36,8 +37,10 @@ pub(super) struct Context {
     /// The endpoints as the watch last saw them, for what need not be of this very moment.
     pub(super) endpoints: Store<InferenceEndpoint>,
     pub(super) failures: Failures,
-    /// CPUs of the largest node, where that is known.
-    pub(super) largest_node: watch::Receiver<Option<u32>>,
+    /// CPUs of the largest node, where that is known and of importance.
+    pub(super) largest_node: Option<watch::Receiver<Option<u32>>>,
+    /// The nodes as the watch last saw them.
+    pub(super) nodes: Store<Node>,
     /// What load asks for.
     pub(super) proposals: Proposals,
 }

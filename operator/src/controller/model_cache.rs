@@ -20,6 +20,9 @@ use crate::clock::now;
 /// How often a running download is asked how far it is, which is also how often its status is written at most.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
 
+/// From remembering that a volume is of no use to doing without it.
+const FALL_BACK_INTERVAL: Duration = Duration::from_millis(100);
+
 /// How often an unused cache asks whether its room is needed.
 const EVICTION_INTERVAL: Duration = Duration::from_mins(1);
 
@@ -53,14 +56,19 @@ fn outcome(plan: &CachePlan, is_evictable: bool, now: Timestamp) -> Outcome {
     if !plan.leftovers.is_empty() {
         return Outcome::Waiting(PROGRESS_INTERVAL);
     }
+    let until = |at: Timestamp| Outcome::Waiting(at.duration_since(now).try_into().unwrap_or_default());
+    let waiting = plan.attempt.as_ref().filter(|attempt| attempt.state == State::Waiting);
+    let patience_ends = waiting.and_then(|attempt| attempt.mount.as_ref()?.patience_ends);
     match plan.step {
         Step::Watch if running => Outcome::Waiting(PROGRESS_INTERVAL),
-        Step::RetryAt(at) => Outcome::Waiting(at.duration_since(now).try_into().unwrap_or_default()),
+        // Nothing happens to a pod that a node never starts.
+        Step::Watch => patience_ends.map_or(Outcome::Settled, until),
+        Step::RetryAt(at) => until(at),
+        // The status that has just been written is what lets the next pass go on.
+        Step::FallBack(_) => Outcome::Waiting(FALL_BACK_INTERVAL),
         Step::GiveUp | Step::NoRoom { .. } => Outcome::Invalid,
         // Nothing happens to an unused cache when another one needs its room.
         Step::Done(_) if is_evictable => Outcome::Waiting(EVICTION_INTERVAL),
-        Step::AwaitClaim | Step::Done(_) | Step::Watch | Step::Start { .. } | Step::Abandon => {
-            Outcome::Settled
-        }
+        Step::AwaitClaim | Step::Done(_) | Step::Start { .. } | Step::Abandon => Outcome::Settled,
     }
 }

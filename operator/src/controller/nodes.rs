@@ -1,9 +1,10 @@
-//! The CPUs of the largest node: allocations with more threads than that fit nowhere, however long they wait.
+//! What the controller has to know of the nodes. The CPUs of the largest: allocations with more threads than that fit nowhere, however
+//! long they wait. And of each, whether it takes image volumes.
 
 use std::pin::pin;
 
 use futures::{StreamExt, channel::mpsc};
-use k8s_openapi::api::core::v1::{Node, NodeStatus};
+use k8s_openapi::api::core::v1::{Node, NodeSpec, NodeStatus};
 use kube::{
     Api, Client, ResourceExt,
     runtime::{WatchStreamExt, reflector, watcher},
@@ -11,13 +12,14 @@ use kube::{
 use tokio::sync::watch;
 
 /// Keeps `largest` at what the nodes have, and says when that has changed. Where nodes may not be watched nothing is known, and
-/// nothing is said.
+/// nothing is said. What `writer` belongs to has the nodes themselves.
 pub(super) async fn follow(
     client: Client,
+    writer: reflector::store::Writer<Node>,
     largest: watch::Sender<Option<u32>>,
     mut changed: Vec<mpsc::Sender<()>>,
 ) {
-    let (store, writer) = reflector::store();
+    let store = writer.as_reader();
     let nodes = watcher::watcher(Api::<Node>::all(client), watcher::Config::default());
     let mut events = pin!(reflector(writer, nodes.default_backoff().modify(slim)));
     while let Some(event) = events.next().await {
@@ -25,7 +27,7 @@ pub(super) async fn follow(
             Ok(watcher::Event::Apply(_) | watcher::Event::Delete(_) | watcher::Event::InitDone) => {}
             Ok(watcher::Event::Init | watcher::Event::InitApply(_)) => continue,
             Err(error) => {
-                tracing::warn!(%error, "threads are not checked against nodes: failed to watch them, trying again");
+                tracing::warn!(%error, "it is not known what nodes can: failed to watch them, trying again");
                 continue;
             }
         }
@@ -43,9 +45,10 @@ pub(super) async fn follow(
 fn slim(node: &mut Node) {
     node.managed_fields_mut().clear();
     node.annotations_mut().clear();
-    let allocatable = node.status.take().and_then(|status| status.allocatable);
-    node.status = Some(NodeStatus { allocatable, ..NodeStatus::default() });
-    node.spec = None;
+    let NodeStatus { allocatable, node_info, .. } = node.status.take().unwrap_or_default();
+    node.status = Some(NodeStatus { allocatable, node_info, ..NodeStatus::default() });
+    let unschedulable = node.spec.take().and_then(|spec| spec.unschedulable);
+    node.spec = Some(NodeSpec { unschedulable, ..NodeSpec::default() });
 }
 
 /// Allocatable CPUs, rounded up as the gateway does: a node of two that keeps 70m for itself still runs an allocation of two

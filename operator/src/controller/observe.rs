@@ -27,7 +27,7 @@ use lexiscale_crds::{InferenceEndpoint, ModelCache};
 use lexiscale_wire::Progress;
 use serde::de::DeserializeOwned;
 
-use super::{context::Context, error::Error};
+use super::{context::Context, error::Error, registry};
 use crate::clock::now;
 
 /// An endpoint and what belongs to it; nothing if it is gone or going.
@@ -63,7 +63,7 @@ pub(super) async fn endpoint(
     let standby_deployment = own(&standby_child_name(&name));
     let peers = peers(context, &reader, &endpoint).await?;
     let standby_pods = standby_pods(&reader, &name, &children).await?;
-    let largest_node = *context.largest_node.borrow();
+    let largest_node = context.largest_node.as_ref().and_then(|largest| *largest.borrow());
     let sizing_asked = sizing::to_ask(&endpoint, deployment.as_ref(), &pods, now());
     let sizing_told = match &sizing_asked {
         Some(asked) => context.progress.sizing(asked).await,
@@ -111,7 +111,19 @@ pub(super) async fn model_cache(
         Some(_) => reader.list::<ModelCache>("", "model caches").await?,
         None => Vec::new(),
     };
-    Ok(Some(ObservedCache { siblings, endpoints, children, claims, jobs, pods, progress, cache }))
+    let (nodes, registry) = registry::observe(context, &cache).await;
+    Ok(Some(ObservedCache {
+        siblings,
+        endpoints,
+        children,
+        claims,
+        jobs,
+        pods,
+        progress,
+        nodes,
+        registry,
+        cache,
+    }))
 }
 
 /// Asked for only where there are any: most endpoints have none, and a pass is mostly its reads.

@@ -7,7 +7,7 @@ use clap::ArgAction;
 use lexiscale_core::{
     catalog::Catalog,
     quantity::{Bytes, Cpu},
-    settings::{AccessMode, Downloads, Image, ImagePullPolicy, Settings as CoreSettings},
+    settings::{AccessMode, Downloads, Image, ImagePullPolicy, ImageVolumes, Settings as CoreSettings},
 };
 
 /// Settings of the controller.
@@ -64,6 +64,11 @@ pub struct Settings {
         value_delimiter = ','
     )]
     pub download_ports: Vec<u16>,
+
+    /// Whether nodes may pull models of registries as image volumes: Auto, where every node can and the source names one digest, or
+    /// Never. Auto needs the right to watch nodes.
+    #[arg(long, env = "LEXISCALE_IMAGE_VOLUMES", value_name = "SETTING", default_value = "Auto")]
+    pub image_volumes: ImageVolumes,
 
     /// Keep the caches of a namespace when no endpoint uses them any more, until their volumes are larger than this together; the
     /// least recently used go first. Unless given, a cache goes with its last endpoint.
@@ -158,6 +163,7 @@ impl Settings {
                 allow_private_addresses: self.allow_private_addresses,
                 ports: self.download_ports.clone(),
             },
+            image_volumes: self.image_volumes,
             cache_limit: self.cache_limit,
             cache_size: self.cache_size,
             cache_storage_class: self.cache_storage_class.clone(),

@@ -12,6 +12,7 @@ mod attached;
 mod cluster;
 mod convergence;
 mod crash;
+mod delivery;
 mod edits;
 mod failures;
 mod fixtures;

@@ -7,8 +7,9 @@ use k8s_openapi::{
     api::{
         batch::v1::{Job, JobSpec},
         core::v1::{
-            Container, ContainerPort, PersistentVolumeClaimVolumeSource, PodSpec, PodTemplateSpec,
-            ResourceRequirements, SecretVolumeSource, Volume, VolumeMount,
+            Container, ContainerPort, ImageVolumeSource, LocalObjectReference,
+            PersistentVolumeClaimVolumeSource, PodSpec, PodTemplateSpec, ResourceRequirements,
+            SecretVolumeSource, Volume, VolumeMount,
         },
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
@@ -22,7 +23,7 @@ use crate::{
     model::{CacheKey, ModelSource, Place, Revision},
     name::{cache_child_name, child_name, short_hash},
     quantity::{Bytes, Cpu},
-    settings::Settings,
+    settings::{ImagePullPolicy, Settings},
     validated::CacheRequest,
 };
 
@@ -59,6 +60,8 @@ pub struct Download<'a> {
     pub claim: &'a str,
     /// Size of the volume: a full one may have grown.
     pub volume_size: Bytes,
+    /// Image, by its digest, that is mounted in the place of being fetched.
+    pub image: Option<&'a str>,
 }
 
 /// Which attempt.
@@ -73,9 +76,9 @@ pub struct Attempt<'a> {
 
 impl Download<'_> {
     /// Hash of what decides the outcome. The resolved revision is not among it: a failed attempt finds that out itself, and
-    /// would then seem to have changed its own inputs.
+    /// would then seem to have changed its own inputs. Nor is the way that the files come by, which is the operator's affair.
     pub fn inputs(&self) -> String {
-        let unresolved = Self { resolved: None, pinned: None, ..*self };
+        let unresolved = Self { resolved: None, pinned: None, image: None, ..*self };
         let spec = to_json(&unresolved.pod_spec());
         short_hash(&format!("{spec}\n{}\n{}", self.retry, self.volume_size))
     }
@@ -123,7 +126,7 @@ impl Download<'_> {
             automount_service_account_token: Some(false),
             enable_service_links: Some(false),
             security_context: Some(pod::pod_security_context(CacheAccess::Write)),
-            image_pull_secrets: pod::image_pull_secrets(self.settings),
+            image_pull_secrets: self.image_pull_secrets(),
             node_selector: self.request.node_selector.clone().and_then(pod::unless_empty),
             tolerations: self.request.tolerations.clone().filter(|tolerations| !tolerations.is_empty()),
             containers: vec![self.container()],
@@ -138,8 +141,22 @@ impl Download<'_> {
         }
     }
 
-    /// Optional, so that the download can say what is missing; a pod without its volume says nothing.
+    /// For an image volume it is the kubelet that needs the Secret of the source; one that is of no type for registries it passes
+    /// over, as it does one that is not there.
+    fn image_pull_secrets(&self) -> Option<Vec<LocalObjectReference>> {
+        let own = self.image.and(self.request.secret_name.clone()).map(|name| LocalObjectReference { name });
+        let mut secrets: Vec<_> = pod::image_pull_secrets(self.settings).into_iter().flatten().collect();
+        // The API server takes no name twice.
+        secrets.extend(own.filter(|own| !secrets.contains(own)));
+        (!secrets.is_empty()).then_some(secrets)
+    }
+
+    /// Optional, so that the download can say what is missing; a pod without its volume says nothing. Nobody is asked by a download
+    /// that reads an image volume.
     fn secret(&self) -> Option<Volume> {
+        if self.image.is_some() {
+            return None;
+        }
         let secret = SecretVolumeSource {
             secret_name: Some(self.request.secret_name.clone()?),
             optional: Some(true),
@@ -150,6 +167,14 @@ impl Download<'_> {
     }
 
     fn source_volume(&self) -> Option<Volume> {
+        if let Some(image) = self.image {
+            let image = ImageVolumeSource {
+                reference: Some(image.to_owned()),
+                // What a digest names does not change.
+                pull_policy: Some(ImagePullPolicy::IfNotPresent.as_str().to_owned()),
+            };
+            return Some(Volume { name: SOURCE_VOLUME.to_owned(), image: Some(image), ..Volume::default() });
+        }
         let Place::Claim { name } = self.source.place() else { return None };
         let claim = PersistentVolumeClaimVolumeSource { claim_name: name.clone(), read_only: Some(true) };
         Some(Volume {
@@ -191,7 +216,8 @@ impl Download<'_> {
             add("--secret-folder", SECRET_FOLDER);
         }
         if self.source_volume().is_some() {
-            add("--claim-folder", SOURCE_FOLDER);
+            let flag = if self.image.is_some() { "--image-folder" } else { "--claim-folder" };
+            add(flag, SOURCE_FOLDER);
         }
         for (name, sha256) in self.key.checksums() {
             add("--checksum", &format!("{name}={sha256}"));
@@ -227,6 +253,13 @@ impl Download<'_> {
             ..Container::default()
         }
     }
+}
+
+/// The image that a Job's download reads as a volume.
+pub(crate) fn mounted_image(job: &Job) -> Option<&str> {
+    let pod = job.spec.as_ref()?.template.spec.as_ref()?;
+    let source = pod.volumes.iter().flatten().find(|volume| volume.name == SOURCE_VOLUME)?;
+    source.image.as_ref()?.reference.as_deref()
 }
 
 /// A download is light; converting a model holds its weights in memory once or twice.

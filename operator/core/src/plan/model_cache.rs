@@ -8,11 +8,12 @@ use lexiscale_crds::{InferenceEndpoint, ModelCache, ModelCacheStatus};
 use super::{Write, writes};
 use crate::{
     children::{Child, ChildKind, Doomed, difference},
+    delivery::{self, Choice, Question},
     desired::{
         self,
         job::{Attempt as NewAttempt, Download},
     },
-    download::{Attempt, State, Step, next_step},
+    download::{Attempt, Next, State, Step, next_step},
     eviction,
     identity::{Identity, owners},
     labels,
@@ -73,6 +74,10 @@ pub struct CachePlan {
     /// Name of the claim, and its access mode.
     pub claim: String,
     pub access_mode: AccessMode,
+    /// How files of a registry would come by an attempt that starts now.
+    pub choice: Choice,
+    /// Hash of what such an attempt is made from.
+    pub inputs: String,
 }
 
 impl CachePlan {
@@ -89,8 +94,18 @@ pub fn plan(
     settings: &Settings,
     now: Timestamp,
 ) -> CachePlan {
-    let ObservedCache { cache: object, siblings, endpoints, children, claims, jobs, pods, progress: _ } =
-        observed;
+    let ObservedCache {
+        cache: object,
+        siblings,
+        endpoints,
+        children,
+        claims,
+        jobs,
+        pods,
+        progress: _,
+        nodes,
+        registry,
+    } = observed;
     let identity = &cache.identity;
     let users = users(object, endpoints);
     let mut volume = Volume::new(identity, &cache.request, settings, claims);
@@ -99,7 +114,7 @@ pub fn plan(
     let retry = retry_key(object, &users);
     let status = object.status.as_ref();
     let resolved = status.and_then(|status| pinned_revision(&cache.source, status));
-    let download = Download {
+    let fetch = Download {
         cache: identity,
         settings,
         source: &cache.source,
@@ -110,7 +125,20 @@ pub fn plan(
         claim: &claim_name,
         request: &cache.request,
         volume_size: volume.size,
+        image: None,
     };
+    let inputs = fetch.inputs();
+    let given_up = status.and_then(|status| status.image_volume_failure.as_ref());
+    let choice = delivery::choose(&Question {
+        settings,
+        key: &cache.key,
+        resolved: resolved.as_ref(),
+        request: &cache.request,
+        nodes,
+        addresses: registry,
+        was_given_up: given_up.is_some_and(|failure| failure.inputs == inputs),
+    });
+    let download = Download { image: choice.image(), ..fetch };
     let owned = jobs.iter().filter(|job| identity.owns(&job.metadata));
     let mut attempts: Vec<Attempt> = owned.filter_map(|job| Attempt::new(job, pods)).collect();
     attempts.sort_by_key(|attempt| attempt.number);
@@ -121,7 +149,8 @@ pub fn plan(
     let step = if attempts.iter().any(|attempt| attempt.state == State::Leaving) {
         Step::Watch
     } else {
-        next_step(claim, latest, attempted, &download.inputs(), now).within(known_size(object), volume.size)
+        let next = Next { inputs: &inputs, forbids_volume: choice.forbids_volume() };
+        next_step(claim, latest, attempted, next, now).within(known_size(object), volume.size)
     };
     if let Step::Done(model) = &step {
         volume.model = Some(*model.clone());
@@ -161,6 +190,8 @@ pub fn plan(
         leftovers,
         claim: claim_name,
         access_mode: volume.access_mode,
+        choice,
+        inputs,
     }
 }
 

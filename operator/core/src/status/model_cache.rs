@@ -1,5 +1,7 @@
 //! The status of a cache. PURE.
 
+mod delivery;
+
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use lexiscale_crds::{CachePhase, CacheProgress, Failure, Int8Status, ModelCache, ModelCacheStatus};
@@ -49,6 +51,7 @@ pub fn of_plan(
         | Step::Watch
         | Step::Start { .. }
         | Step::Abandon
+        | Step::FallBack(_)
         | Step::RetryAt(_)
         | Step::GiveUp
         | Step::NoRoom { .. } => None,
@@ -65,6 +68,8 @@ pub fn of_plan(
         durations,
         progress: progress(observed, fetched, previous.progress),
         attempts: Some(i32::try_from(plan.attempts).unwrap_or(i32::MAX)),
+        delivery: delivery::of_plan(plan).or(previous.delivery),
+        image_volume_failure: delivery::failure(plan, rejections, previous.image_volume_failure),
         revision: resolved,
         claim: Some(plan.claim.clone()),
         access_mode: Some(plan.access_mode.as_str().to_owned()),
@@ -108,6 +113,9 @@ struct Standing {
 }
 
 fn standing(observed: &ObservedCache, plan: &CachePlan, rejections: &[Rejection]) -> Standing {
+    if let Some(trouble) = delivery::trouble(plan, rejections) {
+        return delivery::falling_back(plan, &trouble);
+    }
     if let Some(Rejection { child, message }) = rejections.first() {
         let said = Said::new("WriteRejected", format!("the API server rejects {child}: {message}"));
         return Standing { verdict: Verdict::Stuck(said), phase: CachePhase::Pending, failure: None };
@@ -122,7 +130,8 @@ fn standing(observed: &ObservedCache, plan: &CachePlan, rejections: &[Rejection]
         Step::Done(model) => done(model),
         Step::AwaitClaim => pending("CreatingVolume", "the volume claim is being made".to_owned()),
         Step::Abandon => pending("Restarting", "the download starts anew, as its inputs changed".to_owned()),
-        Step::Start { number, .. } => pending("Starting", format!("download {number} is being started")),
+        Step::Start { number, .. } => pending("Starting", delivery::starting(*number, &plan.choice)),
+        Step::FallBack(trouble) => delivery::falling_back(plan, trouble),
         Step::Watch => watching(observed, plan),
         Step::RetryAt(at) => failed(plan.attempt.as_ref(), Some(*at)),
         Step::GiveUp => failed(plan.attempt.as_ref(), None),
@@ -169,7 +178,13 @@ fn watching(observed: &ObservedCache, plan: &CachePlan) -> Standing {
     }
     let running = plan.attempt.as_ref().is_some_and(|attempt| attempt.state == State::Running);
     if !running {
-        return pending("Starting", "the download's pod is being started".to_owned());
+        let pulls = plan.attempt.as_ref().is_some_and(|attempt| attempt.mount.is_some());
+        let message = if pulls {
+            "the node pulls the image that the download reads"
+        } else {
+            "the download's pod is being started"
+        };
+        return pending("Starting", message.to_owned());
     }
     let preparing = match observed.progress.as_ref().map(|progress| progress.phase) {
         Some(Phase::Verifying | Phase::Converting | Phase::Publishing) => true,

@@ -1,6 +1,7 @@
 //! Rules about caches and their downloads.
 
 mod attempts;
+mod delivery;
 mod progress;
 mod sources;
 mod volumes;

@@ -6,7 +6,7 @@ use kube::Resource;
 use lexiscale_core::{
     catalog::Catalog,
     quantity::{Bytes, Cpu},
-    settings::{AccessMode, Downloads, Settings},
+    settings::{AccessMode, Downloads, ImageVolumes, Settings},
 };
 use lexiscale_crds::{InferenceEndpoint, ModelCache};
 use lexiscale_wire::{FetchDurations, FetchedModel};
@@ -43,6 +43,7 @@ defaultModelId: .elser_model_2_linux-x86_64
         hub_endpoint: None,
         s3_endpoint: None,
         downloads: Downloads::default(),
+        image_volumes: ImageVolumes::Auto,
         cache_limit: None,
         cache_size: Bytes::mebibytes(10 * 1024),
         cache_storage_class: None,

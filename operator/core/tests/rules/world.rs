@@ -46,6 +46,9 @@ pub(crate) struct World {
     pub(crate) children: Vec<(ChildKind, Value)>,
     pub(crate) pods: Vec<Pod>,
     pub(crate) largest_node: Option<u32>,
+    pub(crate) nodes: Vec<lexiscale_core::nodes::NodeFacts>,
+    /// Where the name of every registry leads.
+    pub(crate) registry: std::net::IpAddr,
     pub(crate) proposal: Option<lexiscale_core::follower::Proposal>,
 }
 
@@ -59,6 +62,8 @@ impl World {
             children: vec![],
             pods: vec![],
             largest_node: None,
+            nodes: vec![],
+            registry: [93, 184, 215, 14].into(),
             proposal: None,
         }
     }
@@ -155,6 +160,8 @@ impl World {
             jobs: self.get::<Job>().into_iter().filter(|job| owned(&job.metadata)).collect(),
             pods: self.pods.clone(),
             progress: None,
+            nodes: self.nodes.clone(),
+            registry: vec![self.registry],
             cache,
         }
     }
