@@ -1,6 +1,7 @@
 //! Models from every kind of place, end to end: a release whose values name servers of this process downloads them, and workers answer
 //! by them. Ten workers are one download, a Secret goes where the download is and nowhere else, and killed downloads go on.
 
+mod delivery;
 mod killed;
 mod places;
 
@@ -36,10 +37,12 @@ async fn every_kind_of_place_serves_the_same_model() -> Result<()> {
                 let endpoints = try_join_all(ENDPOINTS.iter().map(|row| served(&namespace, row))).await?;
                 let digests: BTreeSet<String> = endpoints.into_iter().collect();
                 ensure!(digests.len() == 1, "the same model with several digests: {digests:?}");
+                delivery::is_told(&namespace).await?;
                 workers_share_a_download_and_no_secret(&namespace, &places).await
             };
             let (signed, killed) = (signed(&namespace, &places), killed::goes_on(&namespace, &places));
-            tokio::try_join!(Box::pin(served), Box::pin(signed), Box::pin(killed))?;
+            let falls_back = delivery::of_an_artifact_falls_back(&namespace, &places);
+            tokio::try_join!(Box::pin(served), Box::pin(signed), Box::pin(killed), Box::pin(falls_back))?;
             Ok(())
         };
         let result = Box::pin(with_release(&namespace, "places", &values, test)).await;
@@ -52,18 +55,20 @@ async fn every_kind_of_place_serves_the_same_model() -> Result<()> {
 /// An endpoint: its name, its model, the Secret of its download, how many workers it has.
 struct Row(&'static str, &'static str, Option<&'static str>, usize);
 
-const ENDPOINTS: [Row; 7] = [
+const ENDPOINTS: [Row; 9] = [
     // A private repository of a mirror with a certificate of its own.
     Row("hub", "hub", Some(OF_HUB), WORKERS),
     Row("web", "web", Some(OF_WEB), 1),
     Row("bucket", "bucket", Some(OF_BUCKET), 1),
     Row("artifact", "artifact", Some(OF_WEB), 1),
     Row("image", "image", Some(OF_WEB), 1),
+    Row("mounted", "mounted", None, 1),
+    Row("unresolved", "unresolved", Some(OF_WEB), 1),
     Row("folder", "pvc://models/plain", None, 1),
     Row("links", SNAPSHOT, None, 1),
 ];
 
-/// Waits until an endpoint serves, compares its vectors, and returns the digest of its model.
+/// Waits until an endpoint serves, compares its vectors, and returns the digests of its model.
 async fn served(namespace: &Namespace, Row(name, model, secret, workers): &Row) -> Result<String> {
     let cache = secret.map_or_else(|| json!({}), |secret| json!({ "secretName": secret }));
     let endpoint: InferenceEndpoint = serde_json::from_value(json!({
@@ -87,7 +92,9 @@ async fn served(namespace: &Namespace, Row(name, model, secret, workers): &Row) 
             .with_context(|| format!("endpoint {name}"))?;
     }
     let status = namespace.cache_of(&endpoint).await?.status.context("a cache without a status")?;
-    status.digest.with_context(|| format!("the cache of {name} has no digest"))
+    let digests = status.digest.zip(status.source_digest);
+    let (digest, source) = digests.with_context(|| format!("the cache of {name} has no digest"))?;
+    Ok(format!("{digest} of {source}"))
 }
 
 /// Whoever breaks this fills the line of a hub with a thousand workers, or gives every worker its token.

@@ -27,6 +27,7 @@ const TOKEN: &str = "token-of-the-hub";
 const KEYS: Keys<'_> = Keys { id: "id-of-the-bucket", secret: "secret-of-the-bucket" };
 /// Where the tests of the worker look for a registry too.
 const REGISTRY: &str = "127.0.0.1:5000";
+const REPOSITORY: &str = "lexiscale-tests/places";
 
 /// Names of Secrets.
 pub(crate) const OF_HUB: &str = "of-hub";
@@ -44,6 +45,7 @@ pub(crate) struct Places {
     /// Host of the hub, which is a web server too.
     pub(crate) web: String,
     registry: String,
+    pub(crate) pushed: Pushed,
     bucket: String,
     pub(crate) signer: Signer,
     _servers: [Server; 3],
@@ -63,7 +65,7 @@ impl Places {
         copy(&buckets.join("models/team/bert"))?;
         let bucket_server = serve_buckets(node, &buckets, Some(KEYS)).await?;
         let bucket = namespace.name_server("s3", 80, bucket_server.address()).await?;
-        tokio::task::spawn_blocking(push).await??;
+        let pushed = tokio::task::spawn_blocking(push).await??;
         let claim = folders.path().join("claim");
         fill(&claim)?;
         make_claim(namespace, &claim).await?;
@@ -72,7 +74,7 @@ impl Places {
         let keys = [("AWS_ACCESS_KEY_ID", KEYS.id), ("AWS_SECRET_ACCESS_KEY", KEYS.secret)];
         make_secret(namespace, OF_BUCKET, &keys).await?;
         let servers = [web_server, registry_server, bucket_server];
-        Ok(Self { hub, web, registry, bucket, signer, _servers: servers, _folders: folders })
+        Ok(Self { hub, web, registry, pushed, bucket, signer, _servers: servers, _folders: folders })
     }
 
     /// A folder of the web server.
@@ -83,7 +85,8 @@ impl Places {
     /// What the operator is told by the chart: servers inside the cluster may be asked because these values name them.
     pub(crate) fn values(&self) -> Result<Value> {
         let entry = |id: &str, source: String| json!({ "ids": [id], "source": source, "revision": "main", "license": "Apache-2.0" });
-        let registry = |tag: &str| format!("oci://{}/lexiscale-tests/places:{tag}", self.registry);
+        let registry = |tag: &str| format!("oci://{}/{REPOSITORY}:{tag}", self.registry);
+        let Pushed { artifact, image } = &self.pushed;
         let mut private = entry("hub", "hf://team/private".to_owned());
         private["hubEndpoint"] = json!(format!("https://{}", self.web));
         let mut vouched = entry("web", self.folder("team/plain"));
@@ -98,6 +101,9 @@ impl Places {
                 entry("bucket", "s3://models/team/bert".to_owned()),
                 entry("artifact", registry("artifact")),
                 entry("image", registry("image")),
+                entry("mounted", on_node(image)),
+                // No node resolves names of Services, so it cannot pull this.
+                entry("unresolved", format!("oci://{}/{REPOSITORY}@{artifact}", self.registry)),
             ] },
         }))
     }
@@ -131,9 +137,20 @@ async fn with_tls(
     Ok((namespace.name_server(name, 443, server.address()).await?, server))
 }
 
+/// By digest, from where the node's own runtime pulls: its loopback, which no pod can ask.
+pub(crate) fn on_node(digest: &str) -> String {
+    format!("oci://{REGISTRY}/{REPOSITORY}@{digest}")
+}
+
+/// What lies in the registry, by digest.
+pub(crate) struct Pushed {
+    pub(crate) artifact: String,
+    pub(crate) image: String,
+}
+
 /// An artifact with a layer for each file, and an image that has them in a layer.
-fn push() -> Result<()> {
-    let repository = lexiscale_places::Repository::new(REGISTRY, "lexiscale-tests/places");
+fn push() -> Result<Pushed> {
+    let repository = lexiscale_places::Repository::new(REGISTRY, REPOSITORY);
     let mut layers = Vec::new();
     let mut archive = tar::Builder::new(Vec::new());
     for name in FILES {
@@ -144,11 +161,9 @@ fn push() -> Result<()> {
         header.set_mode(0o644);
         archive.append_data(&mut header, format!("models/{name}"), bytes.as_slice())?;
     }
-    repository.manifest("artifact", &layers)?;
-    let archive = archive.into_inner()?;
-    let layer = repository.layer("application/vnd.oci.image.layer.v1.tar", None, &archive)?;
-    repository.manifest("image", &[layer])?;
-    Ok(())
+    let artifact = repository.manifest("artifact", &layers)?;
+    let image = repository.image("image", &[&archive.into_inner()?])?;
+    Ok(Pushed { artifact, image })
 }
 
 /// A plain folder, and a cache of the hub's own client: snapshots of links to blobs.
