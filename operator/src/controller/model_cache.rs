@@ -21,7 +21,7 @@ use crate::clock::now;
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
 
 /// From remembering that a volume is of no use to doing without it.
-const FALL_BACK_INTERVAL: Duration = Duration::from_millis(100);
+const FALL_BACK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How often an unused cache asks whether its room is needed.
 const EVICTION_INTERVAL: Duration = Duration::from_mins(1);

@@ -148,7 +148,7 @@ impl Remote for Mounted {
         let id = self.id(revision)?;
         let mut files = self.list()?;
         if files.is_empty() {
-            return Err(RemoteError::ModelNotFound { what: self.what() });
+            return Err(self.unusable("the runtime shows no file of it, as of an artifact".to_owned()));
         }
         self.apply_sums(&mut files)?;
         Ok(Revision { id, license: None, files, archives: Vec::new() })
