@@ -19,6 +19,7 @@ mod registry;
 mod report;
 mod scaling;
 mod settings;
+mod starting;
 mod watches;
 
 use std::{future::Future, sync::Arc, time::Duration};
@@ -235,6 +236,8 @@ impl Workplace {
         let selector = labels::to_query(&labels::component_selector(Component::Worker));
         let follow = scaling::follow_pods(scope.api(&self.client), selector, writer);
         let follow = shutdown.clone().run_until_cancelled_owned(follow);
+        let starting = starting::note(scope.api(&self.client), context.applier.clone());
+        let starting = shutdown.clone().run_until_cancelled_owned(starting);
         let endpoints = endpoints.reconcile_on(triggered).reconcile_all_on(nodes_changed);
         let endpoints = endpoints.graceful_shutdown_on(shutdown.clone().cancelled_owned());
         let caches = caches.graceful_shutdown_on(shutdown.cancelled_owned());
@@ -250,7 +253,7 @@ impl Workplace {
                 let caches = drive(caches, Kind::ModelCache, context, |object, context| async move {
                     Box::pin(model_cache::reconcile(&object, &context)).await
                 });
-                futures::join!(endpoints, caches, follow);
+                futures::join!(endpoints, caches, follow, starting);
             }
         };
         let synced = async move {

@@ -17,7 +17,7 @@ use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 use lexiscale_trace::Traces;
-use lexiscale_wire::{INFO_PATH, LOAD_PATH, READY_PATH};
+use lexiscale_wire::{INFO_PATH, LIVE_PATH, LOAD_PATH, READY_PATH};
 use prometheus_client::registry::Registry;
 
 pub use self::direct::Direct;
@@ -53,7 +53,7 @@ pub fn admin_router(state: Arc<AppState>) -> Router {
 fn probes() -> Router<Arc<AppState>> {
     Router::new()
         .route(LOAD_PATH, get(direct::serve))
-        .route("/health/live", get(handlers::live))
+        .route(LIVE_PATH, get(handlers::live))
         .route(READY_PATH, get(handlers::ready))
         .route(INFO_PATH, get(handlers::info))
         .route("/metrics", get(handlers::metrics))

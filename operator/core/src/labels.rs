@@ -48,6 +48,10 @@ pub const DIGEST: &str = "inference.lexiscale.io/digest";
 /// Annotation of worker pods: the arithmetic of the model that they serve.
 pub const PRECISION: &str = "inference.lexiscale.io/precision";
 
+/// Annotation of worker pods: the container that was seen running before it was ready. Any change of its pod has the kubelet ask
+/// for readiness at once (decision 018).
+pub const STARTED: &str = "inference.lexiscale.io/started";
+
 /// Annotation of a volume claim: what lies on it, as the successful download reported it. The proof goes with the
 /// volume, so a volume that is replaced is empty whatever any status says.
 pub const MODEL: &str = "inference.lexiscale.io/model";

@@ -27,6 +27,7 @@ pub mod scaling;
 pub mod settings;
 pub mod sizing;
 pub mod standby;
+pub mod started;
 pub mod status;
 pub mod validated;
 pub mod volume;

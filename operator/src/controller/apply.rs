@@ -26,6 +26,7 @@ use lexiscale_core::{
     observed::Rejection,
     plan::Write,
     standby::Resize,
+    started::Started,
 };
 use lexiscale_crds::ModelCache;
 use serde::{Serialize, de::DeserializeOwned};
@@ -151,6 +152,26 @@ impl Applier {
             }
         }
         Ok(refused)
+    }
+
+    /// Notes on a pod that its container runs. It only makes it ready a little sooner, so whatever keeps it from that is counted,
+    /// and nothing else depends on it.
+    pub(super) async fn note(&self, namespace: &str, started: &Started) {
+        let Started { pod, uid, container } = started;
+        if !self.fence.permits() {
+            return;
+        }
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
+        // The uid keeps the patch from a namesake.
+        let patch = json!({"metadata": {"uid": uid, "annotations": {labels::STARTED: container}}});
+        match api.patch(pod, &PatchParams::default(), &Patch::Merge(patch)).await {
+            Ok(_) => self.metrics.wrote("Pod", Verb::Annotate),
+            Err(kube::Error::Api(status)) if is_lost(&status) => {}
+            Err(error) => {
+                self.metrics.rejected("Pod", Verb::Annotate);
+                tracing::debug!(namespace, pod, error = chain(&error), "could not note that it has started");
+            }
+        }
     }
 
     async fn write(&self, owner: &Identity, write: &Write) -> Result<Option<Rejection>, ApplyError> {

@@ -37,6 +37,7 @@ pub(super) enum Ending {
 /// What a write did.
 #[derive(Clone, Copy, Debug, Eq, EncodeLabelValue, Hash, PartialEq)]
 pub(super) enum Verb {
+    Annotate,
     Apply,
     Delete,
     Resize,

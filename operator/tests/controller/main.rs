@@ -26,4 +26,5 @@ mod sharing;
 mod sizing;
 mod sources;
 mod standby;
+mod starting;
 mod zero;

@@ -32,6 +32,9 @@ pub use size::ByteSize;
 /// Largest request body that the worker reads.
 pub const MAX_BODY_BYTES: usize = 10 * 1024 * 1024;
 
+/// Where a worker says that it runs, whatever it is doing.
+pub const LIVE_PATH: &str = "/health/live";
+
 /// Where a worker says whether it is ready. While it loads its model it holds the answer back for a moment.
 pub const READY_PATH: &str = "/health/ready";
 

@@ -15,7 +15,7 @@ use k8s_openapi::{
         util::intstr::IntOrString,
     },
 };
-use lexiscale_wire::{Pruning, READY_PATH};
+use lexiscale_wire::{LIVE_PATH, Pruning, READY_PATH};
 
 use super::{
     ReadyCache, Workers,
@@ -164,7 +164,7 @@ fn container(workers: &Workers<'_>, cache: &ReadyCache) -> Container {
         // and says that it is alive before the model is touched; asked for readiness, it answers when the model is loaded.
         readiness_probe: Some(probe(asked, READY_PATH, 1, 2, 2)),
         // A busy worker answers late, a hung one never: a minute and more of silence before it is killed.
-        liveness_probe: Some(probe(asked, "/health/live", 10, 10, 6)),
+        liveness_probe: Some(probe(asked, LIVE_PATH, 10, 10, 6)),
         // What a worker that died said last is what `kubectl describe` and our status show.
         termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
         security_context: Some(pod::security_context()),
