@@ -236,7 +236,7 @@ impl Workplace {
         let selector = labels::to_query(&labels::component_selector(Component::Worker));
         let follow = scaling::follow_pods(scope.api(&self.client), selector, writer);
         let follow = shutdown.clone().run_until_cancelled_owned(follow);
-        let starting = starting::note(scope.api(&self.client), context.applier.clone());
+        let starting = starting::note(scope.api(&self.client), endpoints.store(), context.applier.clone());
         let starting = shutdown.clone().run_until_cancelled_owned(starting);
         let endpoints = endpoints.reconcile_on(triggered).reconcile_all_on(nodes_changed);
         let endpoints = endpoints.graceful_shutdown_on(shutdown.clone().cancelled_owned());

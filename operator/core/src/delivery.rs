@@ -93,12 +93,13 @@ impl Choice {
 /// Chooses.
 pub fn choose(question: &Question<'_>) -> Choice {
     let Some((name, digest)) = question.key.source().image() else { return Choice::Only };
-    match hindrance(question).or_else(|| hindrance_of_cluster(question)) {
+    if let Some(why) = hindrance(question) {
+        return Choice::Fetch(why);
+    }
+    let Some(digest) = wanted(question, digest) else { return Choice::Fetch(Why::NoDigest) };
+    match hindrance_of_cluster(question) {
         Some(why) => Choice::Fetch(why),
-        None => match wanted(question, digest) {
-            Some(digest) => Choice::ImageVolume(format!("{name}@sha256:{digest}")),
-            None => Choice::Fetch(Why::NoDigest),
-        },
+        None => Choice::ImageVolume(format!("{name}@sha256:{digest}")),
     }
 }
 

@@ -16,7 +16,7 @@ use lexiscale_wire::{FetchReason, FetchedModel};
 
 pub use mount::{Mount, Trouble};
 
-use crate::{labels, quantity::Bytes, volume::model_on};
+use crate::{failure, labels, quantity::Bytes, volume::model_on};
 
 /// Tries after which a failure that might pass, but should have by then, is final. An unreachable hub is tried for ever.
 const MOST_TRIES: u32 = 6;
@@ -193,14 +193,15 @@ pub fn next_step(
         },
         State::Running | State::Waiting => Step::Abandon,
         State::Failed(_) if !same_claim || latest.inputs != inputs => latest.next(),
-        State::Failed(failed) => match mount.and_then(|mount| mount.trouble.clone()) {
-            // The fetch is no new try of the same, so it need not wait for its turn.
-            Some(_) if forbids_volume => {
-                Step::Start { number: latest.number.saturating_add(1), tries: latest.tries }
+        State::Failed(failed) => {
+            let step = after_failure(latest, failed, now);
+            match mount.and_then(|mount| trouble_of(mount, failed, &step)) {
+                // The fetch is no new try of the same, so it need not wait for its turn.
+                Some(_) if forbids_volume => latest.next(),
+                Some(trouble) => Step::FallBack(trouble),
+                None => step,
             }
-            Some(trouble) => Step::FallBack(trouble),
-            None => after_failure(latest, failed, now),
-        },
+        }
     }
 }
 
@@ -221,6 +222,14 @@ fn after_failure(latest: &Attempt, failed: &Failed, now: Timestamp) -> Step {
 }
 
 /// 10 s, 20 s, 40 s, ... 10 min.
+/// What speaks against the volume of a failed attempt: what the download said, or that all tries ended without a word of it. A pod that
+/// was evicted while the image came, or that the runtime could not start with it, says nothing.
+fn trouble_of(mount: &Mount, failed: &Failed, step: &Step) -> Option<Trouble> {
+    let is_in_vain = *step == Step::GiveUp && failed.reported.is_none();
+    let in_vain = || Trouble { reason: failed.reason.clone(), message: failure::shortened(&failed.message) };
+    mount.trouble.clone().or_else(|| is_in_vain.then(in_vain))
+}
+
 fn delay(tries: u32) -> SignedDuration {
     let factor = 2_i32.saturating_pow(tries.saturating_sub(1).min(16));
     FIRST_DELAY.saturating_mul(factor).min(LONGEST_DELAY)

@@ -21,8 +21,13 @@ pub(super) async fn observe(context: &Context, cache: &ModelCache) -> (Vec<NodeF
     let Some(Place::Registry { server }) = source.as_ref().map(ModelSource::place) else {
         return nothing();
     };
-    let is_there = cache.status.as_ref().is_some_and(|status| status.phase == Some(CachePhase::Ready));
-    if is_there || context.settings.image_volumes == ImageVolumes::Never {
+    let status = cache.status.as_ref();
+    let is_there = status.is_some_and(|status| status.phase == Some(CachePhase::Ready));
+    let has_digest = source.as_ref().and_then(ModelSource::image).is_some_and(|(_, digest)| digest.is_some())
+        || status.is_some_and(|status| status.revision.is_some())
+        || cache.spec.revision.is_some();
+    let is_mirrored = cache.spec.hub_endpoint.is_some();
+    if is_there || !has_digest || is_mirrored || context.settings.image_volumes == ImageVolumes::Never {
         return nothing();
     }
     tokio::join!(nodes(context), addresses(server))

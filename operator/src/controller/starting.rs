@@ -5,24 +5,33 @@ use futures::StreamExt;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api, ResourceExt,
-    runtime::{WatchStreamExt, watcher},
+    runtime::{
+        WatchStreamExt,
+        reflector::{ObjectRef, Store},
+        watcher,
+    },
 };
 use lexiscale_core::{
     labels::{self, Component},
     started::Started,
 };
+use lexiscale_crds::InferenceEndpoint;
 
 use super::{apply::Applier, error::chain};
 
 /// Pods at once; they come in bursts.
 const CONCURRENCY: usize = 16;
 
-/// Runs for as long as it is polled.
-pub(super) async fn note(pods: Api<Pod>, applier: Applier) {
+/// Those of these endpoints, for as long as it is polled.
+pub(super) async fn note(pods: Api<Pod>, endpoints: Store<InferenceEndpoint>, applier: Applier) {
+    let is_ours = |pod: &Pod| {
+        let name = pod.annotations().get(labels::ENDPOINT)?;
+        endpoints.get(&ObjectRef::new(name).within(&pod.namespace()?))
+    };
     let workers = labels::to_query(&labels::component_selector(Component::Worker));
     let events = watcher(pods, watcher::Config::default().labels(&workers));
     let seen = events.default_backoff().applied_objects().filter_map(async |pod| match pod {
-        Ok(pod) => Some((pod.namespace()?, Started::of(&pod)?)),
+        Ok(pod) => is_ours(&pod).and_then(|_| Some((pod.namespace()?, Started::of(&pod)?))),
         Err(error) => {
             tracing::debug!(error = chain(&error), "failed to watch workers that start, trying again");
             None

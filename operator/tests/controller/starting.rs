@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     cluster::{World, with_operator},
@@ -44,7 +44,11 @@ impl World {
 #[tokio::test]
 async fn a_worker_that_starts_is_noted_once() {
     with_operator(async |world| {
-        world.create_endpoint("search", |_| ()).await;
+        let one = |endpoint: &mut Value| {
+            endpoint["spec"]["serviceSettings"] =
+                json!({"modelId": "first", "numAllocations": 1, "numThreads": 1});
+        };
+        world.create_endpoint("search", one).await;
         world.end_download(&succeeded("first")).await;
         let pod = world.pods("worker", 1).await.remove(0);
 

@@ -92,3 +92,22 @@ async fn embed(state: &AppState, request: Request) -> Result<Response, Failure> 
     }
     Ok(response)
 }
+
+#[cfg(test)]
+mod tests {
+    use lexiscale_fuzz::{Inputs, fuzz};
+
+    use super::*;
+
+    #[test]
+    fn any_tei_body_gets_a_verdict() {
+        let seeds = [
+            r#"{"inputs":["one","two"],"truncate":null,"truncation_direction":"Left","prompt_name":"query"}"#,
+            r#"{"inputs":"one","input_type":"search","top_k":8,"max_ratio":0.4,"min_weight":0.1,"format":"pairs"}"#,
+        ];
+        let words = ["\"inputs\":", "null", "[[1,2]]", "{}", "-1", "1e400", "\"\\ud800\"", "\"top_k\":0"];
+        fuzz(&Inputs::of_texts("tei", &seeds, &words), |input| {
+            let _ = serde_json::from_slice::<EmbedSparse>(input);
+        });
+    }
+}

@@ -3,4 +3,5 @@
 #![expect(clippy::unwrap_used, reason = "clippy's switch for tests does not reach helpers of test crates")]
 
 mod files;
+mod packed;
 mod texts;

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use lexiscale_fuzz::{Inputs, fuzz};
+use lexiscale_wire::InferenceRequest;
 use lexiscale_worker::model::address_policy::{Address, AddressPolicy, Range};
 use lexiscale_worker::model::signature::PublicKey;
 use lexiscale_worker::model::source::{RevisionName, Source};
@@ -183,4 +184,21 @@ fn packed(gzip: bool) -> Vec<u8> {
     let mut compressed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     std::io::Write::write_all(&mut compressed, &bytes).unwrap();
     compressed.finish().unwrap()
+}
+
+/// The body of a request for vectors: what is read holds a text, and is read again as it was written.
+#[test]
+fn any_request_gets_a_verdict() {
+    let seeds = [
+        r#"{"input":["one","zw\u00f6lf \ud83d\ude00"],"input_type":"ingest","top_k":8,"max_ratio":0.4,"truncate":true}"#,
+        r#"{"input":"one","prompt_name":"query","format":"pairs","min_weight":0.1,"truncation_direction":"left"}"#,
+    ];
+    let words = ["\"input\":", "null", "[", "{}", "-1", "1e400", "\"\\ud800\"", "\\u0000", "\"top_k\":0"];
+    fuzz(&Inputs::of_texts("request", &seeds, &words), |input| {
+        if let Ok(request) = serde_json::from_slice::<InferenceRequest>(input) {
+            assert!(!request.texts().is_empty(), "{request:?}");
+            let written = serde_json::to_vec(&request).unwrap();
+            assert_eq!(serde_json::from_slice::<InferenceRequest>(&written).ok(), Some(request));
+        }
+    });
 }

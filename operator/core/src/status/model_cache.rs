@@ -129,7 +129,7 @@ fn standing(observed: &ObservedCache, plan: &CachePlan, rejections: &[Rejection]
     match &plan.step {
         Step::Done(model) => done(model),
         Step::AwaitClaim => pending("CreatingVolume", "the volume claim is being made".to_owned()),
-        Step::Abandon => pending("Restarting", "the download starts anew, as its inputs changed".to_owned()),
+        Step::Abandon => pending("Restarting", delivery::restarting(plan)),
         Step::Start { number, .. } => pending("Starting", delivery::starting(*number, &plan.choice)),
         Step::FallBack(trouble) => delivery::falling_back(plan, trouble),
         Step::Watch => watching(observed, plan),
@@ -166,6 +166,9 @@ fn pending(reason: &str, message: String) -> Standing {
 
 /// A download that is under way, or that its pod hinders from being.
 fn watching(observed: &ObservedCache, plan: &CachePlan) -> Standing {
+    if plan.attempt.as_ref().is_some_and(|attempt| attempt.state == State::Leaving) {
+        return pending("Restarting", "the last download is being deleted, and another follows".to_owned());
+    }
     if let Some(PodFailure { severity, failure }) =
         failure::worst(observed.pods.iter(), Component::ModelCache)
     {

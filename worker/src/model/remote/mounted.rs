@@ -9,6 +9,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, Dir, FileType, OFlags, statat};
+use rustix::io::Errno;
 
 use super::listed;
 use super::volume::{Links, MAX_ENTRIES, Plain, content, is, open};
@@ -64,7 +65,10 @@ impl Mounted {
 
     /// A file by its name in a model.
     fn file(&self, name: &str) -> io::Result<File> {
-        self.open(&format!("{IMAGE_FOLDER}{name}")).or_else(|_| self.open(name))
+        self.open(&format!("{IMAGE_FOLDER}{name}")).or_else(|error| match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => self.open(name),
+            _ => Err(error),
+        })
     }
 
     fn list(&self) -> Result<Vec<RemoteFile>, RemoteError> {
@@ -106,7 +110,13 @@ impl Listing<'_> {
         let mounted = self.mounted;
         let fail = |error| mounted.error(error);
         let path = if prefix.is_empty() { "." } else { prefix };
-        let directory = open(&mounted.root, path, OFlags::DIRECTORY, Links::Refused).map_err(fail)?;
+        let directory = match open(&mounted.root, path, OFlags::DIRECTORY, Links::Refused) {
+            // Those of the distribution that an image is made on, as `root/`. Where a model is, all must be seen.
+            Err(error) if is_closed(&error) && !prefix.is_empty() && !prefix.starts_with(IMAGE_FOLDER) => {
+                return Ok(());
+            }
+            opened => opened.map_err(fail)?,
+        };
         for entry in Dir::read_from(directory.as_fd()).map_err(|error| fail(error.into()))? {
             let entry = entry.map_err(|error| fail(error.into()))?;
             let Ok(name) = entry.file_name().to_str() else { continue };
@@ -117,7 +127,8 @@ impl Listing<'_> {
             if self.seen > MAX_ENTRIES {
                 return Err(mounted.unusable(format!("it has more than {MAX_ENTRIES} files")));
             }
-            let Ok(found) = statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
+            let found =
+                statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW).map_err(|error| fail(error.into()))?;
             let path = format!("{prefix}{name}");
             if !is(&found, FileType::Directory) {
                 self.take(&path)?;
@@ -143,6 +154,10 @@ impl Listing<'_> {
     }
 }
 
+fn is_closed(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::PermissionDenied
+}
+
 impl Remote for Mounted {
     fn resolve(&self, revision: &RevisionName) -> Result<Revision, RemoteError> {
         let id = self.id(revision)?;
@@ -156,7 +171,10 @@ impl Remote for Mounted {
 
     fn content(&self, _: &str, file: &RemoteFile, resume: Option<&Resume>) -> Result<Content, RemoteError> {
         let link = || self.unusable(format!("{} is a link in it, and none is taken", file.name));
-        let opened = self.file(&file.name).map_err(|_| link())?;
+        let opened = self.file(&file.name).map_err(|error| {
+            let is_link = error.raw_os_error() == Some(Errno::LOOP.raw_os_error());
+            if is_link { link() } else { self.error(error) }
+        })?;
         let plain = Plain::of(&opened).map_err(|error| self.error(error))?;
         let plain = plain.filter(|plain| plain.names == 1).ok_or_else(link)?;
         content(opened, plain.remote(file.name.clone()), resume).map_err(|error| self.error(error))

@@ -23,12 +23,28 @@ pub(super) fn starting(number: u32, choice: &Choice) -> String {
     }
 }
 
+/// Why the latest attempt is let go.
+pub(super) fn restarting(plan: &CachePlan) -> String {
+    let is_mounted = plan.attempt.as_ref().is_some_and(|attempt| attempt.mount.is_some());
+    match &plan.choice {
+        Choice::Fetch(why) if is_mounted && plan.choice.forbids_volume() => {
+            format!("the download starts anew and fetches the files, as {why}")
+        }
+        Choice::Only | Choice::Fetch(_) | Choice::ImageVolume(_) => {
+            "the download starts anew, as its inputs changed".to_owned()
+        }
+    }
+}
+
 /// What speaks against an image volume since this pass: an attempt's end, or an API server that takes no such Job.
 pub(super) fn trouble(plan: &CachePlan, rejections: &[Rejection]) -> Option<Trouble> {
     if let Step::FallBack(trouble) = &plan.step {
         return Some(trouble.clone());
     }
-    let is_refused = |rejection: &&Rejection| rejection.child.contains("Job ");
+    // A Job that may not be for another reason than its volume may not be without one either.
+    let is_refused = |rejection: &&Rejection| {
+        rejection.child.starts_with("apply Job ") && !rejection.message.contains("exceeded quota")
+    };
     let refused = plan.step.started().and(plan.choice.image()).and(rejections.iter().find(is_refused))?;
     Some(Trouble { reason: "WriteRejected".to_owned(), message: failure::shortened(&refused.message) })
 }
