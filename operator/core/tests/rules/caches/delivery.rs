@@ -240,6 +240,26 @@ fn a_pod_that_never_starts_is_given_up() {
     assert_eq!((jobs(&world), delivery(&world)), (vec!["warm-2".to_owned()], Some(Delivery::Fetch)));
 }
 
+/// Evicted while the image came, or not started by the runtime: no word of the download. Whoever breaks this gives a model up that a fetch
+/// would have brought.
+#[test]
+fn tries_that_all_end_without_a_word_are_followed_by_a_fetch() {
+    let mut world = world(&digested(), |_| ());
+    for attempt in 1..=6 {
+        assert_eq!(jobs(&world), [format!("warm-{attempt}")]);
+        assert!(source_volume(&pod(&world)).is_some(), "it may pass");
+        assert_eq!(status(&world).image_volume_failure, None);
+        world.end_download("Failed", 128, "");
+        later(&mut world, 3600);
+    }
+    assert_eq!(jobs(&world), ["warm-7"]);
+    assert_eq!((source_volume(&pod(&world)), delivery(&world)), (None, Some(Delivery::Fetch)));
+    assert!(status(&world).image_volume_failure.is_some());
+    fails(&mut world, FetchReason::Interrupted);
+    later(&mut world, 3600);
+    assert_eq!(jobs(&world), ["warm-8"], "a fetch has tries of its own");
+}
+
 /// The runtime may show something else than the registry has; the fetch has the last word on what the source is.
 #[test]
 fn a_mounted_folder_without_a_model_is_followed_by_a_fetch() {
