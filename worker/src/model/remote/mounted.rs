@@ -9,10 +9,9 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, Dir, FileType, OFlags, statat};
-use rustix::io::Errno;
 
 use super::listed;
-use super::volume::{Links, MAX_ENTRIES, Plain, content, is, open};
+use super::volume::{Links, MAX_ENTRIES, Plain, content, is, is_absent, leads_out, open};
 use super::{Content, Remote, RemoteError, RemoteFile, Resume, Revision, Unhashed};
 use crate::model::bundle::BUNDLE_FILE;
 use crate::model::signature::SIGNATURE_FILE;
@@ -65,10 +64,8 @@ impl Mounted {
 
     /// A file by its name in a model.
     fn file(&self, name: &str) -> io::Result<File> {
-        self.open(&format!("{IMAGE_FOLDER}{name}")).or_else(|error| match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => self.open(name),
-            _ => Err(error),
-        })
+        let in_folder = self.open(&format!("{IMAGE_FOLDER}{name}"));
+        in_folder.or_else(|error| if is_absent(&error) { self.open(name) } else { Err(error) })
     }
 
     fn list(&self) -> Result<Vec<RemoteFile>, RemoteError> {
@@ -171,10 +168,9 @@ impl Remote for Mounted {
 
     fn content(&self, _: &str, file: &RemoteFile, resume: Option<&Resume>) -> Result<Content, RemoteError> {
         let link = || self.unusable(format!("{} is a link in it, and none is taken", file.name));
-        let opened = self.file(&file.name).map_err(|error| {
-            let is_link = error.raw_os_error() == Some(Errno::LOOP.raw_os_error());
-            if is_link { link() } else { self.error(error) }
-        })?;
+        let opened = self
+            .file(&file.name)
+            .map_err(|error| if leads_out(&error) { link() } else { self.error(error) })?;
         let plain = Plain::of(&opened).map_err(|error| self.error(error))?;
         let plain = plain.filter(|plain| plain.names == 1).ok_or_else(link)?;
         content(opened, plain.remote(file.name.clone()), resume).map_err(|error| self.error(error))
