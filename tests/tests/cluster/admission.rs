@@ -20,7 +20,7 @@ struct Refusal {
 }
 
 fn table(file: &str) -> Result<Vec<Refusal>> {
-    let path = repository().join("tests/tests/admission").join(file);
+    let path = repository().join("tests/tests/cluster/admission").join(file);
     serde_norway::from_str(&fs_err::read_to_string(path)?).context("failed to read the table")
 }
 
