@@ -7,7 +7,11 @@
 //!
 //! A virtual machine stands still now and then for some milliseconds, whatever runs on it: here about once a second. A percentile over
 //! seconds would be about that. So turns are short, most of them see none of it, and a percentile is the median of those of the
-//! turns. The one over all turns is printed beside it.
+//! turns.
+//!
+//! The one over all turns is told too, beside that of a control which the machine's pauses cost the same: nginx through itself so often
+//! that a core carries about as much of it as of the gateway. How long a line takes to go away after a pause depends on how much of
+//! its core a program needs, and plain nginx needs a half or a quarter of what the gateway does.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -27,6 +31,9 @@ const STUBS: usize = 64;
 const CONNECTIONS: usize = 64;
 /// Direct, nginx and gateway take turns of this length, so that all three see the same of what else goes on in the machine.
 pub(super) const TURN: Duration = Duration::from_millis(200);
+/// A proxy that passes requests to itself, once for each part of the path.
+const PASSES: &str = "/again/again/again/again/again/again/again/";
+const PASS: &str = "again/";
 /// Above this share the core of load and stubs is not idle enough to measure with.
 const MOST_BUSY: f64 = 0.85;
 
@@ -47,14 +54,18 @@ pub(super) async fn measure(settings: &Settings, engine: &Engine, figures: &mut 
         Side { name: "gateway", targets: vec![Target::new(stage.gateway.address, "/_inference/busy")] },
     ];
 
-    carried(engine, &nginx, &sides[1], duration, figures).await?;
+    let plain = carried(engine, &nginx, &sides[1], duration, figures).await?;
     let capacity = carried(engine, &stage.gateway, &sides[2], duration, figures).await?;
+    let control =
+        Side { name: "control", targets: vec![Target::new(nginx.address, passes(plain / capacity))] };
+    carried(engine, &nginx, &control, duration, figures).await?;
     let rate = half(capacity, engine, &sides[2].targets, duration).await?;
+    let sides = sides.into_iter().chain([control]).collect::<Vec<_>>();
     let mut random = fastrand::Rng::new();
     figures.add("added_at_requests_per_second", rate);
     figures.add("added_at_share_of_capacity", rate / capacity);
 
-    let mut turns: [Turns; 3] = Default::default();
+    let mut turns: [Turns; 4] = Default::default();
     for turn in 0..turns_in(duration) {
         let arrivals = arrivals(rate, TURN, &mut random);
         for place in 0..sides.len() {
@@ -75,7 +86,19 @@ pub(super) async fn measure(settings: &Settings, engine: &Engine, figures: &mut 
             }
         }
     }
+    let [_, _, gateway, control] = &turns;
+    figures.add(
+        "added_p99_of_all_turns_gateway_to_control_ms",
+        gateway.all.percentile(0.99) - control.all.percentile(0.99),
+    );
     Ok(())
+}
+
+/// The path by which nginx does its work about so many times.
+fn passes(times: f64) -> &'static str {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small number above zero")]
+    let more = (times.round().max(1.0) as usize - 1).min(PASSES.len() / PASS.len());
+    &PASSES[..1 + more * PASS.len()]
 }
 
 /// The gateway with more stub workers than it can keep busy, and an API server that knows them.
