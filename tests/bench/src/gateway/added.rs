@@ -98,7 +98,7 @@ pub(super) async fn measure(settings: &Settings, engine: &Engine, figures: &mut 
 fn passes(times: f64) -> &'static str {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small number above zero")]
     let more = (times.round().max(1.0) as usize - 1).min(PASSES.len() / PASS.len());
-    &PASSES[..1 + more * PASS.len()]
+    &PASSES[..=more * PASS.len()]
 }
 
 /// The gateway with more stub workers than it can keep busy, and an API server that knows them.
