@@ -9,7 +9,8 @@ use std::io::{BufWriter, Write as _};
 use std::path::Path;
 
 use lexiscale_kernels::{
-    Activation, LayerPart, Model, Part, Precision, Shape, Team, Tensors, Workspace, pack, reference,
+    Activation, Block, LayerPart, Model, Part, Positions, Precision, Shape, Sight, Team, Tensors, Workspace,
+    pack, reference,
 };
 use safetensors::{SafeTensorError, SafeTensors};
 use serde_json::Value;
@@ -67,15 +68,18 @@ fn shape(config: &Value) -> Result<Shape, Failure> {
         Ok(usize::try_from(config[name].as_u64().ok_or_else(|| format!("config.json lacks {name}"))?)?)
     };
     Ok(Shape {
-        layers: size("num_hidden_layers")?,
+        layers: vec![Sight::Global; size("num_hidden_layers")?],
         hidden: size("hidden_size")?,
         heads: size("num_attention_heads")?,
         intermediate: size("intermediate_size")?,
         vocabulary: size("vocab_size")?,
-        positions: size("max_position_embeddings")?,
-        token_types: size("type_vocab_size")?,
-        position_offset: 0,
-        padding: None,
+        positions: Positions::Table {
+            rows: size("max_position_embeddings")?,
+            offset: 0,
+            padding: None,
+            token_types: size("type_vocab_size")?,
+        },
+        block: Block::NormAfter,
         epsilon: 1e-12,
         activation: Activation::Gelu,
         head_activation: Activation::Gelu,

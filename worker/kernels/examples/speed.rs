@@ -9,7 +9,9 @@ use std::io::{BufWriter, Write as _};
 use std::time::Instant;
 
 use lexiscale_kernels::synthetic::{Random, Synthetic};
-use lexiscale_kernels::{Activation, Isa, Model, Precision, Shape, Team, Workspace, pack};
+use lexiscale_kernels::{
+    Activation, Block, Isa, Model, Positions, Precision, Shape, Sight, Team, Workspace, pack,
+};
 
 const ROUNDS: usize = 5;
 const SECONDS: f64 = 0.4;
@@ -28,7 +30,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = std::env::temp_dir().join(format!("lexiscale-kernels-{name}-{precision:?}"));
     std::fs::create_dir_all(&folder)?;
     let path = folder.join("model");
-    let shape = shape(name).ok_or("the model is one of tiny, distil, bertbase, granite30m")?;
+    let shape = shape(name).ok_or("the model is one of tiny, distil, bertbase, granite30m, modernbert")?;
     if !path.exists() {
         write(&shape, precision, &path)?;
     }
@@ -64,6 +66,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 fn shape(name: &str) -> Option<Shape> {
     let [layers, hidden, heads, intermediate, vocabulary] = match name {
+        "modernbert" => return Some(modernbert()),
         "tiny" => [2, 128, 2, 512, 30_522],
         "distil" => [6, 768, 12, 3072, 30_522],
         "bertbase" => [12, 768, 12, 3072, 30_522],
@@ -71,26 +74,48 @@ fn shape(name: &str) -> Option<Shape> {
         _ => return None,
     };
     Some(Shape {
-        layers,
+        layers: vec![Sight::Global; layers],
         hidden,
         heads,
         intermediate,
         vocabulary,
-        positions: 512,
-        token_types: 2,
-        position_offset: 0,
-        padding: None,
+        positions: Positions::Table { rows: 512, offset: 0, padding: None, token_types: 2 },
+        block: Block::NormAfter,
         epsilon: 1e-12,
         activation: Activation::Gelu,
         head_activation: Activation::Gelu,
     })
 }
 
+/// That of ModernBERT-base.
+fn modernbert() -> Shape {
+    let sight = |layer: usize| match layer % 3 {
+        0 => Sight::Global,
+        _ => Sight::Local { reach: 64 },
+    };
+    Shape {
+        layers: (0..22).map(sight).collect(),
+        hidden: 768,
+        heads: 12,
+        intermediate: 1152,
+        vocabulary: 50_368,
+        positions: Positions::Rotations { window: 8192, global_theta: 160_000.0, local_theta: 10_000.0 },
+        block: Block::NormBeforeGated,
+        epsilon: 1e-5,
+        activation: Activation::Gelu,
+        head_activation: Activation::Gelu,
+    }
+}
+
 /// Multiplications of one token, without those of attention, which grow with the text.
 fn multiplications(shape: &Shape) -> f64 {
-    let &Shape { layers, hidden, intermediate, vocabulary, .. } = shape;
-    (layers * (4 * hidden * hidden + 2 * hidden * intermediate) + hidden * hidden + hidden * vocabulary)
-        as f64
+    let &Shape { hidden, intermediate, vocabulary, block, .. } = shape;
+    let wide = match block {
+        Block::NormAfter => 2,
+        Block::NormBeforeGated => 3,
+    };
+    let layer = 4 * hidden * hidden + wide * hidden * intermediate;
+    (shape.layers.len() * layer + hidden * hidden + hidden * vocabulary) as f64
 }
 
 /// Packs it twice: the first time every word has a positive logit, and the 300th strongest says what bias leaves 300.

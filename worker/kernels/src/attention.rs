@@ -7,8 +7,9 @@ use crate::dense::{After, Dense};
 use crate::isa::{LANES, PANEL, Product, ROWS, Simd, VECTORS, Work};
 use crate::math::{exponential, lanes, largest, sum};
 use crate::model::Weights;
+use crate::rotation::Turns;
 use crate::rows::share;
-use crate::shape::Sizes;
+use crate::shape::{Sight, Sizes};
 
 /// What one thread needs for the group that it works on.
 #[derive(Debug, Default)]
@@ -41,6 +42,9 @@ pub(crate) struct Attention<'a> {
     pub(crate) heads: usize,
     /// One over the root of a head's columns before padding.
     pub(crate) scale: f32,
+    pub(crate) sight: Sight,
+    /// Where places are told by rotations.
+    pub(crate) turns: Option<&'a Turns>,
     pub(crate) groups: Range<usize>,
     pub(crate) scratch: &'a mut AttentionScratch,
     /// `[panel of these groups][token][64]`.
@@ -52,7 +56,7 @@ impl Work for Attention<'_> {
 
     #[inline(always)]
     fn work<S: Simd>(self, simd: S) {
-        let Self { tokens, texts, weights, sizes, heads, scale, groups, scratch, to } = self;
+        let Self { tokens, texts, weights, sizes, heads, scale, sight, turns, groups, scratch, to } = self;
         let group_panels = sizes.group / PANEL;
         for (group, to) in groups.zip(to.chunks_exact_mut(sizes.group * tokens)) {
             let first = 3 * group * group_panels;
@@ -70,11 +74,15 @@ impl Work for Attention<'_> {
                 // What an earlier text left in the padding would count in the scale of this one's rows.
                 to.fill(0.0);
             }
-            let (queries, others) = scratch.projections.split_at(sizes.group * tokens);
-            let (keys, values) = others.split_at(sizes.group * tokens);
+            let (queries, others) = scratch.projections.split_at_mut(sizes.group * tokens);
+            let (keys, values) = others.split_at_mut(sizes.group * tokens);
             for column in (0..heads_here).map(|head| head * sizes.head) {
                 for text in texts {
-                    let head = Head { tokens, text: text.clone(), column, width: sizes.head };
+                    let head = Head { tokens, text: text.clone(), column, width: sizes.head, sight };
+                    if let Some(turns) = turns {
+                        head.turn(simd, turns, queries);
+                        head.turn(simd, turns, keys);
+                    }
                     head.copy_queries(simd, queries, scale, &mut scratch.queries);
                     head.turn_keys(keys, &mut scratch.keys);
                     head.attend(
@@ -100,6 +108,15 @@ fn scratch_rows<'a>(queries: &'a [f32], keys: &'a [f32], values: &'a [f32]) -> O
     Operands { queries, keys, values }
 }
 
+/// What some queries make of the values that they look at.
+struct Mix<'a> {
+    /// From the first key on, a row for each query.
+    scores: &'a [f32],
+    stride: usize,
+    keys: Range<usize>,
+    values: &'a [f32],
+}
+
 /// One head of one text.
 struct Head {
     /// Rows of each panel, of all texts.
@@ -108,6 +125,7 @@ struct Head {
     /// First column within the group.
     column: usize,
     width: usize,
+    sight: Sight,
 }
 
 impl Head {
@@ -120,6 +138,36 @@ impl Head {
     #[inline(always)]
     fn columns(&self) -> impl Iterator<Item = usize> + use<> {
         (self.column..self.column + self.width).step_by(LANES)
+    }
+
+    /// Rotates each row to its place.
+    #[inline(always)]
+    fn turn<S: Simd>(&self, simd: S, turns: &Turns, panels: &mut [f32]) {
+        for (place, row) in self.text.clone().enumerate() {
+            for (column, (cosine, sine)) in self.columns().zip(turns.at(place)) {
+                let (cosine, sine) = (simd.load(cosine), simd.load(sine));
+                let places = [column, column + self.width / 2].map(|column| self.place(row, column));
+                let [first, second] = places.map(|place| simd.load(vector(&panels[place..])));
+                let turned = [
+                    simd.subtract(simd.multiply(first, cosine), simd.multiply(second, sine)),
+                    simd.add(simd.multiply(second, cosine), simd.multiply(first, sine)),
+                ];
+                for (place, turned) in places.into_iter().zip(turned) {
+                    simd.store(turned, vector_mut(&mut panels[place..]));
+                }
+            }
+        }
+    }
+
+    /// What some tokens, which follow each other, look at between them.
+    #[inline(always)]
+    fn seen(&self, tokens: Range<usize>) -> Range<usize> {
+        match self.sight {
+            Sight::Global => 0..self.text.len(),
+            Sight::Local { reach } => {
+                tokens.start.saturating_sub(reach)..self.text.len().min(tokens.end.saturating_add(reach))
+            }
+        }
     }
 
     #[inline(always)]
@@ -172,9 +220,10 @@ impl Head {
         scores: &mut [f32],
         to: &mut [f32],
     ) {
-        let keys = self.text.len();
-        let padded = keys.next_multiple_of(PANEL);
-        for panel in 0..padded / PANEL {
+        let keys = self.seen(first..first + R);
+        let panels = keys.start / PANEL..keys.end.div_ceil(PANEL);
+        let (start, padded) = (panels.start * PANEL, panels.len() * PANEL);
+        for (index, panel) in panels.enumerate() {
             let work = Product {
                 rows: &operands.queries[first * self.width..],
                 stride: self.width,
@@ -186,49 +235,54 @@ impl Head {
             let mut products = [[simd.splat(0.0); VECTORS]; R];
             simd.product(&work, &mut products);
             for (row, products) in products.iter().enumerate() {
-                let scores = &mut scores[row * padded + panel * PANEL..][..PANEL];
+                let scores = &mut scores[row * padded + index * PANEL..][..PANEL];
                 for (product, score) in products.iter().zip(scores.as_chunks_mut().0) {
                     simd.store(*product, score);
                 }
             }
         }
         let mut shares = [simd.splat(0.0); R];
-        for (share, scores) in shares.iter_mut().zip(scores.chunks_exact_mut(padded)) {
-            *share = simd.splat(1.0 / soft_max(simd, scores, keys));
+        for ((row, share), scores) in shares.iter_mut().enumerate().zip(scores.chunks_exact_mut(padded)) {
+            let own = self.seen(first + row..first + row + 1);
+            let own = own.start - start..own.end - start;
+            *share = simd.splat(1.0 / soft_max(simd, scores, own.clone()));
+            // What only its neighbours look at weighs nothing.
+            scores[keys.start - start..own.start].fill(0.0);
+            scores[own.end..keys.end - start].fill(0.0);
         }
+        let mix =
+            Mix { scores: &scores[keys.start - start..], stride: padded, keys, values: operands.values };
         let mut columns = self.columns();
         while let Some(column) = columns.next() {
             let left = self.column + self.width - column;
             if column.is_multiple_of(PANEL) && left >= PANEL {
-                self.values::<S, R, 4>(simd, first, column, operands.values, scores, shares, to);
+                self.values::<S, R, 4>(simd, first, column, &mix, shares, to);
                 columns.nth(2);
             } else if column.is_multiple_of(PANEL / 2) && left >= PANEL / 2 {
-                self.values::<S, R, 2>(simd, first, column, operands.values, scores, shares, to);
+                self.values::<S, R, 2>(simd, first, column, &mix, shares, to);
                 columns.next();
             } else {
-                self.values::<S, R, 1>(simd, first, column, operands.values, scores, shares, to);
+                self.values::<S, R, 1>(simd, first, column, &mix, shares, to);
             }
         }
     }
 
     #[inline(always)]
-    #[expect(clippy::too_many_arguments, reason = "inlined at its three calls")]
     fn values<S: Simd, const R: usize, const C: usize>(
         &self,
         simd: S,
         first: usize,
         column: usize,
-        values: &[f32],
-        scores: &[f32],
+        mix: &Mix<'_>,
         shares: [S::Vector; R],
         to: &mut [f32],
     ) {
         let work = Product {
-            rows: scores,
-            stride: self.text.len().next_multiple_of(PANEL),
-            table: &values[self.place(self.text.start, column)..],
+            rows: mix.scores,
+            stride: mix.stride,
+            table: &mix.values[self.place(self.text.start + mix.keys.start, column)..],
             table_stride: PANEL,
-            depth: self.text.len(),
+            depth: mix.keys.len(),
             ahead: &[],
         };
         let mut sums = [[simd.splat(0.0); C]; R];
@@ -247,13 +301,19 @@ fn vector(numbers: &[f32]) -> &[f32; LANES] {
     numbers.first_chunk().expect("rows are whole vectors")
 }
 
-/// Turns scores into exponentials of their distance to the largest, and returns the sum. The padding up to the next whole vector weighs
+#[inline(always)]
+fn vector_mut(numbers: &mut [f32]) -> &mut [f32; LANES] {
+    numbers.first_chunk_mut().expect("rows are whole vectors")
+}
+
+/// Turns scores into exponentials of their distance to the largest, and returns the sum. What fills up whole vectors at both ends weighs
 /// nothing.
 #[inline(always)]
-fn soft_max<S: Simd>(simd: S, scores: &mut [f32], keys: usize) -> f32 {
-    let whole = keys.next_multiple_of(LANES);
-    scores[keys..whole].fill(f32::MIN);
-    let scores = scores[..whole].as_chunks_mut::<LANES>().0;
+fn soft_max<S: Simd>(simd: S, scores: &mut [f32], keys: Range<usize>) -> f32 {
+    let whole = keys.start / LANES * LANES..keys.end.next_multiple_of(LANES);
+    scores[whole.start..keys.start].fill(f32::MIN);
+    scores[keys.end..whole.end].fill(f32::MIN);
+    let scores = scores[whole].as_chunks_mut::<LANES>().0;
     let mut top = simd.splat(f32::MIN);
     for score in scores.iter() {
         top = simd.larger(simd.load(score), top);

@@ -13,16 +13,40 @@ use crate::shape::Activation;
 pub(crate) enum After<'a> {
     Bias,
     Activation(Activation),
+    /// Panels come in pairs, inputs and their gates, of which one becomes: `activation(input) * gate`.
+    Gated(Activation),
     /// Adds rows of this width, of which the layer's columns are a part.
     Residual {
         rows: &'a [f32],
         width: usize,
     },
-    /// Adds to what an earlier run of inputs left.
+    /// Adds to what is there already.
+    Sum,
+    /// Adds to what an earlier run of inputs left, without the bias.
     Accumulate,
+    /// Multiplies what is there already.
+    Gate,
 }
 
-/// Some panels of a linear layer, for all tokens: `[panel][token][64]`.
+impl After<'_> {
+    /// For the panel at `index`, and where its result belongs.
+    #[inline(always)]
+    fn of_panel(self, index: usize) -> (Self, usize) {
+        match self {
+            Self::Gated(activation) if index.is_multiple_of(2) => (Self::Activation(activation), index / 2),
+            Self::Gated(_) => (Self::Gate, index / 2),
+            Self::Bias
+            | Self::Activation(_)
+            | Self::Residual { .. }
+            | Self::Sum
+            | Self::Accumulate
+            | Self::Gate => (self, index),
+        }
+    }
+}
+
+/// Some panels of a linear layer, for all tokens: `[panel][token][64]`. (With gates they are panels of the weights, and half as many
+/// come of them; one loop for both, as each instance of the product is minutes of compiling.)
 pub(crate) struct Dense<'a> {
     pub(crate) weights: Weights<'a>,
     pub(crate) tokens: usize,
@@ -43,8 +67,10 @@ impl Work for Dense<'_> {
             Factors::Bytes { .. } => Vec::new(),
             Factors::Numbers { .. } => vec![[0.0; LANES]; tokens * VECTORS],
         };
-        for ((index, panel), to) in panels.enumerate().zip(to.chunks_exact_mut(tokens * PANEL)) {
+        for (index, panel) in panels.enumerate() {
             let first = columns + index * PANEL;
+            let (after, place) = after.of_panel(index);
+            let to = &mut to[place * tokens * PANEL..][..tokens * PANEL];
             let mut store = Store {
                 row_scales: None,
                 scales: vectors(&scales[first..]),
@@ -112,6 +138,15 @@ impl<S: Simd> Epilogue<S> for Store<'_> {
                         let residual = &vectors(&rows[row * width + self.first..])[vector];
                         let value = simd.fused(sum, factor, simd.load(&self.biases[vector]));
                         simd.add(value, simd.load(residual))
+                    }
+                    After::Sum => {
+                        let value = simd.fused(sum, factor, simd.load(&self.biases[vector]));
+                        simd.add(value, simd.load(to))
+                    }
+                    // Whole pairs were taken apart before.
+                    After::Gate | After::Gated(_) => {
+                        let value = simd.fused(sum, factor, simd.load(&self.biases[vector]));
+                        simd.multiply(value, simd.load(to))
                     }
                     After::Accumulate => simd.fused(sum, factor, simd.load(to)),
                 };

@@ -9,13 +9,13 @@ use crate::attention::Attention;
 use crate::dense::{After, Dense};
 use crate::head::{Decoder, Screening};
 use crate::isa::PANEL;
-use crate::layout::{Layer, Linear, NormSections};
+use crate::layout::{Layer, Linear, NormSections, Places};
 use crate::model::{Input, Model};
 use crate::rows::{share, take};
-use crate::shape::{Precision, Shape};
+use crate::shape::{Block, Positions, Precision, Sight};
 use crate::team::Team;
 use crate::workspace::{PartSpace, Workspace};
-use steps::{Embeddings, Margins, Normalised, Quantised, Turned};
+use steps::{Embeddings, Margins, Normalised, Quantised, Table, Turned};
 
 impl Model {
     /// The vocabulary ids whose largest logit over the tokens, bias included, is above zero, with that logit, by
@@ -62,9 +62,15 @@ impl Model {
         workspace.resize(tokens, texts.len(), team.parts(), self);
         let mut pass = Pass { model: self, team, tokens, texts: &ranges, space: workspace };
         pass.embeddings(texts);
-        for layer in &self.layout.layers {
-            pass.attention(layer);
-            pass.feed_forward(layer);
+        // What the first half of the first layer reads is also what it adds to, wherever its norms are.
+        let mut residual = Residual::States;
+        for (layer, sight) in self.layout.layers.iter().zip(&self.shape().layers) {
+            pass.attention(layer, *sight, residual);
+            residual = match self.shape().block {
+                Block::NormAfter => Residual::States,
+                Block::NormBeforeGated => Residual::Sums,
+            };
+            pass.feed_forward(layer, residual);
         }
         pass.head();
         let mut found = vec![Vec::new(); texts.len()];
@@ -94,34 +100,56 @@ impl Pass<'_> {
 
     fn embeddings(&mut self, texts: &[&[u32]]) {
         let (model, hidden) = (self.model, self.model.sizes.hidden);
-        let tokens: Vec<(u32, usize)> =
-            texts.iter().flat_map(|text| positions(model.shape(), text)).collect();
-        let (words, positions) = (model.numbers(&model.layout.words), model.numbers(&model.layout.positions));
+        let ids = texts.concat();
+        let rows: Vec<usize> = match model.shape().positions {
+            Positions::Table { padding, .. } => {
+                let last = model.shape().tokens();
+                texts.iter().flat_map(|text| rows_of_positions(text, padding, last)).collect()
+            }
+            Positions::Rotations { .. } => Vec::new(),
+        };
+        let table = match &model.layout.places {
+            Places::Table(section) => Some(model.numbers(section)),
+            Places::Frequencies { global, local } => {
+                let longest = texts.iter().map(|text| text.len()).max().unwrap_or_default();
+                for (turns, section) in self.space.turns.iter_mut().zip([global, local]) {
+                    turns.prepare(model.numbers(section), longest);
+                }
+                None
+            }
+        };
+        let words = model.numbers(&model.layout.words);
         let norm = model.norm(&model.layout.embedding_norm);
         let ranges = self.parts(self.tokens);
         let mut states = &mut self.space.states[..];
         let bytes = self.space.state_bytes.split(&ranges);
         let bytes = bytes.into_iter().map(|bytes| (model.precision() == Precision::Int8).then_some(bytes));
-        let parts = ranges.into_iter().zip(bytes).map(|(rows, bytes)| Embeddings {
-            tokens: &tokens[rows.clone()],
+        let parts = ranges.into_iter().zip(bytes).map(|(tokens, bytes)| Embeddings {
+            ids: &ids[tokens.clone()],
             last: model.shape().vocabulary - 1,
             words,
-            positions,
+            places: table.map(|numbers| Table { rows: &rows[tokens.clone()], numbers }),
             norm,
-            states: take(&mut states, rows.len() * hidden),
+            states: take(&mut states, tokens.len() * hidden),
             bytes,
             hidden,
         });
         self.team.each(parts.collect(), |part| model.isa.run(part));
     }
 
-    fn attention(&mut self, layer: &Layer) {
+    fn attention(&mut self, layer: &Layer, sight: Sight, residual: Residual) {
         let (model, tokens) = (self.model, self.tokens);
         let sizes = model.sizes;
         let input =
             Input { bytes: &self.space.state_bytes, numbers: &self.space.states, width: sizes.hidden };
         let weights = model.weights(&layer.attention, input);
         let groups = self.parts(sizes.groups);
+        let [global, local] = &self.space.turns;
+        let turns = match (model.shape().positions, sight) {
+            (Positions::Table { .. }, _) => None,
+            (Positions::Rotations { .. }, Sight::Global) => Some(global),
+            (Positions::Rotations { .. }, Sight::Local { .. }) => Some(local),
+        };
         let mut to = &mut self.space.wide[..];
         let parts = groups.into_iter().zip(&mut self.space.parts).map(|(groups, thread)| Attention {
             tokens,
@@ -130,41 +158,53 @@ impl Pass<'_> {
             sizes,
             heads: model.shape().heads,
             scale: (model.shape().head() as f32).sqrt().recip(),
+            sight,
+            turns,
             to: take(&mut to, groups.len() * sizes.group * tokens),
             groups,
             scratch: &mut thread.attention,
         });
         self.team.each(parts.collect(), |part| model.isa.run(part));
         self.turn_wide(sizes.context());
-        self.sums(&layer.attention_output, 0..sizes.hidden / PANEL, Sum::Residual { width: sizes.context() });
+        let sum = Sum::Residual { residual, width: sizes.context() };
+        self.sums(&layer.attention_output, 0..sizes.hidden / PANEL, sum);
         self.norm(&layer.attention_norm, model.precision());
     }
 
-    fn feed_forward(&mut self, layer: &Layer) {
-        let (model, tokens) = (self.model, self.tokens);
-        let sizes = model.sizes;
+    fn feed_forward(&mut self, layer: &Layer, residual: Residual) {
+        let sizes = self.model.sizes;
         let run_panels = sizes.run / PANEL;
         let hidden_panels = sizes.hidden / PANEL;
         for run in 0..sizes.runs {
-            let input =
-                Input { bytes: &self.space.state_bytes, numbers: &self.space.states, width: sizes.hidden };
-            let weights = model.weights(&layer.intermediate, input);
-            let after = After::Activation(model.shape().activation);
-            let mut to = &mut self.space.wide[..];
-            let parts = self.team.parts().min(run_panels);
-            let parts = (0..parts).map(|index| {
-                let panels = share(&(run * run_panels..(run + 1) * run_panels), index, parts);
-                let to = take(&mut to, panels.len() * tokens * PANEL);
-                let columns = panels.start * PANEL;
-                Dense { weights, tokens, panels, columns, after, to }
-            });
-            self.team.each(parts.collect(), |part| model.isa.run(part));
+            self.widen(&layer.intermediate, run * run_panels..(run + 1) * run_panels);
             self.turn_wide(sizes.run);
             let width = sizes.run;
-            let sum = if run == 0 { Sum::Residual { width } } else { Sum::Accumulate { width } };
+            let sum = if run == 0 { Sum::Residual { residual, width } } else { Sum::Accumulate { width } };
             self.sums(&layer.output, run * hidden_panels..(run + 1) * hidden_panels, sum);
         }
-        self.norm(&layer.output_norm, model.precision());
+        self.norm(&layer.output_norm, self.model.precision());
+    }
+
+    /// One run of the feed-forward layer.
+    fn widen(&mut self, linear: &Linear, panels: Range<usize>) {
+        let (model, tokens) = (self.model, self.tokens);
+        let (after, each) = match model.shape().block {
+            Block::NormAfter => (After::Activation(model.shape().activation), 1),
+            Block::NormBeforeGated => (After::Gated(model.shape().activation), 2),
+        };
+        let input =
+            Input { bytes: &self.space.state_bytes, numbers: &self.space.states, width: model.sizes.hidden };
+        let weights = model.weights(linear, input);
+        let mut to = &mut self.space.wide[..];
+        let parts = self.team.parts().min(panels.len());
+        let parts = (0..parts).map(|index| {
+            let panels = share(&panels, index, parts);
+            let to = take(&mut to, panels.len() * tokens * PANEL);
+            let panels = each * panels.start..each * panels.end;
+            let columns = panels.start * PANEL;
+            Dense { weights, tokens, panels, columns, after, to }
+        });
+        self.team.each(parts.collect(), |part| model.isa.run(part));
     }
 
     fn head(&mut self) {
@@ -210,7 +250,10 @@ impl Pass<'_> {
         let wide = |width| Input { bytes: &space.wide_bytes, numbers: &space.wide_rows, width };
         let states = Input { bytes: &space.state_bytes, numbers: &space.states, width: hidden };
         let (input, after) = match sum {
-            Sum::Residual { width } => (wide(width), After::Residual { rows: &space.states, width: hidden }),
+            Sum::Residual { residual: Residual::States, width } => {
+                (wide(width), After::Residual { rows: &space.states, width: hidden })
+            }
+            Sum::Residual { residual: Residual::Sums, width } => (wide(width), After::Sum),
             Sum::Accumulate { width } => (wide(width), After::Accumulate),
             Sum::Transform => (states, After::Activation(model.shape().head_activation)),
         };
@@ -287,24 +330,32 @@ impl Pass<'_> {
 /// What a layer of the hidden size reads, and what becomes of it.
 #[derive(Clone, Copy)]
 enum Sum {
-    /// Wide rows; the states are added.
-    Residual { width: usize },
+    /// Wide rows; added to what the layer goes on from.
+    Residual { residual: Residual, width: usize },
     /// Wide rows; added to what an earlier run left.
     Accumulate { width: usize },
     /// The states.
     Transform,
 }
 
-/// Each token with its row in the table of positions.
-fn positions(shape: &Shape, text: &[u32]) -> impl Iterator<Item = (u32, usize)> {
-    let padding = shape.padding.and_then(|padding| u32::try_from(padding).ok());
-    let last = shape.tokens();
+/// What a half of a layer adds to.
+#[derive(Clone, Copy)]
+enum Residual {
+    /// What it read.
+    States,
+    /// What was added up so far, of which it read the norm.
+    Sums,
+}
+
+/// Each token's row in the table of positions; that of the padding token is the last.
+fn rows_of_positions(text: &[u32], padding: Option<usize>, last: usize) -> impl Iterator<Item = usize> {
+    let padding = padding.and_then(|padding| u32::try_from(padding).ok());
     let mut next = 0;
     text.iter().map(move |id| {
         if Some(*id) == padding {
-            return (*id, last);
+            return last;
         }
         next += 1;
-        (*id, next - 1)
+        next - 1
     })
 }

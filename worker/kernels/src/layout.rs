@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use crate::shape::{Activation, Precision, Shape, ShapeError, Sizes};
+use crate::shape::{Activation, Block, MAX_LAYERS, Positions, Precision, Shape, ShapeError, Sight, Sizes};
 
 pub(crate) const MAGIC: [u8; 8] = *b"LXKERNEL";
 /// Grows with every change of this module or of what `pack` computes.
@@ -36,18 +36,29 @@ pub(crate) struct Layer {
     /// Query, key and value of each group of heads, group by group.
     pub(crate) attention: Linear,
     pub(crate) attention_output: Linear,
+    /// Of what the attention's output was added to, before the feed-forward part reads it.
     pub(crate) attention_norm: NormSections,
+    /// With gates each panel is followed by that of its gates.
     pub(crate) intermediate: Linear,
     /// Run by run, and within a run panel by panel.
     pub(crate) output: Linear,
+    /// Of what that was added to, before the next layer reads it, or the head.
     pub(crate) output_norm: NormSections,
+}
+
+/// What says where a token stands.
+#[derive(Clone, Debug)]
+pub(crate) enum Places {
+    /// Position by position, from the first token's, and the padding token's last; the first token type is added in.
+    Table(Section),
+    /// An angle for each pair of a head's numbers, which each token turns further.
+    Frequencies { global: Section, local: Section },
 }
 
 #[derive(Clone, Debug)]
 pub(crate) struct Layout {
     pub(crate) words: Section,
-    /// Position by position, from the first token's, and the padding token's last; the first token type is added in.
-    pub(crate) positions: Section,
+    pub(crate) places: Places,
     pub(crate) embedding_norm: NormSections,
     pub(crate) layers: Vec<Layer>,
     pub(crate) transform: Linear,
@@ -107,17 +118,28 @@ impl Layout {
         let sizes = shape.sizes();
         let Sizes { hidden, vocabulary, .. } = sizes;
         let (context, intermediate) = (sizes.context(), sizes.intermediate());
-        let mut cursor = Cursor(HEADER_BYTES);
+        let mut cursor = Cursor(0);
+        cursor.take(HEADER_BYTES);
+        cursor.take(sights_bytes(shape));
         let mut layout = Self {
             words: cursor.numbers(shape.vocabulary * hidden),
-            positions: cursor.numbers(shape.position_rows() * hidden),
+            places: match shape.positions {
+                Positions::Table { rows, offset, padding, token_types: _ } => {
+                    let rows = rows - offset + usize::from(padding.is_some());
+                    Places::Table(cursor.numbers(rows * hidden))
+                }
+                Positions::Rotations { .. } => {
+                    let pairs = shape.half();
+                    Places::Frequencies { global: cursor.numbers(pairs), local: cursor.numbers(pairs) }
+                }
+            },
             embedding_norm: cursor.norm(hidden),
-            layers: (0..shape.layers)
+            layers: (0..shape.layers.len())
                 .map(|_| Layer {
                     attention: cursor.linear(precision, hidden, 3 * context),
                     attention_output: cursor.linear(precision, context, hidden),
                     attention_norm: cursor.norm(hidden),
-                    intermediate: cursor.linear(precision, hidden, intermediate),
+                    intermediate: cursor.linear(precision, hidden, shape.widenings() * intermediate),
                     output: cursor.linear(precision, intermediate, hidden),
                     output_norm: cursor.norm(hidden),
                 })
@@ -154,6 +176,16 @@ pub enum HeaderError {
     Activation { found: u32 },
     #[error("the header names precision {found}, which is unknown")]
     Precision { found: u32 },
+    #[error("the header names block {found}, which is unknown")]
+    Block { found: u32 },
+    #[error(
+        "the header says {found} where only 0 (all layers look at everything) and 1 (a list follows) are known"
+    )]
+    Sights { found: u32 },
+    #[error(
+        "the header has rotations with an offset, a padding token or token types, which only a table of positions has"
+    )]
+    Turned,
     #[error("the header says {found} where only 0 (own decoder) and 1 (tied) are known")]
     Tied { found: u32 },
     #[error("the header's shape is not valid")]
@@ -171,48 +203,75 @@ pub(crate) struct Header {
 
 const SIZES: usize = 8;
 
+/// Bytes of the list of what each layer looks at, which follows the header unless all look at everything.
+fn sights_bytes(shape: &Shape) -> usize {
+    if shape.layers.iter().all(|sight| *sight == Sight::Global) {
+        0
+    } else {
+        shape.layers.len() * size_of::<u32>()
+    }
+}
+
 impl Header {
-    pub(crate) fn to_bytes(&self) -> [u8; HEADER_BYTES] {
-        let &Shape {
+    /// With the list that follows it.
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        let Shape {
             layers,
             hidden,
             heads,
             intermediate,
             vocabulary,
             positions,
-            token_types,
-            position_offset,
-            padding,
+            block,
             epsilon,
             activation,
             head_activation,
         } = &self.shape;
+        let (rows, token_types, offset, padding, thetas) = match *positions {
+            Positions::Table { rows, offset, padding, token_types } => {
+                (rows, token_types, offset, padding, [0.0_f32; 2])
+            }
+            Positions::Rotations { window, global_theta, local_theta } => {
+                (window, 0, 0, None, [global_theta, local_theta])
+            }
+        };
         let mut bytes = Vec::from(MAGIC);
-        for word in [VERSION, number_of(activation), u32::from(self.is_tied), epsilon.to_bits()] {
+        for word in [VERSION, number_of(*activation), u32::from(self.is_tied), epsilon.to_bits()] {
             bytes.extend(word.to_le_bytes());
         }
         let sizes: [usize; SIZES] =
-            [layers, hidden, heads, intermediate, vocabulary, positions, token_types, position_offset];
+            [layers.len(), *hidden, *heads, *intermediate, *vocabulary, rows, token_types, offset];
         for size in sizes {
             bytes.extend((size as u64).to_le_bytes());
         }
-        // Files of the first version end here, with zeros: int8, no such token, one activation.
+        // Files of the first version end here, with zeros: int8, no such token, one activation, a table of positions, norms
+        // after, no local layers.
         let precision = match self.precision {
             Precision::Int8 => 0_u32,
             Precision::Fp32 => 1,
         };
-        let head_activation = if head_activation == activation { 0 } else { 1 + number_of(head_activation) };
+        let head_activation = if head_activation == activation { 0 } else { 1 + number_of(*head_activation) };
         for word in [precision, head_activation] {
             bytes.extend(word.to_le_bytes());
         }
         bytes.extend((padding.map_or(0, |padding| padding + 1) as u64).to_le_bytes());
-        let mut header = [0; HEADER_BYTES];
-        header[..bytes.len()].copy_from_slice(&bytes);
-        header
+        let block = match block {
+            Block::NormAfter => 0_u32,
+            Block::NormBeforeGated => 1,
+        };
+        let list = sights_bytes(&self.shape);
+        for word in [block, thetas[0].to_bits(), thetas[1].to_bits(), u32::from(list > 0)] {
+            bytes.extend(word.to_le_bytes());
+        }
+        bytes.resize(HEADER_BYTES, 0);
+        for sight in layers.iter().filter(|_| list > 0) {
+            bytes.extend(number_of_sight(*sight).to_le_bytes());
+        }
+        bytes
     }
 
     pub(crate) fn parse(file: &[u8]) -> Result<Self, HeaderError> {
-        let header = file.first_chunk::<HEADER_BYTES>().ok_or(HeaderError::Short)?;
+        let (header, list) = file.split_first_chunk::<HEADER_BYTES>().ok_or(HeaderError::Short)?;
         let (magic, rest) = header.split_at(MAGIC.len());
         if magic != MAGIC {
             return Err(HeaderError::Magic);
@@ -246,25 +305,71 @@ impl Header {
             Some(number) => activation_of(number)?,
         };
         let padding = size_of_machine(rest[8..].as_chunks::<8>().0[0])?.checked_sub(1);
-        let [layers, hidden, heads, intermediate, vocabulary, positions, token_types, position_offset] =
-            sizes;
-        let epsilon = f32::from_bits(epsilon);
+        let [block, global_theta, local_theta, has_list] =
+            std::array::from_fn(|index| u32::from_le_bytes(words[4 + index]));
+        let [layers, hidden, heads, intermediate, vocabulary, rows, token_types, offset] = sizes;
+        let positions = match [global_theta, local_theta] {
+            [0, 0] => Positions::Table { rows, offset, padding, token_types },
+            _ if (offset, padding, token_types) != (0, None, 0) => return Err(HeaderError::Turned),
+            thetas => {
+                let [global_theta, local_theta] = thetas.map(f32::from_bits);
+                Positions::Rotations { window: rows, global_theta, local_theta }
+            }
+        };
+        let block = match block {
+            0 => Block::NormAfter,
+            1 => Block::NormBeforeGated,
+            found => return Err(HeaderError::Block { found }),
+        };
         let shape = Shape {
-            layers,
+            layers: sights(layers, has_list, list)?,
             hidden,
             heads,
             intermediate,
             vocabulary,
             positions,
-            token_types,
-            position_offset,
-            padding,
-            epsilon,
+            block,
+            epsilon: f32::from_bits(epsilon),
             activation,
             head_activation,
         };
         shape.check()?;
         Ok(Self { shape, precision, is_tied })
+    }
+}
+
+/// What each layer looks at, from the list if there is one. How many layers there are is checked before anything is made of it.
+fn sights(layers: usize, has_list: u32, list: &[u8]) -> Result<Vec<Sight>, HeaderError> {
+    if layers > MAX_LAYERS {
+        let error =
+            ShapeError::OutOfBounds { field: "layers", found: layers, minimum: 1, maximum: MAX_LAYERS };
+        return Err(error.into());
+    }
+    match has_list {
+        0 => Ok(vec![Sight::Global; layers]),
+        1 => {
+            let list = list.get(..layers * size_of::<u32>()).ok_or(HeaderError::Short)?;
+            list.as_chunks().0.iter().map(|bytes| sight_of(u32::from_le_bytes(*bytes))).collect()
+        }
+        found => Err(HeaderError::Sights { found }),
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the shape was checked, and the reach has a bound")]
+fn number_of_sight(sight: Sight) -> u32 {
+    match sight {
+        Sight::Global => 0,
+        Sight::Local { reach } => reach as u32 + 1,
+    }
+}
+
+fn sight_of(number: u32) -> Result<Sight, HeaderError> {
+    match number.checked_sub(1) {
+        None => Ok(Sight::Global),
+        Some(reach) => {
+            let reach = usize::try_from(reach).map_err(|_| HeaderError::Size { found: reach.into() })?;
+            Ok(Sight::Local { reach })
+        }
     }
 }
 

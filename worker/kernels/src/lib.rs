@@ -1,4 +1,4 @@
-//! BERT-like masked-language models on a CPU, for sparse embeddings, in one of two precisions.
+//! BERT-like masked-language models and `ModernBERT` on a CPU, for sparse embeddings, in one of two precisions.
 //!
 //! In int8 weights are bytes with one scale for each output, activations bytes with one scale for each token, and sums are exact
 //! integers; in fp32 both are 32-bit numbers. The vocabulary is screened in bytes and decided in 32-bit numbers in both. What
@@ -19,6 +19,7 @@ mod math;
 mod model;
 mod pack;
 pub mod reference;
+mod rotation;
 mod rows;
 mod shape;
 pub mod synthetic;
@@ -30,7 +31,7 @@ pub use isa::{Isa, detect};
 pub use layout::HeaderError;
 pub use model::{Model, OpenError};
 pub use pack::{PackError, pack};
-pub use shape::{Activation, Precision, Shape, ShapeError};
+pub use shape::{Activation, Block, Positions, Precision, Shape, ShapeError, Sight};
 pub use team::Team;
 pub use tensors::{LayerPart, Part, Tensors};
 pub use workspace::Workspace;

@@ -7,8 +7,9 @@ use std::borrow::Cow;
 use std::io::{self, Write};
 
 use crate::isa::PANEL;
-use crate::layout::{Header, Layout, Linear, NormSections, Screen, Section};
-use crate::shape::{Precision, Shape, ShapeError, Sizes};
+use crate::layout::{Header, Layout, Linear, NormSections, Places, Screen, Section};
+use crate::rotation::frequencies;
+use crate::shape::{Block, Positions, Precision, Shape, ShapeError, Sizes};
 use crate::tensors::{LayerPart, Part, Tensors};
 use column::{Column, Columns, interleave, spread};
 
@@ -43,7 +44,7 @@ pub fn pack<T: Tensors>(
     let mut packer = Packer { shape, precision, sizes: shape.sizes(), tensors, output, written: 0 };
     packer.write(&Header { shape: shape.clone(), precision, is_tied }.to_bytes())?;
     packer.table(Part::WordEmbeddings, &layout.words)?;
-    packer.positions(&layout.positions)?;
+    packer.places(&layout.places)?;
     packer.norm([Part::EmbeddingNormWeight, Part::EmbeddingNormBias], &layout.embedding_norm)?;
     for (index, layer) in layout.layers.iter().enumerate() {
         let part = |part| Part::Layer(index, part);
@@ -53,8 +54,7 @@ pub fn pack<T: Tensors>(
         packer.linear(weight, bias, &order, &layer.attention_output)?;
         let norm = [part(LayerPart::AttentionNormWeight), part(LayerPart::AttentionNormBias)];
         packer.norm(norm, &layer.attention_norm)?;
-        let order =
-            Order::plain(shape.hidden, packer.sizes.hidden, shape.intermediate, packer.sizes.intermediate());
+        let order = packer.widening_order();
         let (weight, bias) = (part(LayerPart::IntermediateWeight), part(LayerPart::IntermediateBias));
         packer.linear(weight, bias, &order, &layer.intermediate)?;
         packer.output(index, &layer.output)?;
@@ -153,14 +153,41 @@ impl<'a, T: Tensors, W: Write> Packer<'a, T, W> {
         Ok(())
     }
 
-    fn positions(&mut self, section: &Section) -> Result<(), PackError<T::Error>> {
+    fn places(&mut self, places: &Places) -> Result<(), PackError<T::Error>> {
+        match (places, self.shape.positions) {
+            (Places::Table(section), Positions::Table { rows: _, offset, padding, token_types }) => {
+                self.positions(section, offset, padding, token_types > 0)
+            }
+            (
+                Places::Frequencies { global, local },
+                Positions::Rotations { window: _, global_theta, local_theta },
+            ) => {
+                for (section, theta) in [(global, global_theta), (local, local_theta)] {
+                    self.numbers(section, frequencies(theta, self.shape.head()))?;
+                }
+                Ok(())
+            }
+            (Places::Table(_), Positions::Rotations { .. })
+            | (Places::Frequencies { .. }, Positions::Table { .. }) => {
+                unreachable!("the layout is that of the shape")
+            }
+        }
+    }
+
+    fn positions(
+        &mut self,
+        section: &Section,
+        offset: usize,
+        padding: Option<usize>,
+        has_types: bool,
+    ) -> Result<(), PackError<T::Error>> {
         let hidden = self.shape.hidden;
         let all = self.read(Part::PositionEmbeddings)?;
-        let mut table = all[self.shape.position_offset * hidden..].to_vec();
-        if let Some(padding) = self.shape.padding {
+        let mut table = all[offset * hidden..].to_vec();
+        if let Some(padding) = padding {
             table.extend_from_slice(&all[padding * hidden..][..hidden]);
         }
-        if self.shape.token_types > 0 {
+        if has_types {
             let types = self.read(Part::TokenTypeEmbeddings)?;
             for row in table.chunks_exact_mut(hidden) {
                 for (number, first_type) in row.iter_mut().zip(types.iter()) {
@@ -180,10 +207,27 @@ impl<'a, T: Tensors, W: Write> Packer<'a, T, W> {
         let (head, mut columns) = (self.shape.head(), vec![None; self.sizes.context()]);
         for index in 0..self.shape.heads {
             for within in 0..head {
-                columns[self.sizes.head_start(index) + within] = Some(index * head + within);
+                let place = self.sizes.head_start(index) + self.shape.place_in_head(within);
+                columns[place] = Some(index * head + within);
             }
         }
         columns
+    }
+
+    /// The feed-forward part's columns; with gates, which come after all inputs in the checkpoint, panel by panel in turns.
+    fn widening_order(&self) -> Order {
+        let columns = padded(self.shape.intermediate, self.sizes.intermediate());
+        let outputs = match self.shape.block {
+            Block::NormAfter => columns,
+            Block::NormBeforeGated => {
+                let gate = |input: &Option<usize>| input.map(|input| self.shape.intermediate + input);
+                let turns = |panel: &[Option<usize>]| {
+                    panel.iter().copied().chain(panel.iter().map(gate)).collect::<Vec<_>>()
+                };
+                columns.chunks_exact(PANEL).flat_map(turns).collect()
+            }
+        };
+        Order { inputs: padded(self.shape.hidden, self.sizes.hidden), outputs }
     }
 
     fn context_order(&self) -> Order {

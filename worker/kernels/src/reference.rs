@@ -1,6 +1,6 @@
 //! The same model in plain 32-bit arithmetic: slow, obvious, and what every faster path is compared with.
 
-use crate::shape::{Activation, Shape};
+use crate::shape::{Activation, Block, Positions, Shape, Sight};
 use crate::tensors::{LayerPart, Part, Tensors};
 
 /// The vocabulary ids whose largest logit over the tokens is above zero, with that logit, by ascending id.
@@ -11,8 +11,10 @@ pub fn embed<T: Tensors>(shape: &Shape, tensors: &T, ids: &[u32]) -> Result<Vec<
         return Ok(Vec::new());
     }
     let mut states = reference.embeddings(ids)?;
-    for layer in 0..shape.layers {
-        states = reference.layer(layer, &states)?;
+    // What each half of a layer adds to: what it reads, or the sum of all so far.
+    let mut stream = states.clone();
+    for (layer, sight) in shape.layers.iter().enumerate() {
+        reference.layer(layer, *sight, &mut states, &mut stream)?;
     }
     reference.head(&states)
 }
@@ -26,44 +28,83 @@ struct Reference<'a, T> {
 
 impl<T: Tensors> Reference<'_, T> {
     fn embeddings(&self, ids: &[u32]) -> Result<Rows, T::Error> {
-        let &Shape { hidden, vocabulary, token_types, position_offset, padding, .. } = self.shape;
+        let &Shape { hidden, vocabulary, positions, .. } = self.shape;
         let words = self.tensors.read(Part::WordEmbeddings)?;
-        let positions = self.tensors.read(Part::PositionEmbeddings)?;
-        let mut rows: Rows = Vec::new();
-        let mut next = position_offset;
-        for id in ids {
-            let id = usize::try_from(*id).map_or(vocabulary - 1, |id| id.min(vocabulary - 1));
-            let word = &words[id * hidden..][..hidden];
-            let position = padding.filter(|padding| *padding == id).unwrap_or_else(|| {
-                next += 1;
-                next - 1
-            });
-            let position = &positions[position * hidden..][..hidden];
-            rows.push(word.iter().zip(position).map(|(word, position)| word + position).collect());
-        }
-        if token_types > 0 {
-            let types = self.tensors.read(Part::TokenTypeEmbeddings)?;
-            for row in &mut rows {
-                row.iter_mut().zip(types.iter()).for_each(|(number, first_type)| *number += first_type);
+        let id = |id: &u32| usize::try_from(*id).map_or(vocabulary - 1, |id| id.min(vocabulary - 1));
+        let mut rows: Rows = ids.iter().map(|text| words[id(text) * hidden..][..hidden].to_vec()).collect();
+        if let Positions::Table { rows: _, offset, padding, token_types } = positions {
+            let table = self.tensors.read(Part::PositionEmbeddings)?;
+            let types =
+                if token_types > 0 { Some(self.tensors.read(Part::TokenTypeEmbeddings)?) } else { None };
+            let mut next = offset;
+            for (row, token) in rows.iter_mut().zip(ids) {
+                let place = padding.filter(|padding| *padding == id(token)).unwrap_or_else(|| {
+                    next += 1;
+                    next - 1
+                });
+                row.iter_mut().zip(&table[place * hidden..]).for_each(|(number, place)| *number += place);
+                if let Some(types) = &types {
+                    row.iter_mut().zip(types.iter()).for_each(|(number, first_type)| *number += first_type);
+                }
             }
         }
         self.norm(&rows, Part::EmbeddingNormWeight, Part::EmbeddingNormBias)
     }
 
-    fn layer(&self, index: usize, states: &Rows) -> Result<Rows, T::Error> {
+    fn layer(
+        &self,
+        index: usize,
+        sight: Sight,
+        states: &mut Rows,
+        stream: &mut Rows,
+    ) -> Result<(), T::Error> {
         use LayerPart as Is;
         let part = |part| Part::Layer(index, part);
-        let queries = self.linear(states, part(Is::QueryWeight), part(Is::QueryBias))?;
-        let keys = self.linear(states, part(Is::KeyWeight), part(Is::KeyBias))?;
+        let mut queries = self.linear(states, part(Is::QueryWeight), part(Is::QueryBias))?;
+        let mut keys = self.linear(states, part(Is::KeyWeight), part(Is::KeyBias))?;
         let values = self.linear(states, part(Is::ValueWeight), part(Is::ValueBias))?;
-        let context = self.attention(&queries, &keys, &values);
+        if let Positions::Rotations { window: _, global_theta, local_theta } = self.shape.positions {
+            let theta = match sight {
+                Sight::Global => global_theta,
+                Sight::Local { reach: _ } => local_theta,
+            };
+            rotate(&mut queries, self.shape.head(), theta);
+            rotate(&mut keys, self.shape.head(), theta);
+        }
+        let context = self.attention(&queries, &keys, &values, sight);
         let output = self.linear(&context, part(Is::AttentionOutputWeight), part(Is::AttentionOutputBias))?;
-        let states = add(&output, states);
-        let states = self.norm(&states, part(Is::AttentionNormWeight), part(Is::AttentionNormBias))?;
-        let mut wide = self.linear(&states, part(Is::IntermediateWeight), part(Is::IntermediateBias))?;
-        activate(&mut wide, self.shape.activation);
+        let norm = [part(Is::AttentionNormWeight), part(Is::AttentionNormBias)];
+        self.go_on(&output, norm, states, stream)?;
+        let mut wide = self.linear(states, part(Is::IntermediateWeight), part(Is::IntermediateBias))?;
+        match self.shape.block {
+            Block::NormAfter => activate(&mut wide, self.shape.activation),
+            Block::NormBeforeGated => {
+                let gates =
+                    wide.iter_mut().map(|row| row.split_off(self.shape.intermediate)).collect::<Rows>();
+                activate(&mut wide, self.shape.activation);
+                for (row, gates) in wide.iter_mut().zip(gates) {
+                    row.iter_mut().zip(gates).for_each(|(number, gate)| *number *= gate);
+                }
+            }
+        }
         let output = self.linear(&wide, part(Is::OutputWeight), part(Is::OutputBias))?;
-        self.norm(&add(&output, &states), part(Is::OutputNormWeight), part(Is::OutputNormBias))
+        self.go_on(&output, [part(Is::OutputNormWeight), part(Is::OutputNormBias)], states, stream)
+    }
+
+    /// Adds what half a layer gave, and normalises what the next half reads.
+    fn go_on(
+        &self,
+        output: &Rows,
+        [weight, bias]: [Part; 2],
+        states: &mut Rows,
+        stream: &mut Rows,
+    ) -> Result<(), T::Error> {
+        *stream = add(output, stream);
+        *states = self.norm(stream, weight, bias)?;
+        if self.shape.block == Block::NormAfter {
+            stream.clone_from(states);
+        }
+        Ok(())
     }
 
     fn head(&self, states: &Rows) -> Result<Vec<(u32, f32)>, T::Error> {
@@ -92,12 +133,17 @@ impl<T: Tensors> Reference<'_, T> {
         Ok(rows.iter().map(outputs).collect())
     }
 
-    fn attention(&self, queries: &Rows, keys: &Rows, values: &Rows) -> Rows {
+    fn attention(&self, queries: &Rows, keys: &Rows, values: &Rows, sight: Sight) -> Rows {
         let width = self.shape.head();
         let mut context = vec![vec![0.0; self.shape.hidden]; queries.len()];
         for start in (0..self.shape.hidden).step_by(width) {
             let head = start..start + width;
-            for (query, context) in queries.iter().zip(&mut context) {
+            for (place, (query, context)) in queries.iter().zip(&mut context).enumerate() {
+                let seen = match sight {
+                    Sight::Global => 0..keys.len(),
+                    Sight::Local { reach } => place.saturating_sub(reach)..keys.len().min(place + reach + 1),
+                };
+                let (keys, values) = (&keys[seen.clone()], &values[seen]);
                 let scores = keys.iter().map(|key| inner(&query[head.clone()], &key[head.clone()]));
                 let scores: Vec<f32> = scores.map(|score| score / (width as f32).sqrt()).collect();
                 let top = scores.iter().copied().fold(f32::MIN, f32::max);
@@ -124,6 +170,20 @@ impl<T: Tensors> Reference<'_, T> {
             parts.map(|(number, (weight, bias))| (number - mean) * inverse * weight + bias).collect()
         };
         Ok(rows.iter().map(norm).collect())
+    }
+}
+
+/// Turns pairs of numbers, one of each half of a head, by an angle that grows with the place.
+fn rotate(rows: &mut Rows, width: usize, theta: f32) {
+    for (place, row) in rows.iter_mut().enumerate() {
+        for head in row.chunks_exact_mut(width) {
+            let (first, second) = head.split_at_mut(width / 2);
+            for (pair, (a, b)) in first.iter_mut().zip(second).enumerate() {
+                let angle = place as f32 * theta.powf((2 * pair) as f32 / width as f32).recip();
+                let (sine, cosine) = angle.sin_cos();
+                (*a, *b) = (*a * cosine - *b * sine, *b * cosine + *a * sine);
+            }
+        }
     }
 }
 

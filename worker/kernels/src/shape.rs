@@ -1,27 +1,65 @@
 //! What a model looks like, and the padded sizes that follow from it. PURE.
 
+use std::ops::RangeInclusive;
+
 use crate::isa::{LANES, PANEL};
 
 /// Sizes of a BERT-like masked-language model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Shape {
-    pub layers: usize,
+    /// One for each layer.
+    pub layers: Vec<Sight>,
     pub hidden: usize,
     pub heads: usize,
     pub intermediate: usize,
     pub vocabulary: usize,
-    /// Rows of the position table.
-    pub positions: usize,
-    /// Rows of the token type table; 0 for families without one.
-    pub token_types: usize,
-    /// Row of the position table that the first token takes (2 in the `RoBERTa` family).
-    pub position_offset: usize,
-    /// Token that is not counted and takes the position row of its own id, if there is one (1 in the `RoBERTa` family).
-    pub padding: Option<usize>,
+    pub positions: Positions,
+    pub block: Block,
     pub epsilon: f32,
     pub activation: Activation,
     /// That of the masked-language head.
     pub head_activation: Activation,
+}
+
+/// Which tokens a layer's tokens look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sight {
+    /// All of the text.
+    Global,
+    /// Those that are at most this many tokens away, to either side.
+    Local { reach: usize },
+}
+
+/// How a model knows where in the text a token stands.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Positions {
+    /// A row for each place is added to the word's, and one for the first token type.
+    Table {
+        rows: usize,
+        /// Row that the first token takes (2 in the `RoBERTa` family).
+        offset: usize,
+        /// Token that is not counted and takes the row of its own id, if there is one (1 in the `RoBERTa` family).
+        padding: Option<usize>,
+        /// Rows of the token type table; 0 for families without one.
+        token_types: usize,
+    },
+    /// Queries and keys are turned by angles that grow with the place, with a base for each kind of layer.
+    Rotations {
+        /// The most tokens that a text can have. Nothing is stored for each of them.
+        window: usize,
+        global_theta: f32,
+        local_theta: f32,
+    },
+}
+
+/// What a layer's two halves add to, and what the second one is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Block {
+    /// BERT's: each half adds to what it read, and the sum is normalised. One matrix widens, with its activation.
+    NormAfter,
+    /// `ModernBERT`'s: each half adds to a sum that is never normalised itself, and what it reads is that sum normalised. The
+    /// matrix that widens gives twice the intermediate size, inputs and gates: `activation(input) * gate`.
+    NormBeforeGated,
 }
 
 /// What the layers compute in. The vocabulary is screened in bytes and decided in 32-bit numbers in both.
@@ -50,9 +88,18 @@ pub enum ShapeError {
     Offset { offset: usize, positions: usize },
     #[error("the padding token {padding} has no row among {positions} positions")]
     Padding { padding: usize, positions: usize },
+    #[error("heads of {head} columns cannot be turned, which takes an even number")]
+    OddHead { head: usize },
+    #[error("the base of rotations is {theta}, which is not a finite number from 1")]
+    Theta { theta: String },
     #[error("the epsilon of layer norms is not a finite number above or equal to zero")]
     Epsilon,
 }
+
+pub(crate) const MAX_LAYERS: usize = 1024;
+const MAX_TOKENS: usize = 1 << 17;
+/// Beyond the longest text it changes nothing.
+const MAX_REACH: usize = 1 << 22;
 
 /// The 32-bit sums of a product hold rows of up to 66 000 numbers: 255 * 127 * 66 000 < 2^31.
 const MAX_HIDDEN: usize = 16_384;
@@ -64,43 +111,33 @@ const FEED_FORWARD_RUN: usize = 768;
 impl Shape {
     /// Checks every bound that sizes are computed under, so that no product of two sizes can overflow.
     pub fn check(&self) -> Result<(), ShapeError> {
-        let &Self {
+        let Self {
             layers,
             hidden,
             heads,
             intermediate,
             vocabulary,
             positions,
-            token_types,
-            position_offset,
-            padding,
+            block: _,
             epsilon,
             activation: _,
             head_activation: _,
         } = self;
-        for (field, found, minimum, maximum) in [
-            ("layers", layers, 1, 1024),
-            ("hidden", hidden, 1, MAX_HIDDEN),
-            ("heads", heads, 1, 1024),
-            ("intermediate", intermediate, 1, 1 << 18),
-            ("vocabulary", vocabulary, 1, 1 << 22),
-            ("positions", positions, 1, 1 << 17),
-            ("token_types", token_types, 0, 1 << 16),
-        ] {
-            if !(minimum..=maximum).contains(&found) {
-                return Err(ShapeError::OutOfBounds { field, found, minimum, maximum });
+        bounded("layers", layers.len(), 1..=MAX_LAYERS)?;
+        bounded("hidden", *hidden, 1..=MAX_HIDDEN)?;
+        bounded("heads", *heads, 1..=1024)?;
+        bounded("intermediate", *intermediate, 1..=1 << 18)?;
+        bounded("vocabulary", *vocabulary, 1..=1 << 22)?;
+        for sight in layers {
+            if let Sight::Local { reach } = sight {
+                bounded("reach", *reach, 0..=MAX_REACH)?;
             }
         }
-        if !hidden.is_multiple_of(heads) {
-            return Err(ShapeError::Heads { hidden, heads });
+        if !hidden.is_multiple_of(*heads) {
+            return Err(ShapeError::Heads { hidden: *hidden, heads: *heads });
         }
-        if position_offset >= positions {
-            return Err(ShapeError::Offset { offset: position_offset, positions });
-        }
-        if let Some(padding) = padding.filter(|padding| *padding >= positions) {
-            return Err(ShapeError::Padding { padding, positions });
-        }
-        if !epsilon.is_finite() || epsilon < 0.0 {
+        positions.check(self.head())?;
+        if !epsilon.is_finite() || *epsilon < 0.0 {
             return Err(ShapeError::Epsilon);
         }
         Ok(())
@@ -108,21 +145,45 @@ impl Shape {
 
     /// The most tokens that a text can have.
     pub fn tokens(&self) -> usize {
-        self.positions - self.position_offset
+        match self.positions {
+            Positions::Table { rows, offset, .. } => rows - offset,
+            Positions::Rotations { window, .. } => window,
+        }
     }
 
-    /// Rows of the position table that are used: one for each token, and the padding's.
-    pub(crate) fn position_rows(&self) -> usize {
-        self.tokens() + usize::from(self.padding.is_some())
+    /// Outputs of the matrix that widens, for each column of what it becomes.
+    pub(crate) fn widenings(&self) -> usize {
+        match self.block {
+            Block::NormAfter => 1,
+            Block::NormBeforeGated => 2,
+        }
     }
 
     pub(crate) fn head(&self) -> usize {
         self.hidden / self.heads
     }
 
+    /// Columns of half a head with their padding: rotations take whole vectors of either half.
+    pub(crate) fn half(&self) -> usize {
+        (self.head() / 2).next_multiple_of(LANES)
+    }
+
+    /// Where a column of a head stands among those with padding.
+    pub(crate) fn place_in_head(&self, column: usize) -> usize {
+        match self.positions {
+            Positions::Rotations { .. } if column >= self.head() / 2 => {
+                self.half() + column - self.head() / 2
+            }
+            Positions::Table { .. } | Positions::Rotations { .. } => column,
+        }
+    }
+
     pub(crate) fn sizes(&self) -> Sizes {
         let hidden = panels_of(self.hidden);
-        let head = self.head().next_multiple_of(LANES);
+        let head = match self.positions {
+            Positions::Table { .. } => self.head().next_multiple_of(LANES),
+            Positions::Rotations { .. } => 2 * self.half(),
+        };
         let heads_in_group = (PANEL / head).max(1).min(self.heads);
         let runs = self.intermediate.div_ceil(FEED_FORWARD_RUN);
         Sizes {
@@ -136,6 +197,45 @@ impl Shape {
             vocabulary: panels_of(self.vocabulary),
         }
     }
+}
+
+impl Positions {
+    fn check(self, head: usize) -> Result<(), ShapeError> {
+        match self {
+            Self::Table { rows, offset, padding, token_types } => {
+                bounded("positions", rows, 1..=MAX_TOKENS)?;
+                bounded("token_types", token_types, 0..=1 << 16)?;
+                if offset >= rows {
+                    return Err(ShapeError::Offset { offset, positions: rows });
+                }
+                match padding.filter(|padding| *padding >= rows) {
+                    Some(padding) => Err(ShapeError::Padding { padding, positions: rows }),
+                    None => Ok(()),
+                }
+            }
+            Self::Rotations { window, global_theta, local_theta } => {
+                bounded("positions", window, 1..=MAX_TOKENS)?;
+                if !head.is_multiple_of(2) {
+                    return Err(ShapeError::OddHead { head });
+                }
+                match [global_theta, local_theta]
+                    .into_iter()
+                    .find(|theta| !(1.0..f32::INFINITY).contains(theta))
+                {
+                    Some(theta) => Err(ShapeError::Theta { theta: theta.to_string() }),
+                    None => Ok(()),
+                }
+            }
+        }
+    }
+}
+
+fn bounded(field: &'static str, found: usize, bounds: RangeInclusive<usize>) -> Result<(), ShapeError> {
+    if bounds.contains(&found) {
+        return Ok(());
+    }
+    let (minimum, maximum) = bounds.into_inner();
+    Err(ShapeError::OutOfBounds { field, found, minimum, maximum })
 }
 
 fn panels_of(columns: usize) -> usize {

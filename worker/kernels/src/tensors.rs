@@ -2,11 +2,12 @@
 
 use std::borrow::Cow;
 
-use crate::shape::Shape;
+use crate::shape::{Positions, Shape};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Part {
     WordEmbeddings,
+    /// Not asked for if the shape has rotations.
     PositionEmbeddings,
     /// Not asked for if the shape has no token types.
     TokenTypeEmbeddings,
@@ -33,12 +34,15 @@ pub enum LayerPart {
     ValueBias,
     AttentionOutputWeight,
     AttentionOutputBias,
+    /// The norm of what the attention's output was added to, which the feed-forward part reads.
     AttentionNormWeight,
     AttentionNormBias,
+    /// With gates: the rows of the inputs, then those of the gates.
     IntermediateWeight,
     IntermediateBias,
     OutputWeight,
     OutputBias,
+    /// The norm of what the feed-forward part's output was added to, which the next layer reads, or the head.
     OutputNormWeight,
     OutputNormBias,
 }
@@ -57,10 +61,14 @@ pub trait Tensors {
 impl Part {
     /// How many numbers the part has.
     pub fn length(self, shape: &Shape) -> usize {
-        let &Shape { hidden, vocabulary, positions, token_types, .. } = shape;
+        let &Shape { hidden, vocabulary, positions, .. } = shape;
+        let (rows, token_types) = match positions {
+            Positions::Table { rows, token_types, .. } => (rows, token_types),
+            Positions::Rotations { .. } => (0, 0),
+        };
         match self {
             Self::WordEmbeddings | Self::Decoder => vocabulary * hidden,
-            Self::PositionEmbeddings => positions * hidden,
+            Self::PositionEmbeddings => rows * hidden,
             Self::TokenTypeEmbeddings => token_types * hidden,
             Self::TransformWeight => hidden * hidden,
             Self::EmbeddingNormWeight
@@ -81,8 +89,9 @@ impl LayerPart {
             Self::QueryWeight | Self::KeyWeight | Self::ValueWeight | Self::AttentionOutputWeight => {
                 hidden * hidden
             }
-            Self::IntermediateWeight | Self::OutputWeight => intermediate * hidden,
-            Self::IntermediateBias => intermediate,
+            Self::IntermediateWeight => shape.widenings() * intermediate * hidden,
+            Self::IntermediateBias => shape.widenings() * intermediate,
+            Self::OutputWeight => intermediate * hidden,
             Self::QueryBias
             | Self::KeyBias
             | Self::ValueBias

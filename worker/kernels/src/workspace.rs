@@ -4,6 +4,7 @@ use crate::attention::AttentionScratch;
 use crate::head::{Margin, Pair};
 use crate::isa::PANEL;
 use crate::model::Model;
+use crate::rotation::Turns;
 use crate::rows::ByteRows;
 use crate::shape::Precision;
 
@@ -20,6 +21,8 @@ pub struct Workspace {
     /// The same row by row, as bytes or as numbers.
     pub(crate) wide_bytes: ByteRows,
     pub(crate) wide_rows: Vec<f32>,
+    /// Of global and of local layers, where places are told by rotations.
+    pub(crate) turns: [Turns; 2],
     pub(crate) margins: Vec<Margin>,
     pub(crate) parts: Vec<PartSpace>,
 }

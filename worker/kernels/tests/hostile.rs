@@ -5,8 +5,8 @@ use std::io::Write as _;
 
 use lexiscale_kernels::synthetic::{Random, Synthetic};
 use lexiscale_kernels::{
-    Activation, HeaderError, Isa, LayerPart, Model, OpenError, PackError, Part, Precision, Shape, ShapeError,
-    Team, Tensors, Workspace, pack,
+    Activation, Block, HeaderError, Isa, LayerPart, Model, OpenError, PackError, Part, Positions, Precision,
+    Shape, ShapeError, Sight, Team, Tensors, Workspace, pack,
 };
 
 fn packed() -> Vec<u8> {
@@ -14,23 +14,38 @@ fn packed() -> Vec<u8> {
 }
 
 fn packed_in(precision: Precision) -> Vec<u8> {
-    let shape = Shape {
-        layers: 1,
+    packed_as(&plain(), precision)
+}
+
+fn plain() -> Shape {
+    Shape {
+        layers: vec![Sight::Global],
         hidden: 48,
         heads: 3,
         intermediate: 100,
         vocabulary: 130,
-        positions: 20,
-        token_types: 1,
-        position_offset: 0,
-        padding: None,
+        positions: Positions::Table { rows: 20, offset: 0, padding: None, token_types: 1 },
+        block: Block::NormAfter,
         epsilon: 1e-12,
         activation: Activation::Gelu,
         head_activation: Activation::Gelu,
-    };
+    }
+}
+
+/// With rotations, a local layer and gates.
+fn modern() -> Shape {
+    Shape {
+        layers: vec![Sight::Global, Sight::Local { reach: 2 }],
+        positions: Positions::Rotations { window: 20, global_theta: 160_000.0, local_theta: 10_000.0 },
+        block: Block::NormBeforeGated,
+        ..plain()
+    }
+}
+
+fn packed_as(shape: &Shape, precision: Precision) -> Vec<u8> {
     let mut bytes = Vec::new();
     let synthetic = Synthetic { shape: shape.clone(), seed: 3, is_tied: false, decoder_bias: 0.0 };
-    pack(&shape, precision, &synthetic, &mut bytes).unwrap();
+    pack(shape, precision, &synthetic, &mut bytes).unwrap();
     bytes
 }
 
@@ -41,7 +56,10 @@ fn open(bytes: &[u8]) -> Result<Model, OpenError> {
 }
 
 fn with(at: usize, value: &[u8]) -> Vec<u8> {
-    let mut bytes = packed();
+    changed(packed(), at, value)
+}
+
+fn changed(mut bytes: Vec<u8>, at: usize, value: &[u8]) -> Vec<u8> {
     bytes[at..at + value.len()].copy_from_slice(value);
     bytes
 }
@@ -113,23 +131,82 @@ fn headers_that_lie_are_refused() {
     assert!(refused > 50, "{refused}");
 }
 
+/// What only files with rotations, gates and local layers say.
+#[test]
+fn headers_that_lie_about_places_and_layers_are_refused() {
+    type Check = fn(&OpenError) -> bool;
+    let file = packed_as(&modern(), Precision::Int8);
+    assert_eq!(open(&file).unwrap().shape(), &modern());
+    let header = |at: usize, value: &[u8], check: Check| {
+        let error = open(&changed(file.clone(), at, value)).expect_err("refused");
+        assert!(check(&error), "{at} {value:?}: {error:?}");
+        assert!(!error.to_string().is_empty());
+    };
+    header(104, &2_u32.to_le_bytes(), |error| {
+        matches!(error, OpenError::Header(HeaderError::Block { found: 2 }))
+    });
+    // Without gates it is half as wide.
+    header(104, &0_u32.to_le_bytes(), |error| matches!(error, OpenError::Length { .. }));
+    for (at, theta) in
+        [(108, f32::NAN), (108, 0.5), (112, f32::INFINITY), (112, 0.0), (108, -1.0), (112, -0.0)]
+    {
+        header(at, &theta.to_le_bytes(), |error| {
+            matches!(error, OpenError::Header(HeaderError::Shape(ShapeError::Theta { .. })))
+        });
+    }
+    header(116, &7_u32.to_le_bytes(), |error| {
+        matches!(error, OpenError::Header(HeaderError::Sights { found: 7 }))
+    });
+    // Token types, an offset, a padding token.
+    for at in [72, 80, 96] {
+        header(at, &1_u64.to_le_bytes(), |error| matches!(error, OpenError::Header(HeaderError::Turned)));
+    }
+    // 16 heads of 3 columns.
+    header(40, &16_u64.to_le_bytes(), |error| {
+        matches!(error, OpenError::Header(HeaderError::Shape(ShapeError::OddHead { head: 3 })))
+    });
+    header(132, &u32::MAX.to_le_bytes(), |error| {
+        matches!(error, OpenError::Header(HeaderError::Shape(ShapeError::OutOfBounds { field: "reach", .. })))
+    });
+    header(24, &1_000_000_u64.to_le_bytes(), |error| {
+        matches!(
+            error,
+            OpenError::Header(HeaderError::Shape(ShapeError::OutOfBounds { field: "layers", .. }))
+        )
+    });
+    // A list that ends early.
+    for cut in [128, 131, 135] {
+        assert!(matches!(open(&file[..cut]), Err(OpenError::Header(HeaderError::Short))), "{cut}");
+    }
+    // Both thetas gone, it is a table of positions, which has another length; another reach is another valid model.
+    header(108, &[0; 8], |error| matches!(error, OpenError::Length { .. }));
+    assert!(open(&changed(file.clone(), 132, &(1_u32 << 22).to_le_bytes())).is_ok());
+}
+
 /// Numbers that are none, infinite or huge, bytes of any value: a result of some kind, no panic, no wild read.
 #[test]
 fn any_content_is_computed() {
-    [Precision::Int8, Precision::Fp32].into_iter().for_each(any_content);
+    for shape in [plain(), modern()] {
+        for precision in [Precision::Int8, Precision::Fp32] {
+            any_content(&shape, precision);
+        }
+    }
 }
 
-fn any_content(precision: Precision) {
+fn any_content(shape: &Shape, precision: Precision) {
     let mut random = Random(5);
-    let length = packed_in(precision).len();
+    let whole = packed_as(shape, precision);
+    // What the header says is not content.
+    let start = if shape.block == Block::NormAfter { 128 } else { 192 };
+    let length = whole.len();
     let fills = [0x00, 0x01, 0x7f, 0x80, 0xff];
     for round in 0..30 {
-        let mut bytes = packed_in(precision);
+        let mut bytes = whole.clone();
         match fills.get(round) {
-            Some(fill) => bytes[128..].fill(*fill),
+            Some(fill) => bytes[start..].fill(*fill),
             None => {
                 for _ in 0..length / 50 {
-                    let at = 128 + usize::try_from(random.below(length as u64 - 128)).unwrap();
+                    let at = start + usize::try_from(random.below((length - start) as u64)).unwrap();
                     bytes[at] = random.bits().to_le_bytes()[0];
                 }
             }

@@ -4,21 +4,21 @@
 use std::io::Cursor;
 
 use lexiscale_kernels::synthetic::{Random, Synthetic};
-use lexiscale_kernels::{Activation, Isa, Model, Precision, Shape, Team, Workspace, pack, reference};
+use lexiscale_kernels::{
+    Activation, Block, Isa, Model, Positions, Precision, Shape, Sight, Team, Workspace, pack, reference,
+};
 
 const PRECISIONS: [Precision; 2] = [Precision::Int8, Precision::Fp32];
 
 fn small() -> Shape {
     Shape {
-        layers: 2,
+        layers: vec![Sight::Global; 2],
         hidden: 96,
         heads: 4,
         intermediate: 200,
         vocabulary: 501,
-        positions: 80,
-        token_types: 2,
-        position_offset: 0,
-        padding: None,
+        positions: Positions::Table { rows: 80, offset: 0, padding: None, token_types: 2 },
+        block: Block::NormAfter,
         epsilon: 1e-12,
         activation: Activation::Gelu,
         head_activation: Activation::Gelu,
@@ -29,32 +29,80 @@ fn small() -> Shape {
 /// layer.
 fn shapes() -> Vec<Shape> {
     let odd = Shape { hidden: 60, heads: 5, intermediate: 77, vocabulary: 67, ..small() };
-    let wide = Shape { hidden: 160, heads: 2, intermediate: 1600, layers: 1, token_types: 0, ..small() };
+    let wide = Shape {
+        hidden: 160,
+        heads: 2,
+        intermediate: 1600,
+        layers: vec![Sight::Global],
+        positions: table(80, 0, None, 0),
+        ..small()
+    };
     let offset = Shape {
         hidden: 64,
         heads: 1,
-        position_offset: 2,
-        padding: Some(1),
+        positions: table(80, 2, Some(1), 2),
         activation: Activation::GeluTanh,
         head_activation: Activation::Gelu,
         ..small()
     };
     let least = Shape {
-        layers: 1,
+        layers: vec![Sight::Global],
         hidden: 1,
         heads: 1,
         intermediate: 1,
         vocabulary: 1,
-        positions: 1,
+        positions: table(1, 0, None, 2),
         activation: Activation::Relu,
         head_activation: Activation::Relu,
         ..small()
     };
-    vec![small(), odd, wide, offset, least]
+    vec![small(), odd, wide, offset, least].into_iter().chain(modern_shapes()).collect()
+}
+
+fn table(rows: usize, offset: usize, padding: Option<usize>, token_types: usize) -> Positions {
+    Positions::Table { rows, offset, padding, token_types }
+}
+
+/// `ModernBERT`'s form: global and local layers in turns, the last one local.
+fn modern(reach: usize) -> Shape {
+    let near = Sight::Local { reach };
+    Shape {
+        layers: vec![Sight::Global, near, near, Sight::Global, near],
+        hidden: 128,
+        heads: 2,
+        intermediate: 192,
+        positions: Positions::Rotations { window: 400, global_theta: 160_000.0, local_theta: 10_000.0 },
+        block: Block::NormBeforeGated,
+        epsilon: 1e-5,
+        ..small()
+    }
+}
+
+/// Heads whose halves are no whole vectors, more than one run of gates, and each of the two forms' parts with the other's: they do not
+/// depend on each other.
+fn modern_shapes() -> Vec<Shape> {
+    let odd = Shape { hidden: 60, heads: 5, intermediate: 77, vocabulary: 67, ..modern(3) };
+    let wide = Shape {
+        hidden: 160,
+        heads: 2,
+        intermediate: 1600,
+        layers: vec![Sight::Local { reach: 0 }],
+        activation: Activation::GeluTanh,
+        ..modern(0)
+    };
+    let turned = Shape { block: Block::NormAfter, ..modern(5) };
+    let gated = Shape { positions: table(400, 2, Some(1), 2), ..modern(1) };
+    let far = Shape { hidden: 96, heads: 1, activation: Activation::Relu, ..modern(1 << 22) };
+    vec![modern(8), odd, wide, turned, gated, far]
 }
 
 fn synthetic(shape: &Shape) -> Synthetic {
-    Synthetic { shape: shape.clone(), seed: 3, is_tied: shape.token_types > 0, decoder_bias: -0.2 }
+    Synthetic {
+        shape: shape.clone(),
+        seed: 3,
+        is_tied: shape.hidden != 64 && shape.hidden != 160,
+        decoder_bias: -0.2,
+    }
 }
 
 fn write(synthetic: &Synthetic, precision: Precision) -> Vec<u8> {
@@ -89,6 +137,13 @@ fn cosine(left: &[(u32, f32)], right: &[(u32, f32)]) -> f32 {
     product / (length(left) * length(right))
 }
 
+fn padding(shape: &Shape) -> Option<usize> {
+    match shape.positions {
+        Positions::Table { padding, .. } => padding,
+        Positions::Rotations { .. } => None,
+    }
+}
+
 /// Only the order of additions differs from the plain one. A text has the padding token among its own where there is one.
 #[test]
 fn fp32_is_plain_arithmetic_but_for_the_last_digits() {
@@ -97,22 +152,76 @@ fn fp32_is_plain_arithmetic_but_for_the_last_digits() {
         let (model, _file) = open(&synthetic, Precision::Fp32);
         for tokens in [1, 7, 40] {
             let mut ids = text(tokens, 11, &shape);
-            if let (Some(padding), Some(id)) = (shape.padding, ids.get_mut(3)) {
+            if let (Some(padding), Some(id)) = (padding(&shape), ids.get_mut(3)) {
                 *id = u32::try_from(padding).unwrap();
             }
             let expected = reference::embed(&shape, &synthetic, &ids).unwrap();
             let found = model.embed(&ids, &mut Workspace::new(), &Team::alone());
-            let weight =
-                |row: &[(u32, f32)], id| row.iter().find(|(other, _)| *other == id).map_or(0.0, |(_, w)| *w);
-            for (id, _) in expected.iter().chain(&found) {
-                let (expected, found) = (weight(&expected, *id), weight(&found, *id));
-                assert!(
-                    (expected - found).abs() < 1e-4 + 1e-4 * expected,
-                    "{shape:?} {id}: {expected} {found}"
-                );
-            }
+            same(&expected, &found, &format!("{shape:?} {tokens} tokens"));
         }
     }
+}
+
+fn same(expected: &[(u32, f32)], found: &[(u32, f32)], which: &str) {
+    let weight = |row: &[(u32, f32)], id| row.iter().find(|(other, _)| *other == id).map_or(0.0, |(_, w)| *w);
+    for (id, _) in expected.iter().chain(found) {
+        let (expected, found) = (weight(expected, *id), weight(found, *id));
+        assert!((expected - found).abs() < 1e-4 + 1e-4 * expected, "{which}, {id}: {expected} {found}");
+    }
+}
+
+/// Texts that are shorter than what a token sees, just as long, one token longer, and several times as long; blocks of queries and of keys end
+/// before, at and after the edges.
+#[test]
+fn local_layers_see_just_what_is_within_their_reach() {
+    for (reach, lengths) in [
+        (0, vec![1, 2, 17]),
+        (1, vec![1, 2, 3, 64, 65]),
+        (5, vec![4, 5, 6, 7, 11, 12, 66]),
+        (63, vec![63, 64, 65, 127, 128, 129, 190]),
+        (64, vec![64, 65, 66, 129, 200, 390]),
+        (70, vec![71, 141, 142, 300]),
+    ] {
+        let shape = Shape { layers: vec![Sight::Local { reach }; 2], hidden: 64, heads: 2, ..modern(reach) };
+        let synthetic = synthetic(&shape);
+        let (model, _file) = open(&synthetic, Precision::Fp32);
+        for tokens in lengths {
+            let ids = text(tokens, 3, &shape);
+            let expected = reference::embed(&shape, &synthetic, &ids).unwrap();
+            let found = model.embed(&ids, &mut Workspace::new(), &Team::alone());
+            assert!(!expected.is_empty());
+            same(&expected, &found, &format!("reach {reach}, {tokens} tokens"));
+        }
+    }
+}
+
+/// With a reach as long as the text a local layer is a global one, bit for bit, and one token less is another model.
+#[test]
+fn a_reach_beyond_the_text_is_the_whole_text() {
+    let vector = |sight: Sight, tokens: usize| {
+        let shape = Shape {
+            layers: vec![sight],
+            positions: Positions::Rotations { window: 400, global_theta: 500.0, local_theta: 500.0 },
+            ..modern(0)
+        };
+        let (model, _file) = open(&synthetic(&shape), Precision::Fp32);
+        bits(&model.embed(&text(tokens, 8, &shape), &mut Workspace::new(), &Team::alone()))
+    };
+    for tokens in [2, 65, 130] {
+        let whole = vector(Sight::Global, tokens);
+        assert_eq!(vector(Sight::Local { reach: tokens - 1 }, tokens), whole, "{tokens}");
+        assert_ne!(vector(Sight::Local { reach: tokens - 2 }, tokens), whole, "{tokens}");
+    }
+}
+
+/// Nothing that a window of thousands of tokens could hold is taken before a text is that long.
+#[test]
+fn a_window_of_any_length_takes_no_room_in_the_file() {
+    let bytes = |window| {
+        let positions = Positions::Rotations { window, global_theta: 160_000.0, local_theta: 10_000.0 };
+        write(&synthetic(&Shape { positions, ..modern(8) }), Precision::Int8).len()
+    };
+    assert_eq!(bytes(16), bytes(1 << 17));
 }
 
 #[test]
@@ -137,7 +246,7 @@ fn int8_is_close_to_plain_arithmetic() {
 fn every_instruction_set_gives_the_same_bits() {
     for (shape, precision) in models() {
         let (mut model, _file) = open(&synthetic(&shape), precision);
-        for tokens in [1, 2, 5, 6, 13, 70] {
+        for tokens in [1, 2, 5, 6, 13, 70, 131] {
             let ids = text(tokens, 5, &shape);
             model = model.with_isa(*Isa::available().last().unwrap());
             let portable = model.embed(&ids, &mut Workspace::new(), &Team::alone());
@@ -226,6 +335,11 @@ fn what_newer_files_say_is_zero_in_a_plain_int8_file() {
     assert_eq!(said(small(), Precision::Fp32)[..4], 1_u32.to_le_bytes());
     let other_head = Shape { head_activation: Activation::Relu, ..small() };
     assert_eq!(said(other_head, Precision::Int8)[4..8], 3_u32.to_le_bytes());
-    let padding = Shape { padding: Some(1), ..small() };
+    let padding = Shape { positions: table(80, 0, Some(1), 2), ..small() };
     assert_eq!(said(padding, Precision::Int8)[8..], 2_u64.to_le_bytes());
+    let modern = write(&synthetic(&modern(8)), Precision::Int8);
+    let word = |at: usize| u32::from_le_bytes(modern[at..at + 4].try_into().unwrap());
+    let said: Vec<u32> = (104..148).step_by(4).map(word).collect();
+    let thetas = [160_000.0_f32, 10_000.0].map(f32::to_bits);
+    assert_eq!(said, [1, thetas[0], thetas[1], 1, 0, 0, 0, 9, 9, 0, 9]);
 }

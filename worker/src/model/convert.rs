@@ -23,7 +23,7 @@ pub use native::Packed;
 pub use writer::Placement;
 
 /// Changes whenever the converter's output does, so that a cache can tell what made its files.
-pub const CONVERTER_VERSION: u32 = 3;
+pub const CONVERTER_VERSION: u32 = 4;
 
 /// Name of the graph's only output.
 pub const OUTPUT: &str = "sparse";

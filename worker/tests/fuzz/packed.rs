@@ -2,32 +2,49 @@
 
 use lexiscale_fuzz::{Inputs, fuzz};
 use lexiscale_kernels::synthetic::Synthetic;
-use lexiscale_kernels::{Activation, Model, Precision, Shape, Team, Workspace, pack};
+use lexiscale_kernels::{
+    Activation, Block, Model, Positions, Precision, Shape, Sight, Team, Workspace, pack,
+};
 
-fn packed(precision: Precision) -> Vec<u8> {
-    let shape = Shape {
-        layers: 1,
+fn plain() -> Shape {
+    Shape {
+        layers: vec![Sight::Global],
         hidden: 16,
         heads: 2,
         intermediate: 32,
         vocabulary: 70,
-        positions: 8,
-        token_types: 1,
-        position_offset: 0,
-        padding: None,
+        positions: Positions::Table { rows: 8, offset: 0, padding: None, token_types: 1 },
+        block: Block::NormAfter,
         epsilon: 1e-12,
         activation: Activation::Gelu,
         head_activation: Activation::Gelu,
-    };
+    }
+}
+
+fn modern() -> Shape {
+    Shape {
+        layers: vec![Sight::Local { reach: 1 }],
+        positions: Positions::Rotations { window: 8, global_theta: 160_000.0, local_theta: 10_000.0 },
+        block: Block::NormBeforeGated,
+        ..plain()
+    }
+}
+
+fn packed(shape: &Shape, precision: Precision) -> Vec<u8> {
     let synthetic = Synthetic { shape: shape.clone(), seed: 1, is_tied: false, decoder_bias: 0.0 };
     let mut bytes = Vec::new();
-    pack(&shape, precision, &synthetic, &mut bytes).unwrap();
+    pack(shape, precision, &synthetic, &mut bytes).unwrap();
     bytes
 }
 
 #[test]
 fn any_packed_model_gets_a_verdict() {
-    let seeds = vec![packed(Precision::Int8), packed(Precision::Fp32)];
+    let seeds = vec![
+        packed(&plain(), Precision::Int8),
+        packed(&plain(), Precision::Fp32),
+        packed(&modern(), Precision::Int8),
+        packed(&modern(), Precision::Fp32),
+    ];
     let file = tempfile::NamedTempFile::new().unwrap();
     fuzz(
         &Inputs { name: "packed", seeds, words: &["\0\0\0\0", "\u{1}\0\0\0", "\0\0\u{80}\u{3f}"] },

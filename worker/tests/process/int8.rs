@@ -78,6 +78,8 @@ async fn every_architecture_that_is_packed_gives_nearly_its_fp32_vectors() {
         "distilbert-f32-sharded",
         "roberta-f32",
         "xlm-roberta-f16-untied",
+        "modernbert-f32",
+        "modernbert-bf16-biases",
     ] {
         let source = small_source(name);
         let published = publish(&source);

@@ -154,7 +154,7 @@ fn a_model_that_cannot_be_served_ends_the_process_with_the_reason() {
 
 #[test]
 fn a_missing_runtime_library_is_named() {
-    let model = publish(&small_source("modernbert-f32"));
+    let model = publish(&small_source("onnx-logits"));
     let mut worker = Worker::serve(model.path(), &["--onnxruntime", "/nowhere/libonnxruntime.so"]);
     assert_eq!(worker.wait_for_exit().code(), Some(1));
     assert!(worker.log().contains("/nowhere/libonnxruntime.so"), "{}", worker.log());

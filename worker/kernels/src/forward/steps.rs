@@ -8,18 +8,25 @@ use crate::math::{Norm, magnitude, normalise, quantise};
 use crate::rows::{ByteRowsMut, ByteRowsView};
 use crate::workspace::row_of;
 
-/// Words and positions, normalised.
+/// Words, with their positions where those are in a table, normalised.
 pub(super) struct Embeddings<'a> {
-    /// Ids and positions.
-    pub(super) tokens: &'a [(u32, usize)],
+    pub(super) ids: &'a [u32],
+    /// The largest id.
     pub(super) last: usize,
     pub(super) words: &'a [f32],
-    pub(super) positions: &'a [f32],
+    pub(super) places: Option<Table<'a>>,
     pub(super) norm: Norm<'a>,
     pub(super) states: &'a mut [f32],
     /// Where their bytes are read next.
     pub(super) bytes: Option<ByteRowsMut<'a>>,
     pub(super) hidden: usize,
+}
+
+/// Rows of the table of positions.
+pub(super) struct Table<'a> {
+    /// One for each token.
+    pub(super) rows: &'a [usize],
+    pub(super) numbers: &'a [f32],
 }
 
 impl Work for Embeddings<'_> {
@@ -29,13 +36,15 @@ impl Work for Embeddings<'_> {
     fn work<S: Simd>(mut self, simd: S) {
         let hidden = self.hidden;
         let mut sum = vec![0.0; hidden];
-        let rows = self.tokens.iter().zip(self.states.chunks_exact_mut(hidden)).enumerate();
-        for (row, (&(id, position), state)) in rows {
-            let id = usize::try_from(id).map_or(self.last, |id| id.min(self.last));
-            let word = self.words[id * hidden..][..hidden].as_chunks::<LANES>().0;
-            let position = self.positions[position * hidden..][..hidden].as_chunks::<LANES>().0;
-            for (sum, (word, position)) in sum.as_chunks_mut().0.iter_mut().zip(word.iter().zip(position)) {
-                simd.store(simd.add(simd.load(word), simd.load(position)), sum);
+        let rows = self.ids.iter().zip(self.states.chunks_exact_mut(hidden)).enumerate();
+        for (row, (id, state)) in rows {
+            let id = usize::try_from(*id).map_or(self.last, |id| id.min(self.last));
+            sum.copy_from_slice(&self.words[id * hidden..][..hidden]);
+            if let Some(Table { rows, numbers }) = &self.places {
+                let position = numbers[rows[row] * hidden..][..hidden].as_chunks::<LANES>().0;
+                for (sum, position) in sum.as_chunks_mut().0.iter_mut().zip(position) {
+                    simd.store(simd.add(simd.load(sum), simd.load(position)), sum);
+                }
             }
             let top = normalise(simd, self.norm, sum.as_chunks().0.iter(), state);
             if let Some(bytes) = &mut self.bytes {

@@ -4,7 +4,9 @@ use std::borrow::Cow;
 use std::convert::Infallible;
 
 use crate::synthetic::{Random, Synthetic};
-use crate::{Activation, Isa, Model, Part, Precision, Shape, Team, Tensors, Workspace, pack};
+use crate::{
+    Activation, Block, Isa, Model, Part, Positions, Precision, Shape, Sight, Team, Tensors, Workspace, pack,
+};
 
 /// Decoders that lose as much as possible when they become bytes: outliers that leave everything else below one step.
 struct Hostile {
@@ -38,15 +40,13 @@ impl Tensors for Hostile {
 #[test]
 fn screening_finds_just_the_terms_of_a_full_product() {
     let shape = Shape {
-        layers: 1,
+        layers: vec![Sight::Global],
         hidden: 128,
         heads: 2,
         intermediate: 64,
         vocabulary: 2000,
-        positions: 32,
-        token_types: 0,
-        position_offset: 0,
-        padding: None,
+        positions: Positions::Table { rows: 32, offset: 0, padding: None, token_types: 0 },
+        block: Block::NormAfter,
         epsilon: 1e-12,
         activation: Activation::Gelu,
         head_activation: Activation::Gelu,
