@@ -1,21 +1,21 @@
 //! A text through the model. Each step is cut by columns or by rows into one part for each thread; the parts do not touch each
 //! other's memory, and how many there are never changes a result.
 
+mod head;
 mod steps;
 
 use std::ops::Range;
 
 use crate::attention::Attention;
 use crate::dense::{After, Dense};
-use crate::head::{Decoder, Screening};
 use crate::isa::PANEL;
 use crate::layout::{Layer, Linear, NormSections, Places};
 use crate::model::{Input, Model};
 use crate::rows::{share, take};
-use crate::shape::{Block, Positions, Precision, Sight};
+use crate::shape::{Block, Positions, Precision, Saturation, Sight};
 use crate::team::Team;
-use crate::workspace::{PartSpace, Workspace};
-use steps::{Embeddings, Margins, Normalised, Quantised, Table, Turned};
+use crate::workspace::Workspace;
+use steps::{Embeddings, Normalised, Quantised, Table, Turned};
 
 impl Model {
     /// The vocabulary ids whose largest logit over the tokens, bias included, is above zero, with that logit, by
@@ -32,24 +32,51 @@ impl Model {
         workspace: &mut Workspace,
         team: &Team,
     ) -> Vec<Vec<(u32, f32)>> {
+        self.rounds(texts, Reduction::Max, workspace, team)
+    }
+
+    /// The same, but with the sum over the tokens of what each logit above zero weighs, in place of the largest logit.
+    pub fn sum_all(
+        &self,
+        texts: &[&[u32]],
+        saturation: Saturation,
+        workspace: &mut Workspace,
+        team: &Team,
+    ) -> Vec<Vec<(u32, f32)>> {
+        self.rounds(texts, Reduction::Sum(saturation), workspace, team)
+    }
+
+    fn rounds(
+        &self,
+        texts: &[&[u32]],
+        reduction: Reduction,
+        workspace: &mut Workspace,
+        team: &Team,
+    ) -> Vec<Vec<(u32, f32)>> {
         let limit = self.shape().tokens();
         let mut found = Vec::with_capacity(texts.len());
         let mut round: Vec<&[u32]> = Vec::new();
         let mut tokens = 0;
         for text in texts.iter().map(|text| &text[..text.len().min(limit)]) {
             if tokens + text.len() > limit && !round.is_empty() {
-                found.append(&mut self.round(&round, workspace, team));
+                found.append(&mut self.round(&round, reduction, workspace, team));
                 round.clear();
                 tokens = 0;
             }
             round.push(text);
             tokens += text.len();
         }
-        found.append(&mut self.round(&round, workspace, team));
+        found.append(&mut self.round(&round, reduction, workspace, team));
         found
     }
 
-    fn round(&self, texts: &[&[u32]], workspace: &mut Workspace, team: &Team) -> Vec<Vec<(u32, f32)>> {
+    fn round(
+        &self,
+        texts: &[&[u32]],
+        reduction: Reduction,
+        workspace: &mut Workspace,
+        team: &Team,
+    ) -> Vec<Vec<(u32, f32)>> {
         let mut ranges: Vec<Range<usize>> = Vec::with_capacity(texts.len());
         for text in texts {
             let start = ranges.last().map_or(0, |range| range.end);
@@ -72,7 +99,7 @@ impl Model {
             };
             pass.feed_forward(layer, residual);
         }
-        pass.head();
+        pass.head(reduction);
         let mut found = vec![Vec::new(); texts.len()];
         for thread in &mut workspace.parts {
             for (all, part) in found.iter_mut().zip(&mut thread.found) {
@@ -81,6 +108,13 @@ impl Model {
         }
         found
     }
+}
+
+/// What becomes of the logits of a text's tokens for a word.
+#[derive(Clone, Copy)]
+enum Reduction {
+    Max,
+    Sum(Saturation),
 }
 
 struct Pass<'a> {
@@ -207,42 +241,6 @@ impl Pass<'_> {
         self.team.each(parts.collect(), |part| model.isa.run(part));
     }
 
-    fn head(&mut self) {
-        let model = self.model;
-        let layout = &model.layout;
-        self.sums(&layout.transform, 0..model.sizes.hidden / PANEL, Sum::Transform);
-        // The vocabulary is screened in bytes, whatever the layers compute in.
-        self.norm(&layout.transform_norm, Precision::Int8);
-        self.margins();
-        let screen = &layout.screen;
-        let decoder = Decoder {
-            panels: model.bytes(&screen.panels),
-            scales: model.numbers(&screen.scales),
-            biases: model.numbers(&screen.biases),
-            scaled_biases: model.numbers(&screen.scaled_biases),
-            scaled_norms: model.numbers(&screen.scaled_norms),
-            numbers: model.numbers(&layout.decoder),
-            vocabulary: model.shape().vocabulary,
-        };
-        let panels = self.parts(model.sizes.vocabulary / PANEL);
-        let space = &mut *self.space;
-        let parts = panels.into_iter().zip(&mut space.parts).map(|(panels, thread)| {
-            let PartSpace { attention: _, pairs, rescored, found } = thread;
-            Screening {
-                rows: space.state_bytes.view(),
-                states: &space.states,
-                margins: &space.margins,
-                texts: self.texts,
-                decoder,
-                panels,
-                pairs,
-                rescored,
-                to: found,
-            }
-        });
-        self.team.each(parts.collect(), |part| model.isa.run(part));
-    }
-
     /// A layer of the hidden size. Where `panels` are those of a later run, columns still count from zero.
     fn sums(&mut self, linear: &Linear, panels: Range<usize>, sum: Sum) {
         let (model, tokens, hidden) = (self.model, self.tokens, self.model.sizes.hidden);
@@ -316,14 +314,6 @@ impl Pass<'_> {
             hidden,
         });
         self.team.each(parts.collect(), |part| model.isa.run(part));
-    }
-
-    fn margins(&mut self) {
-        let (model, hidden) = (self.model, self.model.sizes.hidden);
-        let loss = model.numbers(&model.layout.screen.loss)[0];
-        let rows = self.space.state_bytes.view();
-        let part = Margins { states: &self.space.states, rows, hidden, loss, to: &mut self.space.margins };
-        model.isa.run(part);
     }
 }
 

@@ -4,6 +4,7 @@
 //! `e . w + s q . f`, which is at most `|e| |w| + |s q| |f|`. A pair of token and word whose product, bias and bound
 //! together are not above zero cannot matter; nor can one that stays below what another token has reached.
 
+pub(crate) mod sums;
 #[cfg(test)]
 mod tests;
 

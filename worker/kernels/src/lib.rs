@@ -31,7 +31,7 @@ pub use isa::{Isa, detect};
 pub use layout::HeaderError;
 pub use model::{Model, OpenError};
 pub use pack::{PackError, pack};
-pub use shape::{Activation, Block, Positions, Precision, Shape, ShapeError, Sight};
+pub use shape::{Activation, Block, Positions, Precision, Saturation, Shape, ShapeError, Sight};
 pub use team::Team;
 pub use tensors::{LayerPart, Part, Tensors};
 pub use workspace::Workspace;

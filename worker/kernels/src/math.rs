@@ -2,7 +2,7 @@
 //! so it never depends on the machine. PURE.
 
 use crate::isa::{LANES, ROUND, Simd};
-use crate::shape::Activation;
+use crate::shape::{Activation, Saturation};
 
 /// Below this a row counts as zero: its scale's inverse would overflow.
 const NOTHING: f32 = 1e-30;
@@ -47,20 +47,67 @@ fn polynomial<S: Simd, const N: usize>(simd: S, at: S::Vector, factors: [f32; N]
     value
 }
 
+/// The natural logarithm of 2, in two parts: the first one times a small integer is exact.
+const LN_2_HIGH: f32 = 0.693_359_4;
+const LN_2_LOW: f32 = -0.000_212_194_44;
+
 /// `e` to the power of a number, to 2e-7; numbers beyond +-87 count as +-87.
 #[inline(always)]
 pub(crate) fn exponential<S: Simd>(simd: S, value: S::Vector) -> S::Vector {
     // e^r for |r| <= ln(2) / 2, fitted by least squares on the relative error (4e-9).
     const FACTORS: [f32; 7] =
         [1.0, 1.0, 0.499_999_88, 0.166_665_18, 0.041_669_54, 0.008_368_952, 0.001_375_127_9];
-    const LN_2_HIGH: f32 = 0.693_359_4;
-    const LN_2_LOW: f32 = -0.000_212_194_44;
     let value = simd.smaller(simd.larger(value, simd.splat(-87.0)), simd.splat(87.0));
     let rounded = simd.fused(value, simd.splat(std::f32::consts::LOG2_E), simd.splat(ROUND));
     let power = simd.subtract(rounded, simd.splat(ROUND));
     let rest = simd.fused(power, simd.splat(-LN_2_HIGH), value);
     let rest = simd.fused(power, simd.splat(-LN_2_LOW), rest);
     simd.multiply(polynomial(simd, rest, FACTORS), simd.power_of_two(rounded))
+}
+
+/// `ln(1 + x)` of a number that is not below zero, to 2e-7 of the result; of zero it is zero.
+#[inline(always)]
+fn ln_1p<S: Simd>(simd: S, value: S::Vector) -> S::Vector {
+    // (ln(1 + r) - r + r^2 / 2) / r^3 where 1 + r is between the roots of a half and of two, as in the Cephes library.
+    const FACTORS: [f32; 9] = [
+        0.333_333_3,
+        -0.249_999_94,
+        0.200_007_15,
+        -0.166_680_58,
+        0.142_493_23,
+        -0.124_201_41,
+        0.116_769_99,
+        -0.115_146_1,
+        0.070_376_836,
+    ];
+    const ROOT_OF_HALF: u32 = std::f32::consts::FRAC_1_SQRT_2.to_bits();
+    let one = simd.splat(1.0);
+    let whole = simd.add(value, one);
+    let lost = simd.subtract(value, simd.subtract(whole, one));
+    let (mut powers, mut parts) = ([0.0; LANES], lanes(simd, whole));
+    for (power, part) in powers.iter_mut().zip(&mut parts) {
+        let bits = part.to_bits();
+        let exponent = bits.wrapping_sub(ROOT_OF_HALF).cast_signed() >> 23;
+        *power = exponent as f32;
+        *part = f32::from_bits(bits.wrapping_sub((exponent << 23).cast_unsigned()));
+    }
+    let (power, rest) = (simd.load(&powers), simd.subtract(simd.load(&parts), one));
+    let square = simd.multiply(rest, rest);
+    let tail = simd.multiply(polynomial(simd, rest, FACTORS), simd.multiply(square, rest));
+    let tail = simd.fused(power, simd.splat(LN_2_LOW), tail);
+    let tail = simd.fused(square, simd.splat(-0.5), tail);
+    let sum = simd.fused(power, simd.splat(LN_2_HIGH), simd.add(rest, tail));
+    simd.add(sum, simd.divide(lost, whole))
+}
+
+/// What logits that are not below zero weigh.
+#[inline(always)]
+pub(crate) fn saturate<S: Simd>(simd: S, saturation: Saturation, logit: S::Vector) -> S::Vector {
+    let once = ln_1p(simd, logit);
+    match saturation {
+        Saturation::Log => once,
+        Saturation::DoubleLog => ln_1p(simd, once),
+    }
 }
 
 /// `x * P(X <= x)` of a normal X, to 2e-6.
@@ -199,4 +246,42 @@ pub(crate) fn normalise<'a, S: Simd>(
         simd.store(value, to);
     }
     largest(lanes(simd, top))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::isa::{Isa, Work};
+
+    struct Saturated(Saturation, [f32; LANES]);
+
+    impl Work for Saturated {
+        type Output = [f32; LANES];
+
+        #[inline(always)]
+        fn work<S: Simd>(self, simd: S) -> [f32; LANES] {
+            lanes(simd, saturate(simd, self.0, simd.load(&self.1)))
+        }
+    }
+
+    #[test]
+    fn logarithms_are_right_and_the_same_everywhere() {
+        let sizes = (0..4000_u16).map(|step| (f32::from(step) / 20.0 - 100.0).exp2());
+        let near = (0..4000_u16).map(|step| f32::from(step) / 1000.0);
+        for number in sizes.chain(near) {
+            for isa in Isa::available() {
+                let once = isa.run(Saturated(Saturation::Log, [number; LANES]))[LANES - 1];
+                let twice = isa.run(Saturated(Saturation::DoubleLog, [number; LANES]))[0];
+                let (exact, double) = (f64::from(number).ln_1p(), f64::from(number).ln_1p().ln_1p());
+                assert!((f64::from(once) - exact).abs() <= 3e-7 * exact, "{number}: {once} {exact}");
+                assert!((f64::from(twice) - double).abs() <= 5e-7 * double, "{number}: {twice} {double}");
+                let portable =
+                    Isa::available().pop().unwrap().run(Saturated(Saturation::Log, [number; LANES]));
+                assert_eq!(portable[0].to_bits(), once.to_bits(), "{}", isa.name());
+            }
+        }
+        for isa in Isa::available() {
+            assert_eq!(isa.run(Saturated(Saturation::DoubleLog, [0.0; LANES])).map(f32::to_bits), [0; LANES]);
+        }
+    }
 }

@@ -1,10 +1,33 @@
 //! The same model in plain 32-bit arithmetic: slow, obvious, and what every faster path is compared with.
 
-use crate::shape::{Activation, Block, Positions, Shape, Sight};
+use crate::shape::{Activation, Block, Positions, Saturation, Shape, Sight};
 use crate::tensors::{LayerPart, Part, Tensors};
 
 /// The vocabulary ids whose largest logit over the tokens is above zero, with that logit, by ascending id.
 pub fn embed<T: Tensors>(shape: &Shape, tensors: &T, ids: &[u32]) -> Result<Vec<(u32, f32)>, T::Error> {
+    pooled(shape, tensors, ids, |logits| logits.fold(f32::MIN, f32::max))
+}
+
+/// The same with the sum over the tokens of what each logit above zero weighs.
+pub fn sum<T: Tensors>(
+    shape: &Shape,
+    tensors: &T,
+    ids: &[u32],
+    saturation: Saturation,
+) -> Result<Vec<(u32, f32)>, T::Error> {
+    let weight = |logit: f32| match saturation {
+        Saturation::Log => logit.max(0.0).ln_1p(),
+        Saturation::DoubleLog => logit.max(0.0).ln_1p().ln_1p(),
+    };
+    pooled(shape, tensors, ids, |logits| logits.map(weight).sum())
+}
+
+fn pooled<T: Tensors>(
+    shape: &Shape,
+    tensors: &T,
+    ids: &[u32],
+    pool: impl Fn(&mut dyn Iterator<Item = f32>) -> f32,
+) -> Result<Vec<(u32, f32)>, T::Error> {
     let reference = Reference { shape, tensors };
     let ids = &ids[..ids.len().min(shape.tokens())];
     if ids.is_empty() {
@@ -16,7 +39,7 @@ pub fn embed<T: Tensors>(shape: &Shape, tensors: &T, ids: &[u32]) -> Result<Vec<
     for (layer, sight) in shape.layers.iter().enumerate() {
         reference.layer(layer, *sight, &mut states, &mut stream)?;
     }
-    reference.head(&states)
+    reference.head(&states, pool)
 }
 
 type Rows = Vec<Vec<f32>>;
@@ -107,7 +130,11 @@ impl<T: Tensors> Reference<'_, T> {
         Ok(())
     }
 
-    fn head(&self, states: &Rows) -> Result<Vec<(u32, f32)>, T::Error> {
+    fn head(
+        &self,
+        states: &Rows,
+        pool: impl Fn(&mut dyn Iterator<Item = f32>) -> f32,
+    ) -> Result<Vec<(u32, f32)>, T::Error> {
         let mut states = self.linear(states, Part::TransformWeight, Part::TransformBias)?;
         activate(&mut states, self.shape.head_activation);
         let states = self.norm(&states, Part::TransformNormWeight, Part::TransformNormBias)?;
@@ -115,9 +142,9 @@ impl<T: Tensors> Reference<'_, T> {
         let (decoder, biases) = (self.tensors.read(decoder)?, self.tensors.read(Part::DecoderBias)?);
         let mut found = Vec::new();
         for ((id, word), bias) in (0..).zip(decoder.chunks_exact(self.shape.hidden)).zip(biases.iter()) {
-            let best = states.iter().map(|state| inner(state, word) + bias).fold(f32::MIN, f32::max);
-            if best > 0.0 && best.is_finite() {
-                found.push((id, best));
+            let weight = pool(&mut states.iter().map(|state| inner(state, word) + bias));
+            if weight > 0.0 && weight.is_finite() {
+                found.push((id, weight));
             }
         }
         Ok(found)

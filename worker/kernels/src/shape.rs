@@ -78,6 +78,15 @@ pub enum Activation {
     Relu,
 }
 
+/// What a logit above zero weighs where weights are added up. (Where the largest counts, whoever asks does this once for each word.)
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Saturation {
+    /// `log(1 + x)`.
+    Log,
+    /// `log(1 + log(1 + x))`.
+    DoubleLog,
+}
+
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ShapeError {
     #[error("{field} is {found}, which is not in {minimum}..={maximum}")]

@@ -24,6 +24,8 @@ pub struct Workspace {
     /// Of global and of local layers, where places are told by rotations.
     pub(crate) turns: [Turns; 2],
     pub(crate) margins: Vec<Margin>,
+    /// The last states of one text, for sums: `[tokens / 64][hidden][64]`.
+    pub(crate) columns: Vec<f32>,
     pub(crate) parts: Vec<PartSpace>,
 }
 

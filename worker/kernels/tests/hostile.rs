@@ -6,7 +6,7 @@ use std::io::Write as _;
 use lexiscale_kernels::synthetic::{Random, Synthetic};
 use lexiscale_kernels::{
     Activation, Block, HeaderError, Isa, LayerPart, Model, OpenError, PackError, Part, Positions, Precision,
-    Shape, ShapeError, Sight, Team, Tensors, Workspace, pack,
+    Saturation, Shape, ShapeError, Sight, Team, Tensors, Workspace, pack,
 };
 
 fn packed() -> Vec<u8> {
@@ -217,6 +217,11 @@ fn any_content(shape: &Shape, precision: Precision) {
             let found = model.embed(&[0, 129, 5, 6, 7, 8, 9], &mut Workspace::new(), &Team::new(2));
             assert!(found.iter().all(|(id, logit)| *id < 130 && *logit > 0.0 && logit.is_finite()));
             assert!(found.is_sorted_by_key(|(id, _)| *id));
+            let text: &[u32] = &[0, 129, 5];
+            let sums =
+                model.sum_all(&[text], Saturation::DoubleLog, &mut Workspace::new(), &Team::new(2)).remove(0);
+            assert!(sums.iter().all(|(id, weight)| *id < 130 && *weight > 0.0 && weight.is_finite()));
+            assert!(sums.is_sorted_by_key(|(id, _)| *id));
         }
     }
 }

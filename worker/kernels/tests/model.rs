@@ -5,7 +5,8 @@ use std::io::Cursor;
 
 use lexiscale_kernels::synthetic::{Random, Synthetic};
 use lexiscale_kernels::{
-    Activation, Block, Isa, Model, Positions, Precision, Shape, Sight, Team, Workspace, pack, reference,
+    Activation, Block, Isa, Model, Positions, Precision, Saturation, Shape, Sight, Team, Workspace, pack,
+    reference,
 };
 
 const PRECISIONS: [Precision; 2] = [Precision::Int8, Precision::Fp32];
@@ -192,6 +193,67 @@ fn local_layers_see_just_what_is_within_their_reach() {
             assert!(!expected.is_empty());
             same(&expected, &found, &format!("reach {reach}, {tokens} tokens"));
         }
+    }
+}
+
+const SATURATIONS: [Saturation; 2] = [Saturation::Log, Saturation::DoubleLog];
+
+/// Texts that fill their last vector and their last 64 tokens, and such as do not; words beyond the last six.
+#[test]
+fn sums_count_every_token_of_a_text_and_nothing_else() {
+    let many_words = Shape { vocabulary: 510, ..small() };
+    for shape in shapes().into_iter().chain([many_words]) {
+        let synthetic = Synthetic { decoder_bias: 0.3, ..synthetic(&shape) };
+        let (model, _file) = open(&synthetic, Precision::Fp32);
+        for tokens in [1, 15, 16, 17, 64, 70] {
+            let ids = text(tokens, 11, &shape);
+            for saturation in SATURATIONS {
+                let expected = reference::sum(&shape, &synthetic, &ids, saturation).unwrap();
+                let found = model.sum_all(&[&ids], saturation, &mut Workspace::new(), &Team::alone());
+                same(&expected, &found[0], &format!("{saturation:?} {tokens} tokens {shape:?}"));
+                assert!(shape.vocabulary == 1 || found[0].len() > shape.vocabulary / 2);
+            }
+        }
+    }
+}
+
+/// What holds of the largest logits holds of sums: neighbours, threads and instruction sets change no bit.
+#[test]
+fn sums_have_the_same_bits_whatever_runs_beside_them() {
+    for (shape, precision) in models() {
+        let (mut model, _file) = open(&synthetic(&shape), precision);
+        let texts: Vec<Vec<u32>> = [3, 0, 65, 1, 20].map(|tokens| text(tokens, 7, &shape)).to_vec();
+        let borrowed: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
+        let mut space = Workspace::new();
+        let mut expected: Option<Vec<_>> = None;
+        for isa in Isa::available() {
+            model = model.with_isa(isa);
+            let one = |text: &&[u32]| {
+                let found = model.sum_all(&[text], Saturation::Log, &mut Workspace::new(), &Team::alone());
+                bits(&found[0])
+            };
+            let alone: Vec<_> = borrowed.iter().map(one).collect();
+            assert_eq!(*expected.get_or_insert_with(|| alone.clone()), alone, "{} {shape:?}", isa.name());
+            for threads in 1..=3 {
+                let team = Team::new(threads);
+                let together = model.sum_all(&borrowed, Saturation::Log, &mut space, &team);
+                let together: Vec<_> = together.iter().map(|row| bits(row)).collect();
+                assert_eq!(together, alone, "{} {threads} threads {shape:?}", isa.name());
+            }
+        }
+    }
+}
+
+#[test]
+fn sums_in_int8_are_close_to_plain_arithmetic() {
+    for shape in [small(), modern(8)] {
+        let synthetic = synthetic(&shape);
+        let (model, _file) = open(&synthetic, Precision::Int8);
+        let ids = text(40, 11, &shape);
+        let expected = reference::sum(&shape, &synthetic, &ids, Saturation::Log).unwrap();
+        let found = model.sum_all(&[&ids], Saturation::Log, &mut Workspace::new(), &Team::alone());
+        let cosine = cosine(&expected, &found[0]);
+        assert!(expected.len() > 5 && cosine > 0.999, "{cosine}");
     }
 }
 

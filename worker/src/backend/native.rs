@@ -3,11 +3,11 @@
 
 use std::sync::Arc;
 
-use lexiscale_kernels::{Isa, Model, OpenError, Team, Workspace};
+use lexiscale_kernels::{Isa, Model, OpenError, Saturation, Team, Workspace};
 use lexiscale_wire::Precision;
 
 use super::{Backend, BackendError, Lane, Width};
-use crate::model::saturation::Saturation;
+use crate::model::saturation::{self, Pooling, Reduction};
 use crate::model::verify::VerifiedModel;
 use crate::pooling::SparseRow;
 use crate::precision::KernelSpeed;
@@ -41,7 +41,7 @@ pub struct NativeBackend {
 struct Shared {
     model: Model,
     team: Team,
-    saturation: Saturation,
+    pooling: Pooling,
 }
 
 struct NativeLane {
@@ -64,8 +64,8 @@ impl NativeBackend {
                  nodes like the one that cached the model, or set deployment.precision to fp32"
             );
         }
-        let saturation = verified.manifest().pooling.saturation;
-        Ok(Self { shared: Arc::new(Shared { model, team: Team::new(threads), saturation }) })
+        let pooling = verified.manifest().pooling;
+        Ok(Self { shared: Arc::new(Shared { model, team: Team::new(threads), pooling }) })
     }
 }
 
@@ -89,13 +89,28 @@ impl Backend for NativeBackend {
 
 impl Lane for NativeLane {
     fn run(&mut self, texts: &[&Tokens], width: Width) -> Result<Vec<SparseRow>, BackendError> {
-        let Shared { model, team, saturation } = &*self.shared;
+        let &Shared { ref model, ref team, pooling: Pooling { reduction, saturation } } = &*self.shared;
         let team = match width {
             Width::All => team,
             Width::One => &self.alone,
         };
         let ids: Vec<&[u32]> = texts.iter().map(|tokens| tokens.ids.as_slice()).collect();
-        let rows = model.embed_all(&ids, &mut self.workspace, team);
-        Ok(rows.into_iter().map(|strongest| SparseRow::from_strongest(strongest, *saturation)).collect())
+        Ok(match reduction {
+            Reduction::Max => {
+                let rows = model.embed_all(&ids, &mut self.workspace, team);
+                rows.into_iter().map(|strongest| SparseRow::from_strongest(strongest, saturation)).collect()
+            }
+            Reduction::Sum => {
+                let rows = model.sum_all(&ids, of_kernels(saturation), &mut self.workspace, team);
+                rows.into_iter().map(SparseRow::from_entries).collect()
+            }
+        })
+    }
+}
+
+fn of_kernels(saturation: saturation::Saturation) -> Saturation {
+    match saturation {
+        saturation::Saturation::Log => Saturation::Log,
+        saturation::Saturation::DoubleLog => Saturation::DoubleLog,
     }
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::backend::native::kernel_speed;
 use crate::model::config::Window;
 use crate::model::convert::{
-    CONVERTER_VERSION, ConvertError, Packed, Placement, Precision, convert_pooled, pack_pooled,
+    CONVERTER_VERSION, ConvertError, Packed, Placement, Precision, convert_pooled, pack,
 };
 use crate::model::golden::GoldenError;
 use crate::model::inspect::{InspectError, inspect};
@@ -113,8 +113,7 @@ pub fn assemble(
         ModelFiles::Safetensors(_) => {
             convert_pooled(&root, layout.pooling, &model, Placement::Beside(WEIGHTS_FILE))?;
             names.push(WEIGHTS_FILE.to_owned());
-            let pack =
-                |precision, file: &str| pack_pooled(&root, layout.pooling, precision, &staging.join(file));
+            let pack = |precision, file: &str| pack(&root, precision, &staging.join(file));
             match pack(Precision::Int8, INT8_FILE)? {
                 Packed::Written { bytes: _ } => names.push(INT8_FILE.to_owned()),
                 Packed::Refused { reason } => int8_refused = Some(reason),

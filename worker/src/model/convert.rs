@@ -48,15 +48,10 @@ pub enum ConvertError {
     Write(#[source] io::Error),
 }
 
-/// Reads the same and writes a file for our kernels, where they can run the model.
-pub fn pack_pooled(
-    folder: &Path,
-    pooling: Pooling,
-    precision: Precision,
-    output: &Path,
-) -> Result<Packed, ConvertError> {
+/// Reads the same and writes a file for our kernels, where they can run the model. How it pools is not in the file.
+pub fn pack(folder: &Path, precision: Precision, output: &Path) -> Result<Packed, ConvertError> {
     let config = ModelConfig::parse(&read_small(&folder.join("config.json"))?)?;
-    native::pack(&config, pooling, &Weights::open(folder)?, precision, output)
+    native::pack(&config, &Weights::open(folder)?, precision, output)
 }
 
 /// What the converter found and wrote.

@@ -80,6 +80,7 @@ async fn every_architecture_that_is_packed_gives_nearly_its_fp32_vectors() {
         "xlm-roberta-f16-untied",
         "modernbert-f32",
         "modernbert-bf16-biases",
+        "sparse-sum",
     ] {
         let source = small_source(name);
         let published = publish(&source);

@@ -10,7 +10,6 @@ use fs_err::File;
 use lexiscale_kernels::{Activation, Block, PackError, Positions, Precision, Shape, Sight, Tensors};
 
 use crate::model::config::{self, Attention, ModelConfig};
-use crate::model::saturation::{Pooling, Reduction};
 use crate::model::tensor_names::TensorNames;
 use crate::model::weights::{Weights, WeightsError};
 use bert::BertCheckpoint;
@@ -33,15 +32,10 @@ pub enum Packed {
 /// Writes the file, if the kernels can run the model.
 pub(super) fn pack(
     config: &ModelConfig,
-    pooling: Pooling,
     weights: &Weights,
     precision: Precision,
     output: &Path,
 ) -> Result<Packed, ConvertError> {
-    if pooling.reduction != Reduction::Max {
-        let reason = "pooling by sums needs every logit, and our kernels find only the strongest".to_owned();
-        return Ok(Packed::Refused { reason });
-    }
     let shape = shape(config);
     if let Some(modern) = &config.modern {
         return write(&shape, precision, &ModernBertCheckpoint { config, modern, weights }, output);
