@@ -85,7 +85,7 @@ pub fn automatic(manifest: &Manifest, speed: KernelSpeed) -> Result<String, Stri
 pub enum Arithmetic {
     /// Our kernels.
     Kernels(Precision),
-    /// ONNX Runtime, in fp32: models that the kernels do not know, and CPUs that they have no instructions for.
+    /// ONNX Runtime, in fp32: ONNX files that a repository ships, and CPUs that the kernels have no instructions for.
     Onnx,
 }
 

@@ -7,5 +7,4 @@ mod edits;
 mod failures;
 mod manifests;
 mod page;
-mod quiet;
 mod sources;

@@ -8,7 +8,7 @@ use std::ops::Range;
 use crate::shape::{Activation, Block, MAX_LAYERS, Positions, Precision, Shape, ShapeError, Sight, Sizes};
 
 pub(crate) const MAGIC: [u8; 8] = *b"LXKERNEL";
-/// Grows with every change of this module or of what `pack` computes.
+/// Grows with every change that gives the bytes of older files another meaning.
 pub(crate) const VERSION: u32 = 1;
 pub(crate) const HEADER_BYTES: usize = 128;
 const ALIGNMENT: usize = 64;
@@ -179,7 +179,7 @@ pub enum HeaderError {
     #[error("the header names block {found}, which is unknown")]
     Block { found: u32 },
     #[error(
-        "the header says {found} where only 0 (all layers look at everything) and 1 (a list follows) are known"
+        "the header says {found} where only 0 (all layers look at everything) and 1 (a list follows in which some do not) are known"
     )]
     Sights { found: u32 },
     #[error(
@@ -349,7 +349,13 @@ fn sights(layers: usize, has_list: u32, list: &[u8]) -> Result<Vec<Sight>, Heade
         0 => Ok(vec![Sight::Global; layers]),
         1 => {
             let list = list.get(..layers * size_of::<u32>()).ok_or(HeaderError::Short)?;
-            list.as_chunks().0.iter().map(|bytes| sight_of(u32::from_le_bytes(*bytes))).collect()
+            let sights = list.as_chunks().0.iter().map(|bytes| sight_of(u32::from_le_bytes(*bytes)));
+            let sights: Vec<_> = sights.collect::<Result<_, _>>()?;
+            // Such a file has no list, and where everything stands follows from that.
+            if sights.iter().all(|sight| *sight == Sight::Global) {
+                return Err(HeaderError::Sights { found: 1 });
+            }
+            Ok(sights)
         }
         found => Err(HeaderError::Sights { found }),
     }

@@ -62,7 +62,7 @@ pub enum Block {
     NormBeforeGated,
 }
 
-/// What the layers compute in. The vocabulary is screened in bytes and decided in 32-bit numbers in both.
+/// What the layers compute in. What decides about words is in 32-bit numbers in both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Precision {
     Int8,

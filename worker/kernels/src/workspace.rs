@@ -10,11 +10,11 @@ use crate::shape::Precision;
 
 #[derive(Debug, Default)]
 pub struct Workspace {
-    /// `[token][hidden]`: the residual stream.
+    /// `[token][hidden]`, normalised: what a layer's next half reads.
     pub(crate) states: Vec<f32>,
     /// The same as bytes.
     pub(crate) state_bytes: ByteRows,
-    /// What a layer adds up to before its norm: `[panel][token][64]`.
+    /// What a layer adds up to before its norm: `[panel][token][64]`. Where norms stand before, it is never begun anew.
     pub(crate) sums: Vec<f32>,
     /// Attention's output, or one run of the feed-forward layer: `[panel][token][64]`.
     pub(crate) wide: Vec<f32>,

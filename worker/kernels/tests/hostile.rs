@@ -157,6 +157,10 @@ fn headers_that_lie_about_places_and_layers_are_refused() {
     header(116, &7_u32.to_le_bytes(), |error| {
         matches!(error, OpenError::Header(HeaderError::Sights { found: 7 }))
     });
+    // A list in which all layers look at everything.
+    header(132, &0_u32.to_le_bytes(), |error| {
+        matches!(error, OpenError::Header(HeaderError::Sights { found: 1 }))
+    });
     // Token types, an offset, a padding token.
     for at in [72, 80, 96] {
         header(at, &1_u64.to_le_bytes(), |error| matches!(error, OpenError::Header(HeaderError::Turned)));

@@ -9,7 +9,7 @@ pub const MANIFEST_FILE: &str = "manifest.json";
 pub const MODEL_FILE: &str = "model.onnx";
 /// The weights of a converted ONNX file.
 pub const WEIGHTS_FILE: &str = "model.weights";
-/// For our kernels, where they know the architecture.
+/// For our kernels, where the model was converted.
 pub const INT8_FILE: &str = "model.int8";
 /// The same; only where the machine that made it could try it out.
 pub const FP32_FILE: &str = "model.fp32";

@@ -29,7 +29,7 @@ use crate::worker::{Service, Worker};
 /// Far more than the gateway can keep busy, which gives each two pieces at a time.
 const STUBS: usize = 64;
 const CONNECTIONS: usize = 64;
-/// Direct, nginx and gateway take turns of this length, so that all three see the same of what else goes on in the machine.
+/// Direct, nginx and gateway take turns of this length, so that all see the same of what else goes on in the machine.
 pub(super) const TURN: Duration = Duration::from_millis(200);
 /// A proxy that passes requests to itself, once for each part of the path.
 const PASSES: &str = "/again/again/again/again/again/again/again/";

@@ -8,7 +8,7 @@ use crate::world::World;
 
 /// What the download found out about int8.
 fn found(world: &mut World, available: bool, automatic: bool) {
-    let message = if available { "keeps enough" } else { "its architecture is not built for int8" };
+    let message = if available { "keeps enough" } else { "a shipped ONNX file has no int8" };
     let int8 = Int8Status {
         available,
         automatic,
@@ -104,7 +104,7 @@ fn int8_that_is_not_there_stalls_with_the_reason_and_the_workers_serve_on() {
     );
     insta::assert_snapshot!(
         status.conditions[1].message,
-        @"deployment.precision int8 is not possible: its architecture is not built for int8; set it to fp32 or auto"
+        @"deployment.precision int8 is not possible: a shipped ONNX file has no int8; set it to fp32 or auto"
     );
     assert_eq!(arguments(&world), before);
     assert_eq!(served(&world), Some(ServedPrecision::Fp32));
