@@ -225,21 +225,19 @@ fn sums_have_the_same_bits_whatever_runs_beside_them() {
         let texts: Vec<Vec<u32>> = [3, 0, 65, 1, 20].map(|tokens| text(tokens, 7, &shape)).to_vec();
         let borrowed: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
         let mut space = Workspace::new();
-        let mut expected: Option<Vec<_>> = None;
-        for isa in Isa::available() {
+        let one = |model: &Model, text: &[u32]| {
+            bits(&model.sum_all(&[text], Saturation::Log, &mut Workspace::new(), &Team::alone())[0])
+        };
+        let alone: Vec<_> = borrowed.iter().map(|text| one(&model, text)).collect();
+        for threads in 1..=3 {
+            let together = model.sum_all(&borrowed, Saturation::Log, &mut space, &Team::new(threads));
+            let together: Vec<_> = together.iter().map(|row| bits(row)).collect();
+            assert_eq!(together, alone, "{threads} threads {shape:?}");
+        }
+        for isa in Isa::available().into_iter().skip(1) {
             model = model.with_isa(isa);
-            let one = |text: &&[u32]| {
-                let found = model.sum_all(&[text], Saturation::Log, &mut Workspace::new(), &Team::alone());
-                bits(&found[0])
-            };
-            let alone: Vec<_> = borrowed.iter().map(one).collect();
-            assert_eq!(*expected.get_or_insert_with(|| alone.clone()), alone, "{} {shape:?}", isa.name());
-            for threads in 1..=3 {
-                let team = Team::new(threads);
-                let together = model.sum_all(&borrowed, Saturation::Log, &mut space, &team);
-                let together: Vec<_> = together.iter().map(|row| bits(row)).collect();
-                assert_eq!(together, alone, "{} {threads} threads {shape:?}", isa.name());
-            }
+            let found: Vec<_> = borrowed.iter().map(|text| one(&model, text)).collect();
+            assert_eq!(found, alone, "{} {shape:?}", isa.name());
         }
     }
 }
@@ -306,14 +304,16 @@ fn int8_is_close_to_plain_arithmetic() {
 /// A worker on another kind of machine must index the same vectors.
 #[test]
 fn every_instruction_set_gives_the_same_bits() {
+    let sets = Isa::available();
     for (shape, precision) in models() {
         let (mut model, _file) = open(&synthetic(&shape), precision);
-        for tokens in [1, 2, 5, 6, 13, 70, 131] {
+        let (portable, others) = sets.split_last().unwrap();
+        for tokens in [1, 2, 6, 13, 70] {
             let ids = text(tokens, 5, &shape);
-            model = model.with_isa(*Isa::available().last().unwrap());
+            model = model.with_isa(*portable);
             let portable = model.embed(&ids, &mut Workspace::new(), &Team::alone());
-            for isa in Isa::available() {
-                model = model.with_isa(isa);
+            for isa in others {
+                model = model.with_isa(*isa);
                 let found = model.embed(&ids, &mut Workspace::new(), &Team::alone());
                 assert!(
                     bits(&found) == bits(&portable),
