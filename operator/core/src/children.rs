@@ -160,22 +160,24 @@ pub struct Difference {
 }
 
 /// Compares; `live` holds what bears our labels, `wanted` is all that should.
+///
+/// Children need those of the kinds before theirs (workers their service account and their network policy), so nothing is applied
+/// beyond a leftover: what looks like it is there is about to go.
 pub fn difference(owner: &Identity, wanted: Vec<Child>, live: &[LiveChild]) -> Difference {
     let unwanted =
         live.iter().filter(|live| owner.owns(&live.metadata) && !wanted.iter().any(|child| live.is(child)));
     let delete = unwanted.filter_map(LiveChild::doomed).collect();
-    let mut apply = Vec::new();
-    let mut leftovers = Vec::new();
-    for child in wanted {
-        match live.iter().find(|live| live.is(&child)) {
-            Some(live) if live.is_foreign_to(owner) => {
-                leftovers.push(format!("{} {}", child.kind.as_str(), child.name));
-            }
-            Some(live) if !live.needs(&child) => {}
-            Some(_) | None => apply.push(child),
-        }
-    }
+    let (blocked, free): (Vec<_>, Vec<_>) = wanted
+        .into_iter()
+        .partition(|child| live.iter().any(|live| live.is(child) && live.is_foreign_to(owner)));
+    let first_blocked = blocked.iter().map(Child::kind).min();
+    let mut apply: Vec<_> = free
+        .into_iter()
+        .filter(|child| first_blocked.is_none_or(|first| child.kind < first))
+        .filter(|child| live.iter().find(|live| live.is(child)).is_none_or(|live| live.needs(child)))
+        .collect();
     apply.sort_by_key(Child::kind);
+    let leftovers = blocked.iter().map(|child| format!("{} {}", child.kind.as_str(), child.name)).collect();
     Difference { apply, delete, leftovers }
 }
 

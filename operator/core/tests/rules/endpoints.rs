@@ -133,6 +133,28 @@ fn children_of_a_deleted_namesake_are_waited_for() {
     );
 }
 
+/// The collector takes the children in any order: a Deployment that is gone already must not be made again beside a service
+/// account that is about to go, or its pods are refused.
+#[test]
+fn workers_wait_for_what_they_need_of_a_deleted_namesake() {
+    let mut world = running("search");
+    let old = world.observe_endpoint("search").children;
+    world.edit("search", |endpoint| endpoint.metadata.uid = Some("uid-of-the-second".to_owned()));
+    for (left, applied) in [
+        (ChildKind::ServiceAccount, &[][..]),
+        (ChildKind::NetworkPolicy, &["apply ServiceAccount search"]),
+        (ChildKind::Service, &["apply ServiceAccount search", "apply NetworkPolicy search"]),
+    ] {
+        let mut observed = world.observe_endpoint("search");
+        observed.children = old.iter().filter(|child| child.kind() == left).cloned().collect();
+        let plan = world.plan_endpoint("search", &observed);
+        assert_eq!(plan.leftovers, [format!("{} search", left.as_str())]);
+        let writes = summary(&plan.writes);
+        let writes: Vec<_> = writes.iter().filter(|write| !write.starts_with("join")).collect();
+        assert_eq!(writes, applied, "with {} left over", left.as_str());
+    }
+}
+
 #[test]
 fn a_child_that_is_no_longer_wanted_is_deleted() {
     let mut world = running("search");
