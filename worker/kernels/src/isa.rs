@@ -124,7 +124,7 @@ enum Kind {
     #[cfg(target_arch = "x86_64")]
     AvxVnni(avx2::Avx2<avx2::Vnni>),
     #[cfg(target_arch = "x86_64")]
-    Avx2(avx2::Avx2<avx2::Widen>),
+    Avx2(avx2::Avx2<avx2::Maddubs>),
     #[cfg(target_arch = "aarch64")]
     Neon(neon::Neon),
     Portable,
@@ -143,7 +143,7 @@ impl Isa {
         {
             found.extend(avx512::Avx512::detect().map(|token| Self(Kind::Avx512(token))));
             found.extend(avx2::Avx2::<avx2::Vnni>::detect().map(|token| Self(Kind::AvxVnni(token))));
-            found.extend(avx2::Avx2::<avx2::Widen>::detect().map(|token| Self(Kind::Avx2(token))));
+            found.extend(avx2::Avx2::<avx2::Maddubs>::detect().map(|token| Self(Kind::Avx2(token))));
         }
         #[cfg(target_arch = "aarch64")]
         found.extend(neon::Neon::detect().map(|token| Self(Kind::Neon(token))));
