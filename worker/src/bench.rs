@@ -90,10 +90,10 @@ pub async fn run(options: Options) -> Result<Report, BenchError> {
         lexiscale_wire::Precision::Int8 => limits.int8,
     });
     for length in &mut measured {
-        let of_limit = |(work, limit): (Work, f64)| {
+        let of_limit = |(work, limit): (&Work, f64)| {
             work.operations(length.tokens) * length.documents_per_second.median / (limit * 1e9)
         };
-        length.share_of_limit = work.zip(limit).map(of_limit);
+        length.share_of_limit = work.as_ref().zip(limit).map(of_limit);
     }
     Ok(Report {
         model: info.model,

@@ -1,46 +1,34 @@
 //! How much arithmetic a text is, from the model's `config.json`. PURE.
 
-use serde::Deserialize;
+use crate::model::config::{Attention, Family, ModelConfig, ModernBert};
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Work {
-    layers: u64,
-    hidden: u64,
-    intermediate: u64,
-    vocabulary: u64,
-}
-
-/// As the families name their sizes.
-#[derive(Deserialize)]
-struct Config {
-    #[serde(alias = "n_layers")]
-    num_hidden_layers: u64,
-    #[serde(alias = "dim")]
-    hidden_size: u64,
-    #[serde(alias = "hidden_dim")]
-    intermediate_size: u64,
-    vocab_size: u64,
-}
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Work(ModelConfig);
 
 impl Work {
-    /// None where the file does not say.
+    /// None for architectures whose blocks are not known: a share of the roofline would be a guess.
     pub(super) fn parse(config: &[u8]) -> Option<Self> {
-        let Config {
-            num_hidden_layers: layers,
-            hidden_size: hidden,
-            intermediate_size: intermediate,
-            vocab_size,
-        } = serde_json::from_slice(config).ok()?;
-        Some(Self { layers, hidden, intermediate, vocabulary: vocab_size })
+        ModelConfig::parse(config).ok().map(Self)
     }
 
     /// Operations of the matrix products for a text, a product and a sum counting as two.
-    pub(super) fn operations(self, tokens: usize) -> f64 {
-        let Self { layers, hidden, intermediate, vocabulary } = self;
-        let tokens = tokens as u64;
-        let layer = 4 * hidden * hidden + 2 * hidden * intermediate + 2 * tokens * hidden;
-        let head = hidden * hidden + hidden * vocabulary;
-        2.0 * tokens as f64 * (layers * layer + head) as f64
+    pub(super) fn operations(&self, tokens: usize) -> f64 {
+        let config = &self.0;
+        let [tokens, hidden, intermediate] =
+            [tokens, config.hidden_size, config.intermediate_size].map(|n| n as f64);
+        // ModernBERT has gates beside what goes through the activation.
+        let matrices = if config.family == Family::ModernBert { 3.0 } else { 2.0 };
+        let block = 4.0 * hidden * hidden + matrices * hidden * intermediate;
+        let looked_at: f64 = (0..config.layers).map(|layer| self.sight(layer, tokens)).sum();
+        let head = hidden * hidden + hidden * config.vocabulary_size as f64;
+        2.0 * tokens * (config.layers as f64 * block + 2.0 * hidden * looked_at + head)
+    }
+
+    /// How many tokens one looks at, the edges of the text not counted.
+    fn sight(&self, layer: usize, tokens: f64) -> f64 {
+        let is_local = |modern: &&ModernBert| modern.attention[layer] == Attention::Local;
+        let modern = self.0.modern.as_ref().filter(is_local);
+        modern.map_or(tokens, |modern| tokens.min((2 * modern.reach + 1) as f64))
     }
 }
 
@@ -50,12 +38,25 @@ mod tests {
 
     #[test]
     fn both_spellings_of_a_size_are_read() {
-        let bert = br#"{"num_hidden_layers":12,"hidden_size":768,"intermediate_size":3072,"vocab_size":30522,"x":1}"#;
-        let distil = br#"{"n_layers":12,"dim":768,"hidden_dim":3072,"vocab_size":30522}"#;
-        assert_eq!(Work::parse(bert), Work::parse(distil));
-        assert_eq!(Work::parse(b"{}"), None);
+        let bert = br#"{"architectures":["BertForMaskedLM"],"num_hidden_layers":12,"hidden_size":768,"num_attention_heads":12,
+            "intermediate_size":3072,"vocab_size":30522,"max_position_embeddings":512,"type_vocab_size":2}"#;
+        let distil = br#"{"architectures":["DistilBertForMaskedLM"],"n_layers":12,"dim":768,"n_heads":12,"hidden_dim":3072,
+            "vocab_size":30522,"max_position_embeddings":512}"#;
         let one_token = Work::parse(bert).unwrap().operations(1);
+        assert_eq!(Work::parse(distil).unwrap().operations(1), one_token);
+        assert_eq!(Work::parse(b"{}"), None);
         // 14.2 M for each layer and 48 M for the head.
         assert!((one_token / 1e6 - 218.0).abs() < 1.0, "{one_token}");
+    }
+
+    #[test]
+    fn gates_count_and_local_layers_look_at_what_is_near() {
+        let modern = br#"{"architectures":["ModernBertForMaskedLM"],"vocab_size":10,"hidden_size":8,"intermediate_size":4,
+            "num_hidden_layers":3,"num_attention_heads":2,"local_attention":16}"#;
+        let work = Work::parse(modern).unwrap();
+        // For each token: attention 256 and feed forward 96 in three layers, head 144; then 16 for each token that is looked at.
+        let text = |tokens: f64, looked_at: f64| 2.0 * tokens * (3.0 * 352.0 + 144.0 + 16.0 * looked_at);
+        assert_eq!(work.operations(10), text(10.0, 30.0));
+        assert_eq!(work.operations(100), text(100.0, 100.0 + 17.0 + 17.0));
     }
 }
