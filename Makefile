@@ -82,8 +82,8 @@ fuzz: setup
 # Measure the gateway beside nginx: added latency, what a core carries, waiting, zero; writes target/bench/gateway.json
 bench-gateway:
 	tests/tools/setup nginx-light:/usr/sbin/nginx
-	cargo build --quiet --locked --release --workspace --bins
-	$(or $(CARGO_TARGET_DIR),target)/release/lexiscale-bench gateway $(BENCH_ARGS)
+	cargo build --quiet --locked --profile dist --workspace --bin lexiscale-operator --bin lexiscale-bench
+	$(or $(CARGO_TARGET_DIR),target)/dist/lexiscale-bench gateway --operator $(or $(CARGO_TARGET_DIR),target)/dist/lexiscale-operator $(BENCH_ARGS)
 
 # Judge the laws of scaling in the simulator beside HPA, KEDA, Knative, Elasticsearch, KubeAI; writes target/bench/autoscaling.json
 bench-autoscaling: setup

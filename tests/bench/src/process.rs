@@ -51,9 +51,7 @@ impl Process {
             .args(["--max-connections", "16000", "--max-requests", "16000", "--max-held", "16000"])
             .args(flags)
             .env("KUBECONFIG", &kubeconfig)
-            .env("RUST_LOG", "warn,access=off")
-            // As the chart's CPU limit of one gives it.
-            .env("TOKIO_WORKER_THREADS", "1");
+            .env("RUST_LOG", "warn,access=off");
         let process = Self { child: command.spawn()?, address, _files: files };
         process.listens().await?;
         wait_ready(admin).await?;

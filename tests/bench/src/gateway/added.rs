@@ -9,9 +9,9 @@
 //! seconds would be about that. So turns are short, most of them see none of it, and a percentile is the median of those of the
 //! turns.
 //!
-//! The one over all turns is told too, beside that of a control which the machine's pauses cost the same: nginx through itself so often
-//! that a core carries about as much of it as of the gateway. How long a line takes to go away after a pause depends on how much of
-//! its core a program needs, and plain nginx needs a half or a quarter of what the gateway does.
+//! The one over all turns is told too. At half of its capacity it is the machine's and not the gateway's: for some turns a neighbour takes
+//! half of what the core does, and then a line builds up that was none before, soonest of the program that needs most of its core. So it
+//! is a bar at a rate that leaves room for that: half of the capacity that is asked for at least.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -31,11 +31,13 @@ const STUBS: usize = 64;
 const CONNECTIONS: usize = 64;
 /// Direct, nginx and gateway take turns of this length, so that all see the same of what else goes on in the machine.
 pub(super) const TURN: Duration = Duration::from_millis(200);
-/// A proxy that passes requests to itself, once for each part of the path.
-const PASSES: &str = "/again/again/again/again/again/again/again/";
-const PASS: &str = "again/";
+/// Requests a second: half of what a core has to carry at least.
+const MODEST: f64 = 4_000.0;
 /// Above this share the core of load and stubs is not idle enough to measure with.
 const MOST_BUSY: f64 = 0.85;
+
+/// Nothing between load and stubs.
+const DIRECT: &str = "direct";
 
 /// A program, or none, between load and stubs.
 struct Side {
@@ -49,23 +51,43 @@ pub(super) async fn measure(settings: &Settings, engine: &Engine, figures: &mut 
     let nginx = Process::nginx(&settings.nginx, &stage.pods).await?;
     let direct = stage.pods.iter().map(|pod| Target::new(*pod, "/_inference")).collect();
     let sides = [
-        Side { name: "direct", targets: direct },
+        Side { name: DIRECT, targets: direct },
         Side { name: "nginx", targets: vec![Target::new(nginx.address, "/")] },
         Side { name: "gateway", targets: vec![Target::new(stage.gateway.address, "/_inference/busy")] },
     ];
 
-    let plain = carried(engine, &nginx, &sides[1], duration, figures).await?;
+    carried(engine, &nginx, &sides[1], duration, figures).await?;
     let capacity = carried(engine, &stage.gateway, &sides[2], duration, figures).await?;
-    let control =
-        Side { name: "control", targets: vec![Target::new(nginx.address, passes(plain / capacity))] };
-    carried(engine, &nginx, &control, duration, figures).await?;
     let rate = half(capacity, engine, &sides[2].targets, duration).await?;
-    let sides = sides.into_iter().chain([control]).collect::<Vec<_>>();
-    let mut random = fastrand::Rng::new();
     figures.add("added_at_requests_per_second", rate);
     figures.add("added_at_share_of_capacity", rate / capacity);
 
-    let mut turns: [Turns; 4] = Default::default();
+    let at_half = in_turns(engine, &sides, rate, duration).await?;
+    for (side, turns) in sides.iter().zip(&at_half) {
+        let name = side.name;
+        figures.add(format!("late_p99_{name}_ms"), turns.all.late_percentile(0.99));
+        figures.add(format!("load_and_stubs_busy_share_of_core_{name}"), turns.all.busy);
+        figures.add(format!("took_p99_of_all_turns_{name}_ms"), turns.all.percentile(0.99));
+        for (share, label) in [(0.5, "p50"), (0.99, "p99")] {
+            let took = turns.median(share);
+            figures.add(format!("took_{label}_{name}_ms"), took);
+            if name != DIRECT {
+                figures.add(format!("added_{label}_{name}_ms"), took - at_half[0].median(share));
+            }
+        }
+    }
+    let modest = in_turns(engine, &sides, MODEST, duration).await?;
+    for (side, turns) in sides.iter().zip(&modest).filter(|(side, _)| side.name != DIRECT) {
+        let added = turns.all.percentile(0.99) - modest[0].all.percentile(0.99);
+        figures.add(format!("added_p99_of_all_turns_at_4000_{}_ms", side.name), added);
+    }
+    Ok(())
+}
+
+/// Turn by turn the same arrivals for each side, each beginning as often as the others.
+async fn in_turns(engine: &Engine, sides: &[Side; 3], rate: f64, duration: Duration) -> Result<[Turns; 3]> {
+    let mut random = fastrand::Rng::new();
+    let mut turns: [Turns; 3] = Default::default();
     for turn in 0..turns_in(duration) {
         let arrivals = arrivals(rate, TURN, &mut random);
         for place in 0..sides.len() {
@@ -73,32 +95,7 @@ pub(super) async fn measure(settings: &Settings, engine: &Engine, figures: &mut 
             turns[side].add(open(engine, &sides[side].targets, &arrivals).await?);
         }
     }
-    for (side, of_side) in sides.iter().zip(&turns) {
-        let name = side.name;
-        figures.add(format!("late_p99_{name}_ms"), of_side.all.late_percentile(0.99));
-        figures.add(format!("load_and_stubs_busy_share_of_core_{name}"), of_side.all.busy);
-        figures.add(format!("took_p99_of_all_turns_{name}_ms"), of_side.all.percentile(0.99));
-        for (share, label) in [(0.5, "p50"), (0.99, "p99")] {
-            let took = of_side.median(share);
-            figures.add(format!("took_{label}_{name}_ms"), took);
-            if name != "direct" {
-                figures.add(format!("added_{label}_{name}_ms"), took - turns[0].median(share));
-            }
-        }
-    }
-    let [_, _, gateway, control] = &turns;
-    figures.add(
-        "added_p99_of_all_turns_gateway_to_control_ms",
-        gateway.all.percentile(0.99) - control.all.percentile(0.99),
-    );
-    Ok(())
-}
-
-/// The path by which nginx does its work about so many times.
-fn passes(times: f64) -> &'static str {
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small number above zero")]
-    let more = (times.round().max(1.0) as usize - 1).min(PASSES.len() / PASS.len());
-    &PASSES[..=more * PASS.len()]
+    Ok(turns)
 }
 
 /// The gateway with more stub workers than it can keep busy, and an API server that knows them.
