@@ -83,7 +83,7 @@ fuzz: setup
 bench-gateway:
 	tests/tools/setup nginx-light:/usr/sbin/nginx
 	cargo build --quiet --locked --profile dist --workspace --bin lexiscale-operator --bin lexiscale-bench
-	$(or $(CARGO_TARGET_DIR),target)/dist/lexiscale-bench gateway --operator $(or $(CARGO_TARGET_DIR),target)/dist/lexiscale-operator $(BENCH_ARGS)
+	$(or $(CARGO_TARGET_DIR),target)/dist/lexiscale-bench gateway $(BENCH_ARGS)
 
 # Judge the laws of scaling in the simulator beside HPA, KEDA, Knative, Elasticsearch, KubeAI; writes target/bench/autoscaling.json
 bench-autoscaling: setup

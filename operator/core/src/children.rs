@@ -161,8 +161,8 @@ pub struct Difference {
 
 /// Compares; `live` holds what bears our labels, `wanted` is all that should.
 ///
-/// Children need those of the kinds before theirs (workers their service account and their network policy), so nothing is applied
-/// beyond a leftover: what looks like it is there is about to go.
+/// Children need those of the kinds before theirs (workers their service account and their network policy), so none is made
+/// beyond a leftover: what looks like it is there is about to go. One that is there already goes on being kept as it should be.
 pub fn difference(owner: &Identity, wanted: Vec<Child>, live: &[LiveChild]) -> Difference {
     let unwanted =
         live.iter().filter(|live| owner.owns(&live.metadata) && !wanted.iter().any(|child| live.is(child)));
@@ -173,8 +173,10 @@ pub fn difference(owner: &Identity, wanted: Vec<Child>, live: &[LiveChild]) -> D
     let first_blocked = blocked.iter().map(Child::kind).min();
     let mut apply: Vec<_> = free
         .into_iter()
-        .filter(|child| first_blocked.is_none_or(|first| child.kind < first))
-        .filter(|child| live.iter().find(|live| live.is(child)).is_none_or(|live| live.needs(child)))
+        .filter(|child| match live.iter().find(|live| live.is(child)) {
+            Some(live) => live.needs(child),
+            None => first_blocked.is_none_or(|first| child.kind < first),
+        })
         .collect();
     apply.sort_by_key(Child::kind);
     let leftovers = blocked.iter().map(|child| format!("{} {}", child.kind.as_str(), child.name)).collect();

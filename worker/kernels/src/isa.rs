@@ -37,7 +37,7 @@ pub(crate) struct Dot<'a> {
     pub(crate) start: &'a [i32],
     /// `[depth / 4][64][4]`.
     pub(crate) panel: &'a [u8],
-    /// A multiple of 32.
+    /// A multiple of 32, and not zero.
     pub(crate) depth: usize,
     /// What will be read next: brought nearer while this is computed.
     #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "only requested there"))]
@@ -47,7 +47,10 @@ pub(crate) struct Dot<'a> {
 impl Dot<'_> {
     /// Whether everything that `R` rows read is there. The kernels with raw pointers rely on it.
     pub(crate) fn assert<const R: usize>(&self) {
-        assert!(R >= 1 && R <= ROWS && self.depth.is_multiple_of(32), "rows or depth");
+        assert!(
+            (1..=ROWS).contains(&R) && self.depth >= 32 && self.depth.is_multiple_of(32),
+            "rows or depth"
+        );
         assert!(self.rows.len() >= (R - 1) * self.stride + self.depth, "activations are too short");
         assert!(self.start.len() >= R, "starts are too short");
         assert!(self.panel.len() >= self.depth * PANEL, "panel is too short");

@@ -5,10 +5,12 @@ mod precision;
 mod rollouts;
 
 use k8s_openapi::{
-    api::{apps::v1::Deployment, batch::v1::Job},
+    api::{apps::v1::Deployment, batch::v1::Job, core::v1::ServiceAccount},
     apimachinery::pkg::apis::meta::v1::Time,
 };
+use kube::ResourceExt;
 use lexiscale_core::{
+    children::{ChildKind, LiveChild},
     identity::Identity,
     plan::Write,
     settings::{AccessMode, Settings},
@@ -144,6 +146,10 @@ fn workers_wait_for_what_they_need_of_a_deleted_namesake() {
         (ChildKind::ServiceAccount, &[][..]),
         (ChildKind::NetworkPolicy, &["apply ServiceAccount search"]),
         (ChildKind::Service, &["apply ServiceAccount search", "apply NetworkPolicy search"]),
+        (
+            ChildKind::PodDisruptionBudget,
+            &["apply ServiceAccount search", "apply NetworkPolicy search", "apply Service search"],
+        ),
     ] {
         let mut observed = world.observe_endpoint("search");
         observed.children = old.iter().filter(|child| child.kind() == left).cloned().collect();
@@ -153,6 +159,21 @@ fn workers_wait_for_what_they_need_of_a_deleted_namesake() {
         let writes: Vec<_> = writes.iter().filter(|write| !write.starts_with("join")).collect();
         assert_eq!(writes, applied, "with {} left over", left.as_str());
     }
+}
+
+/// Somebody put a service account of theirs in the place of ours, labels and all, and it stays.
+#[test]
+fn workers_that_run_are_scaled_beside_what_is_in_the_way() {
+    let mut world = running("search");
+    world.edit("search", |endpoint| endpoint.spec.service_settings.num_allocations = Some(2));
+    let mut account = world.get::<ServiceAccount>().into_iter().find(|it| it.name_any() == "search").unwrap();
+    account.metadata.owner_references.iter_mut().flatten().for_each(|owner| owner.uid = "theirs".to_owned());
+    let mut observed = world.observe_endpoint("search");
+    observed.children.retain(|child| child.kind() != ChildKind::ServiceAccount);
+    observed.children.push(LiveChild::new(&account));
+    let plan = world.plan_endpoint("search", &observed);
+    assert_eq!(plan.leftovers, ["ServiceAccount search"]);
+    assert_eq!(summary(&plan.writes), ["apply Deployment search"]);
 }
 
 #[test]

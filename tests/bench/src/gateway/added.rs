@@ -31,7 +31,7 @@ const STUBS: usize = 64;
 const CONNECTIONS: usize = 64;
 /// Direct, nginx and gateway take turns of this length, so that all see the same of what else goes on in the machine.
 pub(super) const TURN: Duration = Duration::from_millis(200);
-/// Requests a second: half of what a core has to carry at least.
+/// Requests a second: half of what a core has to carry at least (the bar of `carried_requests_per_second_gateway`).
 const MODEST: f64 = 4_000.0;
 /// Above this share the core of load and stubs is not idle enough to measure with.
 const MOST_BUSY: f64 = 0.85;
@@ -77,14 +77,20 @@ pub(super) async fn measure(settings: &Settings, engine: &Engine, figures: &mut 
         }
     }
     let modest = in_turns(engine, &sides, MODEST, duration).await?;
-    for (side, turns) in sides.iter().zip(&modest).filter(|(side, _)| side.name != DIRECT) {
-        let added = turns.all.percentile(0.99) - modest[0].all.percentile(0.99);
-        figures.add(format!("added_p99_of_all_turns_at_4000_{}_ms", side.name), added);
+    for (side, turns) in sides.iter().zip(&modest) {
+        let name = side.name;
+        figures.add(format!("late_p99_at_{MODEST}_{name}_ms"), turns.all.late_percentile(0.99));
+        figures.add(format!("load_and_stubs_busy_share_of_core_at_{MODEST}_{name}"), turns.all.busy);
+        figures.add(format!("took_p99_of_all_turns_at_{MODEST}_{name}_ms"), turns.all.percentile(0.99));
+        if name != DIRECT {
+            let added = turns.all.percentile(0.99) - modest[0].all.percentile(0.99);
+            figures.add(format!("added_p99_of_all_turns_at_{MODEST}_{name}_ms"), added);
+        }
     }
     Ok(())
 }
 
-/// Turn by turn the same arrivals for each side, each beginning as often as the others.
+/// Turn by turn the same arrivals for each side, which begin one after the other.
 async fn in_turns(engine: &Engine, sides: &[Side; 3], rate: f64, duration: Duration) -> Result<[Turns; 3]> {
     let mut random = fastrand::Rng::new();
     let mut turns: [Turns; 3] = Default::default();

@@ -15,8 +15,8 @@ use self::bytes::Bytes;
 pub(super) use self::bytes::{Maddubs, Vnni};
 use super::{Dot, LANES, Product, Simd, VECTORS, Work};
 
-/// Exists only where the instructions do: [`Avx2::detect`] is the one constructor, and every safety reason below that says
-/// "detected" means that.
+/// Exists only where the instructions do: [`Avx2::detect`] is the one constructor, and every safety reason here and in
+/// `bytes.rs` that says "detected" means that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Avx2<B>(PhantomData<B>);
 

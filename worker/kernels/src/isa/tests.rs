@@ -173,6 +173,35 @@ fn sums_of_extreme_bytes_are_exact() {
     }
 }
 
+/// Two products of bytes fit 16 bits up to a sum of 128, and every kernel has to know where that ends.
+#[test]
+fn sums_of_neighbours_at_the_border_of_16_bits_are_exact() {
+    let pairs = [
+        [64, 64],
+        [64, 65],
+        [127, 1],
+        [127, 2],
+        [-128, 0],
+        [-128, -1],
+        [-127, -127],
+        [-128, -128],
+        [127, -128],
+    ];
+    for first in pairs {
+        for second in pairs {
+            let quad = [first[0], first[1], second[0], second[1]];
+            let rows: Vec<i8> = [quad, [1, -1, 0, 2]].concat().into_iter().cycle().take(ROWS * 32).collect();
+            let sum: i32 = rows[..32].iter().map(|byte| i32::from(*byte)).sum();
+            let (start, panel) = ([-128 * sum; ROWS], [255; 32 * PANEL]);
+            let work =
+                || Dot { rows: &rows, stride: 32, start: &start, panel: &panel, depth: 32, ahead: &[] };
+            same_everywhere(|isa| isa.run(Dots(work(), ROWS)));
+            let exact = (127 * sum) as f32;
+            assert_eq!(Isa::available()[0].run(Dots(work(), 1))[0], exact.to_bits(), "{quad:?}");
+        }
+    }
+}
+
 struct Products<'a>(Product<'a>);
 
 impl Work for Products<'_> {

@@ -14,11 +14,12 @@ use crate::isa::{Dot, PANEL, QUAD, VECTORS};
 
 /// How bytes are multiplied.
 pub(in crate::isa) trait Bytes: Copy + Send + Sync + 'static {
+    /// Beyond AVX2 and FMA, which [`super::Avx2::detect`] asks for.
     fn detect() -> bool;
 
     /// # Safety
     ///
-    /// Detected, and `work.assert::<R>()` holds.
+    /// Detected, as [`super::Avx2`] has it, and `work.assert::<R>()` holds.
     unsafe fn dot<const R: usize>(work: &Dot<'_>, to: &mut [[Vector; VECTORS]; R]);
 }
 
@@ -114,7 +115,7 @@ unsafe fn dot_vnni<const R: usize>(work: &Dot<'_>, to: &mut [[Vector; VECTORS]; 
     }
 }
 
-/// Quads that are looked at together: a bit of 64 for each.
+/// Quads that are looked at together, a bit of 64 for each, and for which a part of what is ahead is requested.
 const CHUNK: usize = 64;
 /// What two neighbouring activations may add up to, one way or the other: 128 * 255 fits 16 bits. With unlike signs each
 /// fits by itself, and they only take from each other.
@@ -219,9 +220,9 @@ fn plus(sums: __m256i, weights: __m256i, activations: __m256i) -> __m256i {
 ///
 /// # Safety
 ///
-/// `work.assert` holds, `quad` is below a quarter of the depth, and `group` below eight.
+/// Detected, `work.assert` holds, `quad` is below a quarter of the depth, and `group` below eight.
 #[inline(always)]
 unsafe fn weights(work: &Dot<'_>, quad: usize, group: usize) -> __m256i {
-    // SAFETY: the panel has 64 * 4 bytes for each four inputs, which `assert` has compared with its length; AVX was detected.
+    // SAFETY: the panel has 64 * 4 bytes for each four inputs, which `assert` has compared with its length.
     unsafe { _mm256_loadu_si256(work.panel.as_ptr().add(quad * PANEL * QUAD + group * GROUP).cast()) }
 }
