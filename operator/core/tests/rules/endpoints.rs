@@ -165,7 +165,7 @@ fn workers_wait_for_what_they_need_of_a_deleted_namesake() {
 #[test]
 fn workers_that_run_are_scaled_beside_what_is_in_the_way() {
     let mut world = running("search");
-    world.edit("search", |endpoint| endpoint.spec.service_settings.num_allocations = Some(2));
+    world.edit("search", |endpoint| endpoint.spec.service_settings.num_allocations = Some(5));
     let mut account = world.get::<ServiceAccount>().into_iter().find(|it| it.name_any() == "search").unwrap();
     account.metadata.owner_references.iter_mut().flatten().for_each(|owner| owner.uid = "theirs".to_owned());
     let mut observed = world.observe_endpoint("search");
