@@ -32,7 +32,7 @@ const CONNECTIONS: usize = 64;
 /// Direct, nginx and gateway take turns of this length, so that all see the same of what else goes on in the machine.
 pub(super) const TURN: Duration = Duration::from_millis(200);
 /// Requests a second: half of what a core has to carry at least (the bar of `carried_requests_per_second_gateway`).
-const MODEST: f64 = 4_000.0;
+pub(super) const MODEST: f64 = 4_000.0;
 /// Above this share the core of load and stubs is not idle enough to measure with.
 const MOST_BUSY: f64 = 0.85;
 
@@ -119,12 +119,6 @@ impl Stage {
         let api = Api::start(vec![("busy".to_owned(), pods.clone())]).await?;
         let gateway = Process::gateway(&settings.operator, api.address, NAMESPACE, &[]).await?;
         Ok(Self { _workers: workers, _api: api, pods, gateway })
-    }
-
-    /// Half of what the gateway carries in a second.
-    pub(super) async fn half(&self, engine: &Engine, targets: &[Target], duration: Duration) -> Result<f64> {
-        let capacity = capacity(engine, &self.gateway, targets[0], duration).await?;
-        half(capacity.per_core_second, engine, targets, duration).await
     }
 }
 
