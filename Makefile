@@ -97,11 +97,13 @@ bench-scaling-loop: setup
 
 # Measure worker starts of the demo's tiny model on the cluster, from pod to first answer; writes target/bench/start.json
 bench-start: images
+	cargo build --quiet --locked --release --workspace --bins
 	eval "$$($(CLUSTER) env)"; $(or $(CARGO_TARGET_DIR),target)/release/lexiscale-bench start \
 		--operator $(or $(CARGO_TARGET_DIR),target)/release/lexiscale-operator --images $(or $(CARGO_TARGET_DIR),target)/images $(BENCH_ARGS)
 
 # Measure standby allocations of the demo's tiny model on the cluster: first answer and resize in a burst; writes target/bench/burst.json
 bench-burst: images
+	cargo build --quiet --locked --release --workspace --bins
 	eval "$$($(CLUSTER) env)"; $(or $(CARGO_TARGET_DIR),target)/release/lexiscale-bench burst \
 		--operator $(or $(CARGO_TARGET_DIR),target)/release/lexiscale-operator --images $(or $(CARGO_TARGET_DIR),target)/images $(BENCH_ARGS)
 

@@ -9,9 +9,9 @@
 //! seconds would be about that. So turns are short, most of them see none of it, and a percentile is the median of those of the
 //! turns.
 //!
-//! The one over all turns is told too. At half of its capacity it is the machine's and not the gateway's: for some turns a neighbour takes
-//! half of what the core does, and then a line builds up that was none before, soonest of the program that needs most of its core. So it
-//! is a bar at a rate that leaves room for that: half of the capacity that is asked for at least.
+//! The one over all turns is a bar too, which the median of turns cannot hide: for some turns the core does half of what it does otherwise,
+//! and at half of its capacity a line builds up then, soonest of the program that needs most of its core. A second load, of half of what a core
+//! has to carry at least, leaves room for that.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -32,7 +32,7 @@ const CONNECTIONS: usize = 64;
 /// Direct, nginx and gateway take turns of this length, so that all see the same of what else goes on in the machine.
 pub(super) const TURN: Duration = Duration::from_millis(200);
 /// Requests a second: half of what a core has to carry at least (the bar of `carried_requests_per_second_gateway`).
-pub(super) const MODEST: f64 = 4_000.0;
+const MODEST: f64 = 4_000.0;
 /// Above this share the core of load and stubs is not idle enough to measure with.
 const MOST_BUSY: f64 = 0.85;
 
@@ -63,11 +63,9 @@ pub(super) async fn measure(settings: &Settings, engine: &Engine, figures: &mut 
     figures.add("added_at_share_of_capacity", rate / capacity);
 
     let at_half = in_turns(engine, &sides, rate, duration).await?;
+    of_all_turns(&sides, &at_half, "", figures);
     for (side, turns) in sides.iter().zip(&at_half) {
         let name = side.name;
-        figures.add(format!("late_p99_{name}_ms"), turns.all.late_percentile(0.99));
-        figures.add(format!("load_and_stubs_busy_share_of_core_{name}"), turns.all.busy);
-        figures.add(format!("took_p99_of_all_turns_{name}_ms"), turns.all.percentile(0.99));
         for (share, label) in [(0.5, "p50"), (0.99, "p99")] {
             let took = turns.median(share);
             figures.add(format!("took_{label}_{name}_ms"), took);
@@ -77,17 +75,23 @@ pub(super) async fn measure(settings: &Settings, engine: &Engine, figures: &mut 
         }
     }
     let modest = in_turns(engine, &sides, MODEST, duration).await?;
-    for (side, turns) in sides.iter().zip(&modest) {
+    of_all_turns(&sides, &modest, &format!("_at_{MODEST}"), figures);
+    Ok(())
+}
+
+/// `load` tells the figures of one load from those of another.
+fn of_all_turns(sides: &[Side; 3], turns: &[Turns; 3], load: &str, figures: &mut Figures) {
+    let direct = turns[0].all.percentile(0.99);
+    for (side, turns) in sides.iter().zip(turns) {
         let name = side.name;
-        figures.add(format!("late_p99_at_{MODEST}_{name}_ms"), turns.all.late_percentile(0.99));
-        figures.add(format!("load_and_stubs_busy_share_of_core_at_{MODEST}_{name}"), turns.all.busy);
-        figures.add(format!("took_p99_of_all_turns_at_{MODEST}_{name}_ms"), turns.all.percentile(0.99));
+        let took = turns.all.percentile(0.99);
+        figures.add(format!("late_p99{load}_{name}_ms"), turns.all.late_percentile(0.99));
+        figures.add(format!("load_and_stubs_busy_share_of_core{load}_{name}"), turns.all.busy);
+        figures.add(format!("took_p99_of_all_turns{load}_{name}_ms"), took);
         if name != DIRECT {
-            let added = turns.all.percentile(0.99) - modest[0].all.percentile(0.99);
-            figures.add(format!("added_p99_of_all_turns_at_{MODEST}_{name}_ms"), added);
+            figures.add(format!("added_p99_of_all_turns{load}_{name}_ms"), took - direct);
         }
     }
-    Ok(())
 }
 
 /// Turn by turn the same arrivals for each side, which begin one after the other.
@@ -119,6 +123,12 @@ impl Stage {
         let api = Api::start(vec![("busy".to_owned(), pods.clone())]).await?;
         let gateway = Process::gateway(&settings.operator, api.address, NAMESPACE, &[]).await?;
         Ok(Self { _workers: workers, _api: api, pods, gateway })
+    }
+
+    /// Half of what the gateway carries in a second.
+    pub(super) async fn half(&self, engine: &Engine, targets: &[Target], duration: Duration) -> Result<f64> {
+        let capacity = capacity(engine, &self.gateway, targets[0], duration).await?;
+        half(capacity.per_core_second, engine, targets, duration).await
     }
 }
 

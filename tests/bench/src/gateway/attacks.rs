@@ -1,6 +1,5 @@
 //! Attacks beside ordinary requests, in turns without and with each of them: whether the ordinary ones notice, and whether every
-//! attack is refused or cut as the documentation says. The ordinary ones come at a rate that leaves the core room: at half of its capacity
-//! their p99 is the neighbours of the machine (`added.rs`), and no ratio of two such says anything.
+//! attack is refused or cut as the documentation says.
 
 mod floods;
 mod holds;
@@ -13,7 +12,7 @@ use anyhow::{Result, ensure};
 
 use self::floods::{FLOODS, Flood};
 use super::Settings;
-use super::added::{MODEST, Stage, TURN, Turns, turns_in};
+use super::added::{Stage, TURN, Turns, turns_in};
 use crate::engine::Engine;
 use crate::figures::Figures;
 use crate::load::{Arrival, Outcome, Target, arrivals, open};
@@ -26,9 +25,11 @@ pub(super) async fn measure(settings: &Settings, engine: &Engine, figures: &mut 
     let stage = Stage::set(settings, engine).await?;
     let address = stage.gateway.address;
     let targets = [Target::new(address, "/_inference/busy")];
+    let rate = stage.half(engine, &targets, duration).await?;
+    figures.add("attacks_beside_requests_per_second", rate);
     for attack in Attack::all() {
         let beside = Beside { engine, address, targets: &targets, attack };
-        beside.measure(turns_in(duration) / 2, figures).await?;
+        beside.measure(rate, turns_in(duration) / 2, figures).await?;
     }
     holds::until_cut(address, figures).await
 }
@@ -74,12 +75,12 @@ struct Beside<'a> {
 }
 
 impl Beside<'_> {
-    async fn measure(&self, pairs: usize, figures: &mut Figures) -> Result<()> {
+    async fn measure(&self, rate: f64, pairs: usize, figures: &mut Figures) -> Result<()> {
         let mut random = fastrand::Rng::new();
         let (mut quiet, mut beside) = (Turns::default(), Turns::default());
         let mut refused = 0;
         for _ in 0..pairs {
-            let arrivals = arrivals(MODEST, TURN, &mut random);
+            let arrivals = arrivals(rate, TURN, &mut random);
             quiet.add(open(self.engine, self.targets, &arrivals).await?);
             let (outcome, count) = self.attacked(&arrivals).await?;
             beside.add(outcome);
