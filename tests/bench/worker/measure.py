@@ -7,6 +7,7 @@ from pathlib import Path
 
 import accuracy
 import contest
+import held
 import report
 from ours import Programs, Worker, publish
 from sizes import SIZES
@@ -22,6 +23,7 @@ def arguments():
     parser.add_argument("--soak-model", default="distil", choices=SIZES)
     parser.add_argument("--accuracy", action="store_true", help="only the accuracy of int8 on the trained model")
     parser.add_argument("--report", action="store_true", help="only what was measured before, all models together")
+    parser.add_argument("--avx2", action="store_true", help="hold all contenders to AVX2, as on an older CPU; writes worker-avx2.json. The bars are for CPUs with products of bytes")
     for name in ("work", "output", "worker", "hub", "bench", "library"):
         parser.add_argument(f"--{name}", type=Path, required=True, help=argparse.SUPPRESS)
     wishes = parser.parse_args()
@@ -57,8 +59,12 @@ def measure(wishes, programs, keep):
 
 def main():
     wishes = arguments()
-    programs = Programs(wishes.worker, wishes.hub, wishes.bench, wishes.library, wishes.work / "texts.json")
+    programs = Programs(wishes.worker, wishes.worker, wishes.hub, wishes.bench, wishes.library, wishes.work / "texts.json")
     results = wishes.work / "results"
+    if wishes.avx2:
+        programs = held.hold(programs, wishes.work)
+        results = wishes.work / "results-avx2"
+        wishes.output = wishes.output.with_stem("worker-avx2")
     results.mkdir(exist_ok=True)
 
     def keep(name, document):

@@ -25,6 +25,8 @@ SHAPES = ((1, 2), (1, 8), (8, 4), (32, 2))
 @dataclass(frozen=True)
 class Programs:
     worker: Path
+    # What serves: the worker, or the copy of it that is held back.
+    server: Path
     hub: Path
     bench: Path
     library: Path
@@ -95,7 +97,7 @@ class Worker:
 
     def __init__(self, programs, model, precision, drain_s=0):
         self.programs, self.port, self.connection = programs, free_port(), None
-        self.command = [programs.worker, "--log-filter", "warn", "serve", "--model", model, "--threads", str(THREADS)]
+        self.command = [programs.server, "--log-filter", "warn", "serve", "--model", model, "--threads", str(THREADS)]
         self.command += ["--listen", f"127.0.0.1:{self.port}", "--onnxruntime", programs.library]
         # It must not measure itself while another has its turn.
         self.command += ["--drain-delay", str(drain_s), "--termination-log", model.parent / "ended", "--measure-after", "0"]
