@@ -63,6 +63,7 @@ use crate::{
     validation = rules::deployment_id_unchanged(),
     validation = rules::attached_has_no_pods(),
     validation = rules::scaling_needs_adaptive(),
+    validation = rules::start_on_request_needs_zero(),
 )]
 pub struct InferenceEndpointSpec {
     /// Id of the endpoint in the `_inference` API, for an id that is no Kubernetes name: up to 256 characters of

@@ -33,7 +33,7 @@ pub use model_cache::{
     CachePhase, CacheProgress, Delivery, ImageVolumeFailure, Int8Status, ModelCache, ModelCacheSpec,
     ModelCacheStatus,
 };
-pub use scaling_settings::{ScalingMode, ScalingSettings};
+pub use scaling_settings::{ScalingMode, ScalingSettings, ScalingStart};
 pub use service_settings::{AdaptiveAllocations, ServiceSettings};
 
 /// API group of every kind here.

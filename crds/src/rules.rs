@@ -109,6 +109,17 @@ pub(crate) fn scaling_needs_adaptive() -> Rule {
     )
 }
 
+pub(crate) fn start_on_request_needs_zero() -> Rule {
+    rule(
+        "!has(self.deployment) || !has(self.deployment.scaling) || !has(self.deployment.scaling.start) \
+         || self.deployment.scaling.start != 'on_request' || !has(self.serviceSettings.adaptiveAllocations) \
+         || !has(self.serviceSettings.adaptiveAllocations.minNumberOfAllocations) \
+         || self.serviceSettings.adaptiveAllocations.minNumberOfAllocations < 1",
+        "deployment.scaling.start can be on_request only where minNumberOfAllocations is absent or 0",
+        "deployment.scaling.start",
+    )
+}
+
 const SLO: &str = "has(self.mode) && self.mode == 'slo'";
 
 pub(crate) fn slo_needs_target_latency() -> Rule {

@@ -45,6 +45,23 @@ pub struct ScalingSettings {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 32))]
     pub standby: Option<i32>,
+
+    /// When a new endpoint downloads its model and starts. `immediately`, or `on_request`: with the first request, which waits for
+    /// both; until then it is at zero, for which `minNumberOfAllocations` must be absent or 0. Defaults to `immediately`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<ScalingStart>,
+}
+
+/// When a new endpoint downloads its model and starts. `immediately`, or `on_request`: with the first request, which waits for
+/// both; until then it is at zero, for which `minNumberOfAllocations` must be absent or 0. Defaults to `immediately`.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ScalingStart {
+    /// As soon as it is there.
+    #[default]
+    Immediately,
+    /// With the first request.
+    OnRequest,
 }
 
 /// `elasticsearch` follows the load as Elasticsearch's adaptive allocations do. `slo` runs as few allocations as keep

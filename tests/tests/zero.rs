@@ -9,10 +9,11 @@ use kube::{
     Api, ResourceExt,
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
 };
-use lexiscale_crds::{ConditionType, InferenceEndpoint};
+use lexiscale_crds::{ConditionType, InferenceEndpoint, ModelCache};
 use serde_json::json;
 
 const NAME: &str = "sleeper";
+const WAKE_REQUESTED_AT: &str = "inference.lexiscale.io/wake-requested-at";
 const PATIENCE: Duration = Duration::from_mins(3);
 
 /// What the scaling loop does once an endpoint was idle for long. A pass under way may write over it, so it is repeated.
@@ -25,11 +26,62 @@ async fn put_to_zero(default: &Namespace, api: &Api<InferenceEndpoint>) -> Resul
         Ok(reason(&api.get(NAME).await?, ConditionType::Ready) == "Idle")
     })
     .await?;
-    let workers = ListParams::default().labels(&format!("inference.lexiscale.io/endpoint={NAME}"));
     e2e::eventually("no worker is left", PATIENCE, async || {
-        Ok(default.api::<Pod>().list(&workers).await?.items.is_empty())
+        Ok(default.api::<Pod>().list(&worker_pods()).await?.items.is_empty())
     })
     .await
+}
+
+fn worker_pods() -> ListParams {
+    ListParams::default().labels(&format!("inference.lexiscale.io/endpoint={NAME}"))
+}
+
+const SYSTEM: &str = "lexiscale-system";
+
+/// Whether a gateway has asked for a wake-up since.
+async fn until_asked(api: &Api<InferenceEndpoint>, before: Option<&String>) -> Result<()> {
+    e2e::eventually("the gateway has asked", PATIENCE, async || {
+        Ok(api.get(NAME).await?.annotations().get(WAKE_REQUESTED_AT) != before)
+    })
+    .await
+}
+
+async fn asked_last(api: &Api<InferenceEndpoint>) -> Result<Option<String>> {
+    Ok(api.get(NAME).await?.annotations().get(WAKE_REQUESTED_AT).cloned())
+}
+
+/// A rolling restart of the gateway while nobody is there to wake the endpoint: the pod that holds a request has to outlive it.
+async fn restart_the_gateways(default: &Namespace, api: &Api<InferenceEndpoint>) -> Result<()> {
+    let gateways: Api<Pod> = Api::namespaced(default.client.clone(), SYSTEM);
+    let selector = "app.kubernetes.io/part-of=lexiscale,app.kubernetes.io/component=gateway";
+    let gateways = async || gateways.list(&ListParams::default().labels(selector)).await;
+    let old: Vec<_> = gateways().await?.iter().map(ResourceExt::name_any).collect();
+    let before = asked_last(api).await?;
+    let controller = "deployment/lexiscale-controller";
+    let replicas =
+        kubectl(&["--namespace", SYSTEM, "get", controller, "--output=jsonpath={.spec.replicas}"]).await?;
+    kubectl(&["--namespace", SYSTEM, "scale", controller, "--replicas=0"]).await?;
+    let controllers = "--selector=app.kubernetes.io/part-of=lexiscale,app.kubernetes.io/component=controller";
+    kubectl(&["--namespace", SYSTEM, "wait", "pod", controllers, "--for=delete", "--timeout=90s"]).await?;
+    let gateway = Gateway::open().await?;
+    let restart = async {
+        until_asked(api, before.as_ref()).await?;
+        kubectl(&["--namespace", SYSTEM, "rollout", "restart", "deployment/lexiscale-gateway"]).await?;
+        e2e::eventually("all gateways of before are being ended", PATIENCE, async || {
+            let serves =
+                |pod: &Pod| pod.metadata.deletion_timestamp.is_none() && old.contains(&pod.name_any());
+            Ok(!gateways().await?.iter().any(serves))
+        })
+        .await
+    };
+    let restarted_and_back = async {
+        let restarted = restart.await;
+        kubectl(&["--namespace", SYSTEM, "scale", controller, &format!("--replicas={replicas}")]).await?;
+        restarted
+    };
+    let (embedded, restarted) = tokio::join!(embeds(&gateway), restarted_and_back);
+    restarted?;
+    embedded.context("the request that was held by a gateway of before")
 }
 
 async fn embeds(gateway: &Gateway) -> Result<()> {
@@ -45,7 +97,7 @@ async fn embeds(gateway: &Gateway) -> Result<()> {
 async fn kill_the_controllers() -> Result<()> {
     kubectl(&[
         "--namespace",
-        "lexiscale-system",
+        SYSTEM,
         "delete",
         "pod",
         "--selector",
@@ -67,6 +119,7 @@ async fn an_endpoint_at_zero_answers_its_first_request_whoever_leads() -> Result
     settings.num_allocations = None;
     settings.adaptive_allocations =
         serde_json::from_value(json!({"enabled": true, "minNumberOfAllocations": 0}))?;
+    endpoint.spec.deployment = serde_json::from_value(json!({"scaling": {"start": "on_request"}}))?;
     api.create(&PostParams::default(), &endpoint).await?;
     let result = sleeps_and_wakes(&default, &api).await;
     api.delete(NAME, &DeleteParams::default()).await?;
@@ -76,8 +129,14 @@ async fn an_endpoint_at_zero_answers_its_first_request_whoever_leads() -> Result
 }
 
 async fn sleeps_and_wakes(default: &Namespace, api: &Api<InferenceEndpoint>) -> Result<()> {
-    default.ready_endpoint(NAME).await?;
+    let new = default.ready_endpoint(NAME).await?;
+    ensure!(reason(&new, ConditionType::Ready) == "Idle", "{:?}", new.status);
+    let workers = default.api::<Pod>().list(&worker_pods()).await?.items.len();
+    let caches = default.api::<ModelCache>().list(&ListParams::default()).await?;
+    let own = caches.iter().flat_map(ResourceExt::owner_references).filter(|owner| owner.name == NAME);
+    ensure!((workers, own.count()) == (0, 0), "it was to start with its first request");
     let gateway = Gateway::open().await?;
+    embeds(&gateway).await?;
     put_to_zero(default, api).await?;
     embeds(&gateway).await?;
     let woken = default.ready_endpoint(NAME).await?.status.context("no status")?;
@@ -87,17 +146,16 @@ async fn sleeps_and_wakes(default: &Namespace, api: &Api<InferenceEndpoint>) -> 
 
     // Held while the operator dies: the wake-up is on the object, and the next leader finds it there.
     put_to_zero(default, api).await?;
-    let before = api.get(NAME).await?.annotations().get("inference.lexiscale.io/wake-requested-at").cloned();
+    let before = asked_last(api).await?;
     kill_the_controllers().await?;
     let kill_again = async {
-        e2e::eventually("the gateway has asked", PATIENCE, async || {
-            let object = api.get(NAME).await?;
-            Ok(object.annotations().get("inference.lexiscale.io/wake-requested-at") != before.as_ref())
-        })
-        .await?;
+        until_asked(api, before.as_ref()).await?;
         kill_the_controllers().await
     };
     let (embedded, killed) = tokio::join!(embeds(&gateway), kill_again);
     killed?;
-    embedded
+    embedded?;
+
+    put_to_zero(default, api).await?;
+    restart_the_gateways(default, api).await
 }

@@ -35,7 +35,7 @@ pub enum Reason {
     /// `numAllocations`.
     Fixed,
     /// An adaptive endpoint starts with its minimum, or with one where the minimum is zero: nobody has shown yet that
-    /// it is idle. One that was fixed starts with what it had.
+    /// it is idle. Or with none, if it is to wait for a request. One that was fixed starts with what it had.
     Start,
     /// A request came while it slept at zero.
     WokenUp,
@@ -116,6 +116,11 @@ impl Decision {
         })
     }
 
+    /// Whether nothing is to be downloaded or started before somebody asks.
+    pub fn waits_for_first_request(&self) -> bool {
+        self.replicas == 0 && self.reason == Reason::Start
+    }
+
     /// As the status keeps it.
     pub fn stored(&self) -> ScalingDecision {
         let Self { replicas, reason, message, time, wake_requested_at, memory } = self;
@@ -148,8 +153,9 @@ pub fn decide(
     }
     let (replicas, reason, message) = match (allocations, memory) {
         (Allocations::Fixed(count), _) => (count.get(), Reason::Fixed, format!("numAllocations is {count}")),
-        (Allocations::Adaptive(bounds), None) => start(bounds),
+        (Allocations::Adaptive(bounds), None) => start(bounds, asked),
         (Allocations::Adaptive(bounds), Some(memory)) => match (memory.replicas, asked) {
+            (0, _) if memory.waits_for_first_request() => start(bounds, asked),
             (0, Some(asked)) => woken(bounds, asked),
             (0, None) => (0, memory.reason.clone(), asleep(memory, bounds)),
             (1.., _) => awake(memory, bounds),
@@ -201,10 +207,15 @@ fn followed(
 
 type Reasoned = (u32, Reason, String);
 
-fn start(bounds: AllocationBounds) -> Reasoned {
-    let minimum = bounds.minimum();
-    let replicas = minimum.max(1);
-    (replicas, Reason::Start, format!("starts with {replicas}, for a minimum of {minimum}"))
+fn start(bounds: AllocationBounds, asked: Option<Timestamp>) -> Reasoned {
+    match (bounds.first(), asked) {
+        (0, Some(asked)) => woken(bounds, asked),
+        (0, None) => (0, Reason::Start, "waits for its first request".to_owned()),
+        (first, _) => {
+            let minimum = bounds.minimum();
+            (first, Reason::Start, format!("starts with {first}, for a minimum of {minimum}"))
+        }
+    }
 }
 
 /// Exactly one, whatever the load; a minimum that was raised meanwhile counts from now on.

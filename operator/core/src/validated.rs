@@ -57,17 +57,18 @@ pub enum Allocations {
     Adaptive(AllocationBounds),
 }
 
-/// The least and the most allocations; the most is at least one and at least the least.
+/// The least and the most allocations; the most is at least one and at least the least. And with how many to start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AllocationBounds {
     minimum: u32,
     maximum: NonZeroU32,
+    first: u32,
 }
 
 impl AllocationBounds {
     pub fn new(minimum: u32, maximum: u32) -> Result<Self, Invalid> {
         match NonZeroU32::new(maximum) {
-            Some(most) if minimum <= maximum => Ok(Self { minimum, maximum: most }),
+            Some(most) if minimum <= maximum => Ok(Self { minimum, maximum: most, first: minimum.max(1) }),
             Some(_) | None => Err(Invalid::Bounds { minimum, maximum }),
         }
     }
@@ -78,6 +79,16 @@ impl AllocationBounds {
 
     pub fn maximum(self) -> NonZeroU32 {
         self.maximum
+    }
+
+    /// With how many a new endpoint starts: none waits for a request.
+    pub fn first(self) -> u32 {
+        self.first
+    }
+
+    /// Starts with none, which a minimum above that does not allow.
+    fn on_request(self) -> Option<Self> {
+        (self.minimum == 0).then_some(Self { first: 0, ..self })
     }
 }
 
@@ -251,6 +262,7 @@ impl ValidatedEndpoint {
         let cpu_request = quantity(cpu_request, "cpuRequest")?;
         within_limit(cpu_request, threads)?;
         let allocations = allocations(*num_allocations, adaptive_allocations.as_ref())?;
+        let allocations = scaling::start(allocations, scaling.as_ref())?;
         let mut cache = cache.as_ref().map_or_else(|| Ok(CacheRequest::default()), CacheRequest::new)?;
         // The volume may be bound to the place where the download runs, and the workers have to come to it.
         cache.node_selector = cache.node_selector.or_else(|| node_selector.clone());

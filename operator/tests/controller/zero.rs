@@ -7,7 +7,7 @@ use kube::{
     Api,
     api::{Patch, PatchParams},
 };
-use lexiscale_crds::{InferenceEndpoint, ScalingDecision};
+use lexiscale_crds::{InferenceEndpoint, ModelCache, ScalingDecision};
 use serde_json::{Value, json};
 
 use crate::{
@@ -65,6 +65,29 @@ impl World {
     async fn decision(&self, name: &str) -> ScalingDecision {
         self.get::<InferenceEndpoint>(name).await.status.unwrap().decision.unwrap()
     }
+}
+
+/// As the chart makes Elasticsearch's default endpoint.
+#[tokio::test]
+async fn nothing_runs_before_the_first_request_where_the_endpoint_says_so() {
+    with_operator(async |world| {
+        let on_request = |endpoint: &mut Value| {
+            adaptive(endpoint);
+            endpoint["spec"]["deployment"] = json!({"scaling": {"start": "on_request"}});
+        };
+        world.create_endpoint("search", on_request).await;
+        world.until_says::<InferenceEndpoint>("search", ("Ready", "True", "Idle")).await;
+        world.until_quiet(QUIET).await;
+        world.until_count::<ModelCache>(0).await;
+        world.until_count::<Deployment>(0).await;
+
+        world.ask_to_wake("search", "2026-01-02T03:04:05Z").await;
+        world.end_download(&succeeded("first")).await;
+        world.start_workers(1).await;
+        world.until_says::<InferenceEndpoint>("search", ("Ready", "True", "Serving")).await;
+        assert_eq!(world.decision("search").await.reason, "WokenUp");
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -63,7 +63,9 @@ pub fn plan<'a>(
     }
     let mut live = observed.children.clone();
     let mut scales = Vec::new();
-    let ready = cache.existing.and_then(ready_cache).map(|ready| precision::serve(endpoint.precision, ready));
+    // Until somebody asks, even a model that is there by others is left alone.
+    let cached = cache.existing.filter(|_| !decision.waits_for_first_request());
+    let ready = cached.and_then(ready_cache).map(|ready| precision::serve(endpoint.precision, ready));
     let precision =
         ready.as_ref().map(|ready| ready.as_ref().map(|ready| ready.precision).map_err(Clone::clone));
     if let Some(Ok(ready)) = ready {
@@ -86,7 +88,7 @@ pub fn plan<'a>(
     // reported as done for the moment until the Deployment controller has looked.
     let own = child_name(endpoint.identity.name());
     rollout.complete &= !changes.iter().any(|write| touches_workers(write, &own));
-    let join = cache.join.clone().map(Write::JoinCache);
+    let join = cache.join.clone().filter(|_| !decision.waits_for_first_request()).map(Write::JoinCache);
     let release = releases(&endpoint.identity, &observed.caches, &rollout, &cache.name);
     let writes = join.into_iter().chain(changes).chain(release).collect();
     let url = desired::service::url(endpoint.identity.name(), endpoint.identity.namespace(), settings);

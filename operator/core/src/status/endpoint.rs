@@ -76,7 +76,7 @@ pub fn of_plan(
     let settled = verdict.is_settled() && leftovers.is_empty();
     let conditions = verdict.conditions(&previous.conditions, object.metadata.generation, now);
     let cold_start_seconds =
-        cold_start(&previous, decision, &conditions, now).or(previous.cold_start_seconds);
+        cold_start(&previous, decision, cache.existing, &conditions, now).or(previous.cold_start_seconds);
     let durations =
         durations::of_endpoint(observed, cache.existing, &previous, &conditions, now).or(previous.durations);
     InferenceEndpointStatus {
@@ -136,6 +136,9 @@ fn hindrance(
     if !leftovers.is_empty() {
         let message = format!("waiting for the deletion of {}", leftovers.join(", "));
         return Some(Hindrance::passing("WaitingForCleanup", message));
+    }
+    if decision.waits_for_first_request() {
+        return of_rejections(rejections);
     }
     of_rejections(rejections)
         .or_else(|| of_cache(cache.existing, &cache.name))
@@ -270,7 +273,14 @@ fn underway(rollout: &Rollout, decision: &Decision) -> Hindrance {
 fn verdict(endpoint: &ValidatedEndpoint, plan: &EndpointPlan<'_>, hindrance: Option<&Hindrance>) -> Verdict {
     let EndpointPlan { decision, rollout, .. } = plan;
     let serves = rollout.ready >= autoscaler::required(endpoint.allocations, decision);
-    let ready = serving(rollout, decision.replicas);
+    let ready = if decision.waits_for_first_request() {
+        Said::new(
+            "Idle",
+            "waits for its first request, which downloads the model where it is not there, and starts it",
+        )
+    } else {
+        serving(rollout, decision.replicas)
+    };
     match (serves, hindrance) {
         (true, None) => Verdict::Settled(ready),
         (true, Some(Hindrance { severity: Severity::Passing, said, .. })) => {
@@ -301,10 +311,12 @@ fn serving(rollout: &Rollout, desired: u32) -> Said {
     Said::new("Serving", message)
 }
 
-/// How long a wake-up took that ends with this pass. The status is written now in any case, so that this costs no write.
+/// How long a wake-up took that ends with this pass, unless it had to download the model first: no later one does. The status is written
+/// now in any case, so that this costs no write.
 fn cold_start(
     previous: &InferenceEndpointStatus,
     decision: &Decision,
+    cache: Option<&ModelCache>,
     conditions: &[Condition],
     now: Timestamp,
 ) -> Option<i32> {
@@ -314,7 +326,9 @@ fn cold_start(
     };
     // The pass that woke it took its readiness away. A later roll of an endpoint that was woken long ago is no wake-up.
     let began = ready(&previous.conditions, "False").filter(|since| *since == decision.time);
-    let is_over = decision.reason == Reason::WokenUp && ready(conditions, "True").is_some();
+    let cached = cache.and_then(|cache| cache.condition(ConditionType::Ready));
+    let downloaded = cached.is_some_and(|cached| cached.last_transition_time.0 > decision.time);
+    let is_over = decision.reason == Reason::WokenUp && ready(conditions, "True").is_some() && !downloaded;
     let began = began.filter(|_| is_over)?;
     let seconds = now.duration_since(began).as_millis().max(1).saturating_add(999) / 1000;
     Some(i32::try_from(seconds).unwrap_or(i32::MAX))

@@ -3,7 +3,7 @@
 use std::{ops::RangeInclusive, time::Duration};
 
 use jiff::SignedDuration;
-use lexiscale_crds::{ScalingMode, ScalingSettings};
+use lexiscale_crds::{ScalingMode, ScalingSettings, ScalingStart};
 
 use super::{Allocations, Invalid};
 use crate::scaling::{Law, Policy, elasticsearch, slo};
@@ -36,6 +36,24 @@ pub(super) fn policy(
     };
     let scale_to_zero_time = idle.unwrap_or(elasticsearch::SCALE_TO_ZERO_TIME);
     Ok(Some(Policy { bounds, scale_to_zero_time, law }))
+}
+
+/// The allocations that are asked for, with when they start.
+pub(super) fn start(
+    allocations: Allocations,
+    settings: Option<&ScalingSettings>,
+) -> Result<Allocations, Invalid> {
+    let start = settings.and_then(|settings| settings.start).unwrap_or_default();
+    match (start, allocations) {
+        (ScalingStart::OnRequest, Allocations::Adaptive(bounds)) => {
+            bounds.on_request().map(Allocations::Adaptive).ok_or_else(|| Invalid::Scaling {
+                field: "start",
+                given: "on_request".to_owned(),
+                bounds: "immediately where minNumberOfAllocations is above 0",
+            })
+        }
+        (ScalingStart::OnRequest, Allocations::Fixed(_)) | (ScalingStart::Immediately, _) => Ok(allocations),
+    }
 }
 
 /// Allocations that are kept warm.
@@ -131,6 +149,10 @@ mod tests {
                 "{wrong}: {said}"
             );
         }
+        let late = ScalingSettings { start: Some(ScalingStart::OnRequest), ..ScalingSettings::default() };
+        let two = Allocations::Adaptive(AllocationBounds::new(2, 4).unwrap());
+        let said = start(two, Some(&late)).unwrap_err().to_string();
+        assert!(said.starts_with("deployment.scaling.start is on_request"), "{said}");
         let many = ScalingSettings { standby: Some(33), ..ScalingSettings::default() };
         assert!(standby(Some(&many)).is_err());
     }

@@ -68,7 +68,9 @@ fn set_standbys(world: &mut World, count: i32) {
 
 /// The scaling loop: nobody has asked for anything in a long time.
 fn sleep(world: &mut World) {
-    world.endpoints[0].status.as_mut().unwrap().decision.as_mut().unwrap().allocations = 0;
+    let decision = world.endpoints[0].status.as_mut().unwrap().decision.as_mut().unwrap();
+    decision.allocations = 0;
+    "Idle".clone_into(&mut decision.reason);
     world.settle();
 }
 

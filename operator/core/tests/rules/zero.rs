@@ -11,6 +11,7 @@ use lexiscale_crds::{
     AdaptiveAllocations, ConditionType, Conditions, InferenceEndpoint, InferenceEndpointStatus,
     ScalingDecision,
 };
+use serde_json::json;
 
 use crate::{
     fixtures::{endpoint, now, settings},
@@ -108,6 +109,45 @@ fn a_request_wakes_it_to_one_and_is_answered_once() {
     sleep(&mut world);
     assert_eq!(replicas(&world), Some(0), "the old wake-up wakes nobody");
     assert_eq!(status(&mut world).cold_start_seconds, Some(13), "the best guess for the next one");
+}
+
+/// What nobody has asked for yet costs neither a download nor a pod; Elasticsearch's default endpoint is such a one.
+#[test]
+fn one_that_starts_on_request_downloads_nothing_before() {
+    let mut late = endpoint("search");
+    bounds(&mut late, 0, 10);
+    late.spec.deployment = serde_json::from_value(json!({"scaling": {"start": "on_request"}})).unwrap();
+    let mut world = World::new(settings()).with(late);
+    world.settle();
+    assert!(world.caches.is_empty() && world.get::<Deployment>().is_empty());
+    assert_eq!(said(&world, ConditionType::Ready), Some(("True", "Idle")));
+    assert_eq!(wake::sleep(&world.endpoints[0]), Sleep::Asleep);
+
+    ask(&mut world);
+    world.settle();
+    assert_eq!(world.caches.len(), 1);
+    assert_eq!(said(&world, ConditionType::Ready), Some(("False", "DownloadingModel")));
+    world.now += SignedDuration::from_mins(10);
+    world.run();
+    assert_eq!(replicas(&world), Some(1));
+    assert_eq!(decision(&world).reason, "WokenUp");
+    assert_eq!(said(&world, ConditionType::Ready), Some(("True", "Serving")));
+    assert_eq!(status(&mut world).cold_start_seconds, None, "no later start downloads again");
+
+    sleep(&mut world);
+    assert_eq!((replicas(&world), world.caches.len()), (Some(0), 1), "the model stays");
+}
+
+#[test]
+fn one_that_no_longer_starts_on_request_starts() {
+    let mut late = endpoint("search");
+    bounds(&mut late, 0, 10);
+    late.spec.deployment = serde_json::from_value(json!({"scaling": {"start": "on_request"}})).unwrap();
+    let mut world = World::new(settings()).with(late);
+    world.settle();
+    world.edit("search", |endpoint| endpoint.spec.deployment = None);
+    world.run();
+    assert_eq!((replicas(&world), decision(&world).reason.as_str()), (Some(1), "Start"));
 }
 
 /// Days later a worker crashes and comes back: that is no wake-up.
