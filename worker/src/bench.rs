@@ -14,14 +14,15 @@ use prometheus_client::registry::Registry;
 use tokio::task::JoinSet;
 
 use self::report::{Limits, OfLength, Query, Report, Spread};
-use self::work::Work;
+use self::work::{Speeds, Work};
 use crate::backend::native::kernel_speed;
 use crate::backend::onnx::OnnxRuntime;
 use crate::embedder::{Embedded, Embedder, OpenError, Settings, Texts};
 use crate::memory::Memory;
 use crate::metrics::Metrics;
+use crate::model::verify::read_manifest;
 use crate::output::{self, Envelope, Written};
-use crate::precision::KernelSpeed;
+use crate::precision::{Arithmetic, KernelSpeed};
 use crate::specimen;
 
 /// Of each length, one after the other in each.
@@ -62,6 +63,7 @@ pub async fn run(options: Options) -> Result<Report, BenchError> {
     let Options { model, library, settings, time, lengths } = options;
     let config = fs_err::read(model.join("config.json")).ok();
     let work = config.and_then(|config| Work::parse(&config));
+    let manifest = read_manifest(&model).map_err(OpenError::from).map_err(BenchError::Open)?;
     let started = Instant::now();
     let loading = tokio::task::spawn_blocking(move || {
         let metrics = Metrics::register(&mut Registry::default());
@@ -85,15 +87,13 @@ pub async fn run(options: Options) -> Result<Report, BenchError> {
     let closing = Arc::clone(&bench.embedder);
     tokio::task::spawn_blocking(move || closing.close()).await.map_err(|_| BenchError::Panicked)?;
     let limits = limits(settings.threads).await?;
-    let limit = limits.map(|limits| match info.precision {
-        lexiscale_wire::Precision::Fp32 => limits.fp32,
-        lexiscale_wire::Precision::Int8 => limits.int8,
-    });
+    let arithmetic = Arithmetic::of(info.precision, &manifest, kernel_speed());
+    let speeds = limits.map(|limits| Speeds::of(limits, arithmetic, manifest.pooling.reduction));
     for length in &mut measured {
-        let of_limit = |(work, limit): (&Work, f64)| {
-            work.operations(length.tokens) * length.documents_per_second.median / (limit * 1e9)
+        let of_limit = |(work, speeds): (&Work, Speeds)| {
+            work.seconds(length.tokens, speeds) * length.documents_per_second.median
         };
-        length.share_of_limit = work.as_ref().zip(limit).map(of_limit);
+        length.share_of_limit = work.as_ref().zip(speeds).map(of_limit);
     }
     Ok(Report {
         model: info.model,

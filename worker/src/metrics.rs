@@ -15,12 +15,14 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::memory::Memory;
 
-/// From half a millisecond (a query on a small model) to ten seconds (a bulk request that waited).
-const SECONDS: [f64; 14] =
-    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+/// From a tenth of a millisecond (a query on a small model takes two) to ten seconds (a bulk request that waited).
+const SECONDS: [f64; 16] =
+    [0.0001, 0.000_25, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 /// From ten microseconds (one vector) to a tenth of a second (a thousand of them).
 const SHORT_SECONDS: [f64; 10] =
     [0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.001, 0.002_5, 0.01, 0.025, 0.1];
+/// Texts share a run only while they are short.
+const TEXTS: [f64; 6] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0];
 /// From a short query to a bulk request of long texts.
 const TOKENS: [f64; 10] = [8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 2048.0, 8192.0, 65_536.0];
 
@@ -79,6 +81,7 @@ pub struct Metrics {
     tokenize_seconds: Histogram,
     serialize_seconds: Histogram,
     request_tokens: Histogram,
+    run_texts: Histogram,
     static_texts: Counter<u64, AtomicU64>,
     texts_in_flight: Gauge<i64, AtomicI64>,
     resident_bytes: Gauge<i64, AtomicI64>,
@@ -106,6 +109,7 @@ impl Metrics {
             tokenize_seconds: seconds(),
             serialize_seconds: Histogram::new(SHORT_SECONDS),
             request_tokens: Histogram::new(TOKENS),
+            run_texts: Histogram::new(TEXTS),
             static_texts: Counter::default(),
             texts_in_flight: Gauge::default(),
             resident_bytes: Gauge::default(),
@@ -131,6 +135,7 @@ impl Metrics {
         registry.register("texts", "Texts that ran through the model", metrics.texts.clone());
         registry.register("tokens", "Tokens that ran through the model", metrics.tokens.clone());
         registry.register("request_tokens", "Tokens of one request", metrics.request_tokens.clone());
+        registry.register("run_texts", "Texts of one run of the model", metrics.run_texts.clone());
         let help = "Texts of searches that were answered from the model's table, without inference";
         registry.register("static_texts", help, metrics.static_texts.clone());
         let help = "Texts that wait or run, those that wait for the tokenizer included";
@@ -216,10 +221,13 @@ impl Metrics {
 
     /// Texts of these many tokens have run through the model together.
     pub fn ran(&self, tokens: impl Iterator<Item = usize>, duration: Duration) {
+        let mut texts = 0.0;
         for tokens in tokens {
+            texts += 1.0;
             self.texts.inc();
             self.tokens.inc_by(tokens as u64);
         }
+        self.run_texts.observe(texts);
         self.inference_seconds.observe(duration.as_secs_f64());
     }
 }

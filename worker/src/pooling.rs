@@ -2,7 +2,7 @@
 
 use lexiscale_wire::Pruning;
 
-use crate::model::saturation::{Pooling, Reduction, Saturation};
+use crate::model::saturation::{Pooling, Reduction};
 
 /// Token ids and weights above zero, strongest first, equal weights by ascending id.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -53,17 +53,6 @@ impl SparseRow {
         Self::from_dense(&weights)
     }
 
-    /// From the strongest logit of each vocabulary entry that has one above zero.
-    pub fn from_strongest(strongest: Vec<(u32, f32)>, saturation: Saturation) -> Self {
-        let mut entries = strongest;
-        for (_, value) in &mut entries {
-            *value = saturation.apply(*value);
-        }
-        entries.retain(|(_, weight)| *weight > 0.0 && weight.is_finite());
-        strongest_first(&mut entries);
-        Self { entries }
-    }
-
     pub fn entries(&self) -> &[(u32, f32)] {
         &self.entries
     }
@@ -107,16 +96,6 @@ mod tests {
         let pooling = Pooling { reduction: Reduction::Sum, ..Pooling::default() };
         let row = SparseRow::from_logits(&logits, 2, 2, pooling);
         assert_eq!(row.entries(), [(0, 1.0_f32.ln_1p() + 0.5_f32.ln_1p()), (1, 2.0_f32.ln_1p())]);
-    }
-
-    #[test]
-    fn the_strongest_logits_alone_give_the_same_row() {
-        let logits = [1.0, -1.0, 0.5, 2.0];
-        for saturation in [Saturation::Log, Saturation::DoubleLog] {
-            let row = SparseRow::from_strongest(vec![(0, 1.0), (1, 2.0)], saturation);
-            let pooling = Pooling { saturation, ..Pooling::default() };
-            assert_eq!(row, SparseRow::from_logits(&logits, 2, 2, pooling));
-        }
     }
 
     #[test]

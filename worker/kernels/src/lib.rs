@@ -7,7 +7,7 @@
 //! `docs/decisions/019-int8-kernels.md` and `033` say why it is built as it is.
 //!
 //! [`pack()`] writes a model once, [`Model::open`] maps it, [`Model::embed_all`] and
-//! [`Model::sum_all`] run it.
+//! [`Model::sum_all`] run it; [`Model::weigh`] turns the former's logits into weights.
 
 mod attention;
 mod dense;
@@ -26,6 +26,7 @@ mod shape;
 pub mod synthetic;
 mod team;
 mod tensors;
+mod weigh;
 mod workspace;
 
 pub use isa::{Isa, detect};

@@ -325,6 +325,41 @@ fn every_instruction_set_gives_the_same_bits() {
     }
 }
 
+/// The same on every architecture and by every C library: this test runs on 64-bit Arm too (`make test-kernels`).
+#[test]
+fn bits_are_the_same_everywhere() {
+    let mut found = Vec::new();
+    for shape in [small(), modern(30)] {
+        for precision in PRECISIONS {
+            let (model, _file) = open(&synthetic(&shape), precision);
+            for saturation in [Saturation::Log, Saturation::DoubleLog] {
+                let mut row = model.embed(&text(70, 5, &shape), &mut Workspace::new(), &Team::alone());
+                model.weigh(saturation, &mut row);
+                found.push(digest(&row));
+            }
+        }
+    }
+    let expected = [
+        0xfb23_fcb6_df2f_92d5,
+        0x7e70_525a_2dac_926b,
+        0x9da8_bcb5_6263_2b82,
+        0x58ec_cd90_7dfa_27dc,
+        0x435e_1a78_2915_db59,
+        0x4b01_79e4_b03e_ba1e,
+        0xdb73_6ca4_f1e9_b583,
+        0xe686_ddc0_c14f_a8e6,
+    ];
+    assert_eq!(found, expected, "{found:#x?}");
+}
+
+/// FNV-1a of ids and weights.
+fn digest(row: &[(u32, f32)]) -> u64 {
+    let words = row.iter().flat_map(|(id, weight)| [*id, weight.to_bits()]);
+    words
+        .flat_map(u32::to_le_bytes)
+        .fold(0xcbf2_9ce4_8422_2325, |digest, byte| (digest ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
 fn bits(row: &[(u32, f32)]) -> Vec<(u32, u32)> {
     row.iter().map(|(id, weight)| (*id, weight.to_bits())).collect()
 }

@@ -119,8 +119,11 @@ impl Shared {
         let Pooling { reduction, saturation } = self.pooling;
         match reduction {
             Reduction::Max => {
-                let rows = self.model.embed_all(ids, workspace, team);
-                rows.into_iter().map(|strongest| SparseRow::from_strongest(strongest, saturation)).collect()
+                let mut rows = self.model.embed_all(ids, workspace, team);
+                for row in &mut rows {
+                    self.model.weigh(of_kernels(saturation), row);
+                }
+                rows.into_iter().map(SparseRow::from_entries).collect()
             }
             Reduction::Sum => {
                 let rows = self.model.sum_all(ids, of_kernels(saturation), workspace, team);

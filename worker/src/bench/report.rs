@@ -39,7 +39,7 @@ pub struct OfLength {
     pub tokens: usize,
     pub documents_per_second: Spread,
     pub tokens_per_second: f64,
-    /// Of what the limit of the model's precision allows, at the median.
+    /// What the products would take at their limits, of what a document takes, at the median.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub share_of_limit: Option<f64>,
     /// To turn a text into tokens.

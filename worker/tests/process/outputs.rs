@@ -207,6 +207,7 @@ fn what_it_measures_of_itself_is_told() {
         ("lexiscale_worker_inference_seconds_count", 1.0),
         ("lexiscale_worker_serialize_seconds_count", 1.0),
         ("lexiscale_worker_request_tokens_sum", 7.0),
+        ("lexiscale_worker_run_texts_sum", 2.0),
         ("lexiscale_worker_resident_memory_bytes", 1e6),
         ("lexiscale_worker_peak_memory_bytes", 1e6),
     ] {
