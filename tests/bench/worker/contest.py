@@ -8,6 +8,7 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
+import held
 from ours import SHAPES, Worker, publish
 
 HERE = Path(__file__).parent
@@ -29,12 +30,16 @@ IN_FLIGHT = 32
 class Peer:
     """A process of peer.py, from `with` to its end."""
 
-    def __init__(self, name, directory, texts):
-        self.command = [sys.executable, HERE / "peer.py", name, directory, texts]
+    def __init__(self, name, directory, programs):
+        self.command = [sys.executable, HERE / "peer.py", name, directory, programs.texts]
+        self.is_held = programs.is_held
 
     def __enter__(self):
         self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-        self.loaded_s = self.read()["loaded_s"]
+        loaded = self.read()
+        self.loaded_s = loaded["loaded_s"]
+        if self.is_held and loaded["numpy"] != held.NUMPY:
+            raise SystemExit(f"{self.command[2]} is not held to AVX2: its numpy uses {loaded['numpy']}, not {held.NUMPY}")
         return self
 
     def __exit__(self, *_):
@@ -85,13 +90,13 @@ def measure(model, directory, programs, rounds, seconds, trying):
     """Everything about one model, as a document to report from."""
     say(f"{model}: publishing")
     published = publish(programs, directory)
-    result = {"model": model, "began": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "worker": programs.digest(), "rates": {},
-              "queries": {}, "ways": {}, "tries": {}, "peak_mib": {}, "start_s": {}, "missing": {}, "other_work_percent": {}}  # fmt: skip
+    result = {"model": model, "began": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "rates": {}, "queries": {}, "ways": {},
+              "tries": {}, "peak_mib": {}, "start_s": {}, "missing": {}, "other_work_percent": {}}  # fmt: skip
     precisions = starts(programs, published, result)
     with ExitStack() as stack:
         chosen = {}
         for name, ways in WAYS.items():
-            running = {way: stack.enter_context(Peer(way, directory, programs.texts)) for way in ways}
+            running = {way: stack.enter_context(Peer(way, directory, programs)) for way in ways}
             chosen[name] = Chosen(name, running, BATCHES, trying)
             result["peak_mib"][name] = chosen[name].many.peak_mib()
         for precision in precisions:

@@ -1,7 +1,8 @@
 """Holds all contenders to AVX2, so that a newer CPU shows what older instructions do. Its clock, caches and pipelines stay its own.
 
 The libraries have no setting for all of their kernels. So every `cpuid` in a copy of a program becomes a trap, and `cpuid.c`, preloaded,
-answers it without what is newer."""
+answers it without what is newer. Worker and peers say what they then use, and a run ends where that is not AVX2. Not held is glibc,
+which copies and compares memory with what the CPU has."""
 
 import importlib.util
 import os
@@ -11,8 +12,12 @@ import subprocess
 from dataclasses import replace
 from pathlib import Path
 
+from numpy._core._multiarray_umath import __cpu_dispatch__
+
 # Both have two bytes; the second one is `int3` and `nop`.
 CPUID, TRAP = b"\x0f\xa2", b"\xcc\x90"
+# What must stand in the worker's log, and what numpy may use beyond what it always does: its name for AVX2 with FMA.
+WORKER, NUMPY = 'instructions="avx2"', ["X86_V3"]
 
 
 def hold(programs, work):
@@ -31,6 +36,7 @@ def hold(programs, work):
     os.environ |= {"LD_PRELOAD": str(answers), "PYTHONPATH": str(folder / "python")}
     # OpenVINO's kernels are compiled as it runs, for what this says.
     os.environ["ONEDNN_MAX_CPU_ISA"] = "AVX2"
+    os.environ["NPY_DISABLE_CPU_FEATURES"] = " ".join(name for name in __cpu_dispatch__ if name not in NUMPY)
     return replace(programs, server=server)
 
 

@@ -15,15 +15,15 @@ from sizes import SIZES
 
 def arguments():
     parser = argparse.ArgumentParser(prog="run", description="Measures the worker beside its peers, with the same texts, on this machine.")
-    parser.add_argument("--quick", action="store_true", help="one short round, to see that all of it works")
+    parser.add_argument("--quick", action="store_true", help="one short round, to see that all of it works; writes worker-quick.json")
     parser.add_argument("--models", default=",".join(SIZES), help="some of them, with commas between")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.0, help="of one contender's turn")
     parser.add_argument("--soak", type=float, metavar="SECONDS", help="only a mixed load for so long, and SIGTERM in the middle of it")
     parser.add_argument("--soak-model", default="distil", choices=SIZES)
     parser.add_argument("--accuracy", action="store_true", help="only the accuracy of int8 on the trained model")
-    parser.add_argument("--report", action="store_true", help="only what was measured before, all models together")
-    parser.add_argument("--avx2", action="store_true", help="hold all contenders to AVX2, as on an older CPU; writes worker-avx2.json. The bars are for CPUs with products of bytes")
+    parser.add_argument("--report", action="store_true", help="only what was measured before with this worker, all models together")
+    parser.add_argument("--avx2", action="store_true", help="hold all to AVX2, as older CPUs, with bars for that; writes worker-avx2.json")
     for name in ("work", "output", "worker", "hub", "bench", "library"):
         parser.add_argument(f"--{name}", type=Path, required=True, help=argparse.SUPPRESS)
     wishes = parser.parse_args()
@@ -60,25 +60,33 @@ def measure(wishes, programs, keep):
 def main():
     wishes = arguments()
     programs = Programs(wishes.worker, wishes.worker, wishes.hub, wishes.bench, wishes.library, wishes.work / "texts.json")
-    results = wishes.work / "results"
+    kind, ratios, digest = "-quick" if wishes.quick else "", report.TIMES, programs.digest()
     if wishes.avx2:
         programs = held.hold(programs, wishes.work)
-        results = wishes.work / "results-avx2"
-        wishes.output = wishes.output.with_stem("worker-avx2")
+        kind, ratios = f"-avx2{kind}", report.TIMES_AVX2
+    results = wishes.work / f"results{kind}"
+    wishes.output = wishes.output.with_stem(f"{wishes.output.stem}{kind}")
     results.mkdir(exist_ok=True)
 
     def keep(name, document):
-        (results / f"{name}.json").write_text(json.dumps(document))
+        (results / f"{name}.json").write_text(json.dumps({"worker": digest, "document": document}))
 
     def kept(name):
+        """Figures of another build must not stand beside those of this one."""
         path = results / f"{name}.json"
-        return json.loads(path.read_text()) if path.exists() else None
+        if not path.exists():
+            return None
+        found = json.loads(path.read_text())
+        if found.get("worker") == digest:
+            return found["document"]
+        contest.say(f"{name} is left out: measured with another build")
+        return None
 
     if not wishes.report:
         measure(wishes, programs, keep)
     measured = [document for model in SIZES if (document := kept(model))]
     found = {"results": measured, "accuracy": kept("accuracy"), "soak": kept("soak")}
-    judged = report.bars(**found)
+    judged = report.bars(**found, ratios=ratios)
     for result in measured:
         print(report.table(result))
     if found["accuracy"]:
@@ -89,7 +97,7 @@ def main():
     wishes.output.write_text(report.flat(**found, judged=judged) + "\n")
     missed = [bar for bar in judged if not bar.is_met]
     print(f"{len(judged) - len(missed)} of {len(judged)} bars are met; written to {wishes.output}")
-    sys.exit(1 if missed else 0)
+    sys.exit(1 if missed or not judged else 0)
 
 
 if __name__ == "__main__":

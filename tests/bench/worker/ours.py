@@ -15,6 +15,8 @@ from pathlib import Path
 
 import numpy
 
+import held
+
 THREADS = 2
 PATIENCE_S = 60
 CHECKPOINT = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
@@ -31,6 +33,10 @@ class Programs:
     bench: Path
     library: Path
     texts: Path
+
+    @property
+    def is_held(self):
+        return self.server != self.worker
 
     def precisions(self):
         """What `serve` can be told to compute with."""
@@ -97,7 +103,10 @@ class Worker:
 
     def __init__(self, programs, model, precision, drain_s=0):
         self.programs, self.port, self.connection = programs, free_port(), None
-        self.command = [programs.server, "--log-filter", "warn", "serve", "--model", model, "--threads", str(THREADS)]
+        # Held back, it has to say what it computes with.
+        self.log = model.parent / "log"
+        level = "warn,lexiscale_worker::backend::native=info" if programs.is_held else "warn"
+        self.command = [programs.server, "--log-filter", level, "serve", "--model", model, "--threads", str(THREADS)]
         self.command += ["--listen", f"127.0.0.1:{self.port}", "--onnxruntime", programs.library]
         # It must not measure itself while another has its turn.
         self.command += ["--drain-delay", str(drain_s), "--termination-log", model.parent / "ended", "--measure-after", "0"]
@@ -106,13 +115,16 @@ class Worker:
 
     def __enter__(self):
         began = time.perf_counter()
-        self.process = subprocess.Popen(self.command)
+        with self.log.open("w") if self.programs.is_held else contextlib.nullcontext() as log:
+            self.process = subprocess.Popen(self.command, stdout=log)
         try:
             until_ready(self.process, self.port, "/health/ready")
+            self.ready_s = time.perf_counter() - began
+            if self.programs.is_held and held.WORKER not in self.log.read_text():
+                raise SystemExit(f"the worker is not held to AVX2: there is no {held.WORKER} in {self.log}")
         except BaseException:
             self.process.kill()
             raise
-        self.ready_s = time.perf_counter() - began
         return self
 
     def __exit__(self, *_):

@@ -124,6 +124,13 @@ def memory():
     return {"peak_mib": int(peak) / 1024}
 
 
+def instructions():
+    """What numpy uses beyond its baseline."""
+    from numpy._core._multiarray_umath import __cpu_dispatch__, __cpu_features__
+
+    return [name for name in __cpu_dispatch__ if __cpu_features__[name]]
+
+
 def main(name, directory, texts):
     began = time.perf_counter()
     is_side = name.endswith("-side")
@@ -132,7 +139,7 @@ def main(name, directory, texts):
     texts = json.loads(Path(texts).read_text())
     for embed in callers:
         embed(texts["128"][:1])
-    print(json.dumps({"loaded_s": time.perf_counter() - began}), flush=True)
+    print(json.dumps({"loaded_s": time.perf_counter() - began, "numpy": instructions()}), flush=True)
     for line in sys.stdin:
         match json.loads(line):
             case {"rate": kind, "batch": batch, "seconds": seconds}:
