@@ -256,13 +256,23 @@ async fn answers_and_logs_do_not_repeat_secrets() {
     }
     // A line of code that another test reached first, without a subscriber, would stay silent here.
     tracing::callsite::rebuild_interest_cache();
-    assert_eq!(site.status(Method::GET, "/_inference/articles", "Bearer valid-ada").await, 200);
+    let traced = Request::get("/_inference/articles").header(AUTHORIZATION, ADA);
+    let traced = traced.header("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
+    assert_eq!(site.harness.send(traced.body(Body::empty()).unwrap()).await.0, 200);
     assert_eq!(site.status(Method::GET, "/_inference/articles", "Bearer valid-bob").await, 403);
     site.judge.is_away.store(true, Ordering::Relaxed);
     assert_eq!(site.status(Method::GET, "/_inference/articles", "Bearer valid-canary").await, 503);
     drop(site);
     let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-    assert!(log.contains(r#"user="ada" status=200"#) && log.contains(r#"user="bob" status=403"#), "{log}");
+    let line = log.lines().find(|line| line.contains(r#"user="ada""#)).unwrap();
+    let (_, line) = line.split_once(" access: ").unwrap();
+    let (line, milliseconds) = line.split_once(" milliseconds=").unwrap();
+    assert_eq!(
+        line,
+        r#"request method=GET path=/_inference/articles operation="get" trace_id="4bf92f3577b34da6a3ce929d0e0e4736" user="ada" status=200 complete=true"#
+    );
+    assert!(milliseconds.parse::<f64>().is_ok_and(|milliseconds| milliseconds > 0.0), "{milliseconds}");
+    assert!(log.contains(r#"user="bob" status=403"#), "{log}");
     assert!(log.contains("failed to have credentials reviewed"), "{log}");
     assert!(!log.contains("canary") && !log.contains("YTpj") && !log.contains("valid-"), "{log}");
 }

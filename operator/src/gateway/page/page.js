@@ -9,7 +9,7 @@ const PATIENCE = 10_000;
 const CREDENTIAL = "lexiscale.authorization";
 const FEW_TOKENS = 30;
 const MOST_TOKENS = 2_000;
-/** The tokeniser makes one unknown token of a longer word. */
+/** WordPiece makes one unknown token of a longer word; with the others it bounds the search. */
 const LONGEST_WORD = 100;
 
 const at = (id) => document.getElementById(id);
@@ -292,29 +292,80 @@ at("sign-out").addEventListener("click", () => {
 
 // Try it
 
-/** The tokens of a word that have a weight: the word itself, or pieces that it is made of. */
-function piecesOf(word, weights) {
-  const plain = word.toLowerCase().normalize("NFD").replace(/\p{M}/gu, "");
-  if (weights.has(plain)) return [plain];
-  if (plain.length > LONGEST_WORD) return [];
-  const found = [];
+/** How byte-level BPE writes bytes: printable ones as their characters of Latin-1, the others as those from U+0100 on. */
+const BYTES = (() => {
+  const isPrintable = (byte) => (byte > 0x20 && byte < 0x7f) || (byte > 0xa0 && byte !== 0xad);
+  let other = 0x100;
+  return Array.from({ length: 256 }, (_, byte) => String.fromCharCode(isPrintable(byte) ? byte : other++));
+})();
+
+const inBytes = (text) => Array.from(new TextEncoder().encode(text), (byte) => BYTES[byte]).join("");
+
+/**
+ * The kinds of vocabularies, told apart by the `mark` that many tokens begin with. `spell` gives a word as they may write it, likeliest
+ * first, by the character before it in the text, if any; `inside` goes before pieces that do not begin a word.
+ */
+const KINDS = [
+  // WordPiece, the mark on what goes on. Many models know no capitals and no accents.
+  {
+    mark: "##",
+    inside: "##",
+    spell: (word) => [word.normalize("NFC"), word.toLowerCase().normalize("NFD").replace(/\p{M}/gu, "")],
+  },
+  // Byte-level BPE, the mark is the space before. Some models put one before the text.
+  {
+    mark: "Ġ",
+    inside: "",
+    spell: (word, before) => {
+      const marks = before === undefined ? ["", "Ġ"] : [before === " " ? "Ġ" : ""];
+      return marks.map((mark) => mark + inBytes(word.normalize("NFC")));
+    },
+  },
+  // SentencePiece, the mark is white space before, or the text's beginning.
+  {
+    mark: "▁",
+    inside: "",
+    spell: (word, before) => [(/\S/.test(before ?? "") ? "" : "▁") + word.normalize("NFKC")],
+  },
+];
+
+function kindOf(tokens) {
+  const count = ({ mark }) => tokens.filter((token) => token.startsWith(mark)).length;
+  return KINDS.reduce((most, kind) => count(kind) > count(most) ? kind : most);
+}
+
+/** The tokens with a weight that a spelling is made of, the longest first, and the share of it that they cover. */
+function piecesOf(spelling, { mark, inside }, weights) {
+  if (weights.has(spelling)) return { pieces: [spelling], share: 1 };
+  const none = { pieces: [], share: 0 };
+  if (spelling.length > LONGEST_WORD) return none;
+  const pieces = [];
   let covered = 0;
-  for (let start = 0; start < plain.length;) {
-    let end = plain.length;
-    const piece = () => (start ? "##" : "") + plain.slice(start, end);
+  for (let start = 0; start < spelling.length;) {
+    let end = spelling.length;
+    const piece = () => (start ? inside : "") + spelling.slice(start, end);
     while (end > start && !weights.has(piece())) end -= 1;
     if (end > start) {
-      found.push(piece());
+      pieces.push(piece());
       covered += end - start;
       start = end;
     } else if (start === 0) {
-      return [];
+      return none;
     } else {
       start += 1;
     }
   }
   // A piece without weight leaves a gap; a beginning alone could as well be another word's.
-  return covered === plain.length || (found.length > 1 && found[0].length > 2) ? found : [];
+  const isKnown = pieces.length > 1 && pieces[0].replace(mark, "").length > 2;
+  return covered === spelling.length || isKnown ? { pieces, share: covered / spelling.length } : none;
+}
+
+/** The tokens of a word that have a weight: the word itself, or pieces that it is made of. */
+function tokensOf(word, before, kind, weights) {
+  // The API writes a `.` in a token as `__`, as Elasticsearch does.
+  const spellings = kind.spell(word, before).map((spelling) => spelling.replaceAll(".", "__"));
+  const found = spellings.map((spelling) => piecesOf(spelling, kind, weights));
+  return found.reduce((best, other) => other.share > best.share ? other : best).pieces;
 }
 
 const WORD = /\p{Script=Han}|(?:(?!\p{Script=Han})[\p{L}\p{N}\p{M}])+|[^\s\p{L}\p{N}\p{M}]/gu;
@@ -322,9 +373,10 @@ const WORD = /\p{Script=Han}|(?:(?!\p{Script=Han})[\p{L}\p{N}\p{M}])+|[^\s\p{L}\
 /** The text as nodes, words with weight marked; adds their tokens to `own`. */
 function painted(text, weights, heaviest, own) {
   const nodes = [];
+  const kind = kindOf([...weights.keys()]);
   let end = 0;
   for (const match of text.matchAll(WORD)) {
-    const pieces = piecesOf(match[0], weights);
+    const pieces = tokensOf(match[0], text[match.index - 1], kind, weights);
     if (!pieces.length) continue;
     nodes.push(text.slice(end, match.index));
     const mark = document.createElement("mark");
