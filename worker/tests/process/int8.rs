@@ -5,14 +5,14 @@ use std::collections::{HashMap, HashSet};
 use lexiscale_wire::{InferenceResponse, Precision, Pruning, WorkerInfo};
 use lexiscale_worker::backend::native::kernel_speed;
 use lexiscale_worker::embedder::{Embedder, OpenError, Settings};
-use lexiscale_worker::model::golden::difference;
+use lexiscale_worker::model::golden::{difference, judge};
 use lexiscale_worker::model::manifest::{FP32_FILE, Golden, INT8_FILE, MODEL_FILE, Manifest};
 use lexiscale_worker::model::verify::{VerifiedModel, read_manifest};
 use lexiscale_worker::pooling::SparseRow;
 use lexiscale_worker::precision::{KernelSpeed, PrecisionSetting};
 
 use crate::support::models::{
-    leave_fp32_to_onnx, metrics, open, publish, published_demo, runtime, small_source,
+    demo_source, leave_fp32_to_onnx, metrics, open, publish, published_demo, runtime, small_source,
 };
 use crate::support::process::Worker;
 use crate::support::reference::Reference;
@@ -127,14 +127,18 @@ fn auto_is_int8_only_after_it_was_compared_with_fp32() {
     assert_eq!(precision(published.path(), PrecisionSetting::Auto).unwrap(), Precision::Fp32);
 }
 
-/// As it was cached, by what its own golden set says.
+/// By what a download finds out about it before it publishes.
 #[test]
 fn auto_is_int8_for_the_trained_model_where_the_cpu_is_fast_at_it() {
+    let published = publish(&demo_source());
+    let model = published.path().join("model");
+    let golden = judge(&model, &demo_source(), runtime()).unwrap();
+    edit_manifest(&model, |manifest| manifest.golden = golden);
     let expected = match kernel_speed() {
         KernelSpeed::Fast => Precision::Int8,
         KernelSpeed::Slow => Precision::Fp32,
     };
-    assert_eq!(precision(published_demo(), PrecisionSetting::Auto).unwrap(), expected);
+    assert_eq!(precision(published.path(), PrecisionSetting::Auto).unwrap(), expected);
 }
 
 #[test]
