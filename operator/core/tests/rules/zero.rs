@@ -55,6 +55,16 @@ fn asleep() -> World {
     world
 }
 
+/// Adaptive from zero, to start with its first request.
+fn unasked() -> World {
+    let mut late = endpoint("search");
+    bounds(&mut late, 0, 10);
+    late.spec.deployment = serde_json::from_value(json!({"scaling": {"start": "on_request"}})).unwrap();
+    let mut world = World::new(settings()).with(late);
+    world.settle();
+    world
+}
+
 fn sleep(world: &mut World) {
     let time = Time(world.now);
     let decision = status(world).decision.as_mut().unwrap();
@@ -114,11 +124,7 @@ fn a_request_wakes_it_to_one_and_is_answered_once() {
 /// What nobody has asked for yet costs neither a download nor a pod; Elasticsearch's default endpoint is such a one.
 #[test]
 fn one_that_starts_on_request_downloads_nothing_before() {
-    let mut late = endpoint("search");
-    bounds(&mut late, 0, 10);
-    late.spec.deployment = serde_json::from_value(json!({"scaling": {"start": "on_request"}})).unwrap();
-    let mut world = World::new(settings()).with(late);
-    world.settle();
+    let mut world = unasked();
     assert!(world.caches.is_empty() && world.get::<Deployment>().is_empty());
     assert_eq!(said(&world, ConditionType::Ready), Some(("True", "Idle")));
     assert_eq!(wake::sleep(&world.endpoints[0]), Sleep::Asleep);
@@ -140,11 +146,7 @@ fn one_that_starts_on_request_downloads_nothing_before() {
 
 #[test]
 fn one_that_no_longer_starts_on_request_starts() {
-    let mut late = endpoint("search");
-    bounds(&mut late, 0, 10);
-    late.spec.deployment = serde_json::from_value(json!({"scaling": {"start": "on_request"}})).unwrap();
-    let mut world = World::new(settings()).with(late);
-    world.settle();
+    let mut world = unasked();
     world.edit("search", |endpoint| endpoint.spec.deployment = None);
     world.run();
     assert_eq!((replicas(&world), decision(&world).reason.as_str()), (Some(1), "Start"));
